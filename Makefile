@@ -1,0 +1,66 @@
+# Every task of this workspace. `make help` lists them.
+#
+#   TORCH=cpu   use a CPU build of torch (on Linux x86-64 the lock's own build is CUDA, about 3 GB).
+#   PYTHON=...  the Python that bootstraps uv where uv is absent (only to make .uv/, nothing is installed into it).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+BIN := .venv/bin
+TORCH ?= locked
+export UV_COMPILE_BYTECODE := 1
+
+# ---------------------------------------------------------------------------- setup
+
+# What TORCH=cpu leaves out of the lock, and which torch it installs instead.
+CUDA_PACKAGES := $(shell sed -n 's/^name = "\(torch\|triton\|nvidia-[^"]*\|cuda-[^"]*\)"$$/\1/p' uv.lock)
+TORCH_VERSION := $(shell sed -n '/^name = "torch"$$/{n;s/^version = "\([^"+]*\).*/\1/p;}' uv.lock)
+WHEELS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+
+# uv.lock is resolved without find-links: a sync that saw some would call it out of date.
+SYNC := env -u UV_FIND_LINKS $(UV) sync --locked --all-packages --all-extras
+SETUP := .venv/setup-$(TORCH)
+MANIFESTS := uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
+
+.PHONY: setup
+setup: $(SETUP) ## install everything into .venv, as the lock says
+
+$(SETUP): $(MANIFESTS) | $(UV)
+ifeq ($(TORCH),cpu)
+	$(SYNC) --inexact $(addprefix --no-install-package ,$(CUDA_PACKAGES))
+	$(UV) pip install --no-deps 'torch==$(TORCH_VERSION)' $(if $(WHEELS),--no-index --find-links '$(WHEELS)',--torch-backend cpu)
+else
+	$(SYNC)
+endif
+	@rm -f .venv/setup-*
+	@touch $@
+
+.uv/bin/uv:
+	@echo 'uv is not installed: making one for this folder, in .uv/'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'make: $(PYTHON) has no venv module: install it first (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)'
+
+# ---------------------------------------------------------------------------- checks
+
+.PHONY: check
+check: $(SETUP) ## lint, format, types, and the rings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(SETUP) ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [TORCH=cpu]'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'

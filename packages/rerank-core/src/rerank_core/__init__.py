@@ -1,0 +1,63 @@
+"""Scores how well passages answer a query.
+
+    import rerank_core
+
+    model = rerank_core.load()                       # BAAI/bge-reranker-v2-m3
+    rerank_core.rerank(model, "what is a panda?", passages, top_n=3)
+
+Importing this loads nothing heavy; ``load`` does.
+"""
+
+from rerank_core.errors import (
+    CheckpointError,
+    DeadlineExceeded,
+    EngineError,
+    InputTooLong,
+    InvalidRequest,
+    MissingExtra,
+    ModelError,
+    Overloaded,
+    RerankError,
+    TooManyDocuments,
+    Unavailable,
+)
+from rerank_core.loading import load
+from rerank_core.ranking import rank, rerank
+from rerank_core.scorer import AsyncScorer, PairModel, Scorer
+from rerank_core.types import ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
+
+__all__ = [
+    "AsyncScorer",
+    "CheckpointError",
+    "DeadlineExceeded",
+    "EngineError",
+    "InputTooLong",
+    "InvalidRequest",
+    "MissingExtra",
+    "ModelError",
+    "ModelInfo",
+    "Overloaded",
+    "Pair",
+    "PairModel",
+    "RankedDocument",
+    "RerankError",
+    "ScoreOptions",
+    "Scorer",
+    "Scores",
+    "Span",
+    "TooManyDocuments",
+    "Unavailable",
+    "Usage",
+    "__version__",
+    "load",
+    "rank",
+    "rerank",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rerank-core")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,40 @@
+"""The bi-encoder: query and document go through the network apart, the score compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rerank_core.local_model import LocalModel
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rerank_core.engines.base import Engine
+    from rerank_core.tokenization import SideTokenizer
+
+
+class BiEncoder(LocalModel):
+    """Raw score: the cosine of the two embeddings."""
+
+    def __init__(self, engine: Engine, tokenizer: SideTokenizer, info: ModelInfo) -> None:
+        super().__init__(engine, info)
+        self._tokenizer = tokenizer
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+        """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
+        return self._tokenizer(pairs, options)
+
+    def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        """Unit vectors, in double precision."""
+        import numpy as np
+
+        vectors = rows.astype(np.float64)
+        return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
+
+    def combine(self, outputs: Sequence[NDArray[np.float64]]) -> tuple[float, int]:
+        """The cosine of the query and the document, and the document's segment."""
+        query, document = outputs
+        return float((query * document).sum()), 1

@@ -1,0 +1,40 @@
+"""``rerank info``: what a model is and how it would run here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from rerank_core.cli.main import Command, Parser
+from rerank_core.loading import load
+from rerank_core.sources import DEFAULT_MODEL
+
+
+def _configure(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT_MODEL, help="default: %(default)s")
+    parser.add_argument("--revision", help="a branch, tag or commit on the hub")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    info = load(arguments.model, revision=arguments.revision).info
+    if arguments.json:
+        print(json.dumps(asdict(info), ensure_ascii=False))
+        return 0
+    print(info.title)
+    rows = {
+        "kind": info.kind,
+        "revision": info.revision or "-",
+        "engine": f"{info.engine} ({info.engine_reason})",
+        "device": info.device,
+        "dtype": info.dtype,
+        "max length": f"{info.max_length} tokens",
+        "activation": f"{info.activation or '-'} (the checkpoint's own; not applied)",
+    }
+    for name, value in rows.items():
+        print(f"  {name:<11} {value}")
+    return 0
+
+
+COMMAND = Command("info", "Say what a model is and how it would run here.", _configure, _run)

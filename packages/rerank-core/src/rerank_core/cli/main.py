@@ -1,0 +1,96 @@
+"""Subcommands, found and run.
+
+Exit codes: 0 done, 1 it could not be done (one line on standard error says why), 2 the command line is wrong,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import TypeAlias
+
+from rerank_core.errors import MissingExtra, RerankError
+
+Parser: TypeAlias = argparse.ArgumentParser
+
+GROUP = "rerank.commands"
+
+# Commands of our other packages: named here only to say which package is missing.
+_ELSEWHERE = {"serve": "rerank-server"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its name, one line of help, its arguments, and what it does.
+
+    Other packages register theirs as entry points of the group ``rerank.commands``.
+    """
+
+    name: str
+    help: str
+    configure: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Gives the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a reader that is gone can still be told apart
+    except RerankError as error:
+        print(f"rerank: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has seen enough (`rerank rank ... | head`). Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    from rerank_core.cli import fetch, info, rank
+
+    commands = {command.name: command for command in (rank.COMMAND, fetch.COMMAND, info.COMMAND)}
+    asked = arguments[0] if arguments else None
+    if asked not in commands:  # other packages are imported only where they may be meant
+        commands |= {entry.name: _load(entry) for entry in entry_points(group=GROUP)}
+    if asked in _ELSEWHERE and asked not in commands:
+        package = _ELSEWHERE[asked]
+        print(f"rerank: {asked!r} comes with {package}: pip install {package}", file=sys.stderr)
+        return 2
+
+    parser = argparse.ArgumentParser(prog="rerank", description="Order passages by how well they answer a query.")
+    parser.add_argument("--version", action="version", version=f"rerank {version('rerank-core')}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in commands.values():
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        command.configure(subparser)
+        subparser.set_defaults(run=command.run)
+    try:
+        namespace = parser.parse_args(arguments)
+    except SystemExit as exit_:  # argparse has said what is wrong, or has printed the help
+        return int(exit_.code or 0)
+    run: Callable[[argparse.Namespace], int] = namespace.run
+    return run(namespace)
+
+
+def _load(entry: EntryPoint) -> Command:
+    """A command of another package; where that does not import, one that says so."""
+    try:
+        command: Command = entry.load()
+    except ImportError as error:
+        reason = f"its package cannot be imported ({error})"
+
+        def fail(_: argparse.Namespace) -> int:
+            raise MissingExtra(f"{entry.name}: {reason}")
+
+        return Command(entry.name, f"not usable: {reason}", lambda _: None, fail)
+    return command

@@ -1,0 +1,138 @@
+"""``rerank rank``: order the passages of a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from rerank_core.cli.main import Command, Parser
+from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.loading import load
+from rerank_core.ranking import rerank
+from rerank_core.scorer import Scorer
+from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.types import RankedDocument, ScoreOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage, and the JSON object that it came in, where it came in one."""
+
+    text: str
+    record: dict[str, Any] | None = None
+
+
+def _configure(parser: Parser) -> None:
+    parser.add_argument("query", metavar="QUERY", help="the question that the passages should answer")
+    parser.add_argument(
+        "file", metavar="FILE", help="passages: one a line, or JSON lines with a field 'text'; - is standard input"
+    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
+    parser.add_argument("--url", help="ask the server at this address instead of loading a model")
+    parser.add_argument("--top-n", type=int, metavar="N", help="print the best N only")
+    parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
+    parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
+    parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    passages = _read(arguments.file)
+    scorer = _remote(arguments.url) if arguments.url else load(arguments.model)
+    ranked = rerank(
+        scorer,
+        arguments.query,
+        [passage.text for passage in passages],
+        top_n=arguments.top_n,
+        threshold=arguments.threshold,
+        options=ScoreOptions(raw=arguments.raw),
+    )
+    print_ = _print_json if arguments.json else _print_table
+    print_(ranked, passages)
+    return 0
+
+
+COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run)
+
+
+def _remote(url: str) -> Scorer:
+    """The scorer that another package offers for servers."""
+    for entry in entry_points(group="rerank.scorers", name="http"):
+        scorer: Scorer = entry.load()(url)
+        return scorer
+    raise MissingExtra("--url needs rerank-integrations: pip install rerank-integrations")
+
+
+def _read(name: str) -> list[Passage]:
+    """The passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(name, "rb") as file:  # noqa: PTH123 (a name of the caller's, `/dev/fd/3` among them)
+                content = file.read()
+        lines = content.decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{name} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}") from error
+    return list(parse_passages(lines))
+
+
+def parse_passages(lines: Iterable[str]) -> Iterable[Passage]:
+    """Passages, one a line; blank lines are passed over.
+
+    Where the first line begins with ``{``, every line is a JSON object with a string ``text``. Raises
+    ``InvalidRequest`` naming the line that is not.
+    """
+    is_json: bool | None = None
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        if is_json is None:
+            is_json = text.startswith("{")
+        yield _parse_record(text, number) if is_json else Passage(text)
+
+
+def _parse_record(line: str, number: int) -> Passage:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InvalidRequest(f"line {number} is not JSON ({error}), as the lines before it are") from error
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise InvalidRequest(f"line {number} is not a JSON object with a string 'text'")
+    return Passage(record["text"], record)
+
+
+def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
+    for rank, document in enumerate(ranked, start=1):
+        passage = passages[document.index]
+        line = {"rank": rank, "index": document.index, "score": document.score, "text": passage.text}
+        if passage.record is not None:
+            line["document"] = passage.record
+        print(json.dumps(line, ensure_ascii=False))
+
+
+def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
+    print(format_table([(document.score, passages[document.index].text) for document in ranked], _width()))
+
+
+def _width() -> int | None:
+    """The terminal's columns; None where nobody looks, and nothing should be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
+    """Rank, score and passage in aligned columns, each passage on one line, cut to ``width`` columns where given."""
+    lines = ["rank    score  passage"]
+    for rank, (score, text) in enumerate(rows, start=1):
+        line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"
+        lines.append(line if width is None else textwrap.shorten(line, width, placeholder="...", drop_whitespace=False))
+    return "\n".join(lines)

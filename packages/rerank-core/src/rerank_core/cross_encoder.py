@@ -1,0 +1,38 @@
+"""The cross-encoder: query and document go through the network together, the head says one logit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rerank_core.local_model import LocalModel
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rerank_core.engines.base import Engine
+    from rerank_core.tokenization import PairTokenizer
+
+
+class CrossEncoder(LocalModel):
+    """Raw score: the logit of the head's label."""
+
+    def __init__(self, engine: Engine, tokenizer: PairTokenizer, info: ModelInfo, *, label: int = 0) -> None:
+        super().__init__(engine, info)
+        self._tokenizer = tokenizer
+        self._label = label
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+        """See ``PairModel.tokenize``."""
+        return self._tokenizer(pairs, options)
+
+    def _outputs(self, rows: NDArray[np.float32]) -> list[float]:
+        logits: list[float] = rows[:, self._label].tolist()
+        return logits
+
+    def combine(self, outputs: Sequence[float]) -> tuple[float, int]:
+        """The best segment's logit."""
+        winner = max(range(len(outputs)), key=outputs.__getitem__)
+        return outputs[winner], winner

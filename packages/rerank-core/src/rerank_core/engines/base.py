@@ -1,0 +1,59 @@
+"""The engine seam: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_core.checkpoint import Checkpoint
+from rerank_core.types import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Segments laid end to end, without padding.
+
+    ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
+    int64 [segments], which sum up to the tokens.
+    """
+
+    token_ids: NDArray[np.int32]
+    type_ids: NDArray[np.int32] | None
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Batch:
+        """Lay segments end to end."""
+        type_ids = b"".join(segment.type_ids for segment in segments)
+        return cls(
+            np.frombuffer(b"".join(segment.token_ids for segment in segments), dtype=np.int32),
+            np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
+            np.array([len(segment) for segment in segments], dtype=np.int64),
+        )
+
+
+class Engine(Protocol):
+    """Runs the network of one checkpoint. Knows arrays, not text."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> Engine:
+        """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens a batch should have, for the best speed."""
+        ...
+
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        """One row a segment: a cross-encoder's logits [segments, labels], a bi-encoder's pooled [segments, hidden].
+
+        A row depends on its own segment only.
+        """
+        ...

@@ -1,0 +1,102 @@
+"""Plain transformers: any architecture, the golden standard of every faster engine.
+
+Segments go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
+what comes out is what transformers says of that pair alone. On a CPU that is no slower than padded batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from rerank_core.checkpoint import Checkpoint, weight_files
+from rerank_core.engines.base import Batch
+from rerank_core.errors import CheckpointError
+
+_UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
+
+
+class ReferenceEngine:
+    """transformers' own forward pass, one segment at a time."""
+
+    name: ClassVar[str] = "reference"
+
+    def __init__(self, model: torch.nn.Module, checkpoint: Checkpoint) -> None:
+        self._model = model.eval()
+        self._device = next(model.parameters()).device
+        self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> ReferenceEngine:
+        """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
+        auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
+        try:
+            with _no_progress_bar():
+                model, report = auto.from_pretrained(
+                    checkpoint.directory,
+                    dtype=getattr(torch, dtype),
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=trust_remote_code,
+                    output_loading_info=True,
+                )
+        except (ValueError, OSError, ImportError, RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{checkpoint.directory / 'config.json'} and its weights make no model that transformers can load: "
+                f"{error}"
+            ) from error
+        missing = sorted(report["missing_keys"])
+        if checkpoint.kind == "bi-encoder":
+            missing = [key for key in missing if not any(part in key for part in _UNUSED)]
+        if missing:
+            raise CheckpointError(
+                f"{weight_files(checkpoint.directory)[0]} lacks {len(missing)} parameters of the network "
+                f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): it is not a trained reranker"
+            )
+        return cls(model.to(device), checkpoint)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Small: a batch is only as long as nobody else can be served, since segments run one by one."""
+        return 512
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        """See ``Engine.forward``."""
+        ends = np.cumsum(batch.lengths)
+        return np.stack([self._row(batch, int(end - n), int(end)) for n, end in zip(batch.lengths, ends, strict=True)])
+
+    def _row(self, batch: Batch, start: int, end: int) -> NDArray[np.float32]:
+        inputs = {"input_ids": self._tensor(batch.token_ids[start:end])}
+        if batch.type_ids is not None:
+            inputs["token_type_ids"] = self._tensor(batch.type_ids[start:end])
+        output = self._model(**inputs)
+        if self._pooling is None:
+            row = output.logits[0].float()
+        else:
+            hidden = output.last_hidden_state[0].float()
+            row = hidden.mean(0) if self._pooling == "mean" else hidden[0]
+        array: NDArray[np.float32] = row.cpu().numpy()
+        return array
+
+    def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
+        return torch.from_numpy(numbers.astype(np.int64))[None].to(self._device)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A library prints nothing, unless it fails; transformers draws a bar for every model it reads."""
+    was_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers_logging.enable_progress_bar()

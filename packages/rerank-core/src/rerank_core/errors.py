@@ -1,0 +1,103 @@
+"""What can go wrong, as one tree.
+
+    RerankError                      code
+    ├── InvalidRequest               invalid_request       the caller must change the request (also ValueError)
+    │   ├── InputTooLong             input_too_long        more tokens than the model reads, and truncation was refused
+    │   └── TooManyDocuments         too_many_documents    more than can ever be scored in one request
+    ├── Unavailable                  unavailable           the same request may succeed later
+    │   ├── Overloaded               overloaded            no room for it now
+    │   └── DeadlineExceeded         deadline_exceeded     its time ran out
+    ├── ModelError                   model_error           this model cannot answer
+    │   ├── CheckpointError          checkpoint_error      the files do not make a model we can run
+    │   └── EngineError              engine_error          the forward pass failed, or a score was not finite
+    └── MissingExtra                 missing_extra         an optional library is not installed (also ImportError)
+
+The class says whose turn it is: the caller's, time's, or ours. ``code`` is the same word on every road, also on the
+wire. Messages carry the numbers and the way out, and never any text of a query or a document.
+"""
+
+from typing import ClassVar
+
+
+class RerankError(Exception):
+    """The root of the tree."""
+
+    code: ClassVar[str] = "rerank_error"
+
+
+class InvalidRequest(RerankError, ValueError):
+    """The caller must change the request."""
+
+    code = "invalid_request"
+
+
+class InputTooLong(InvalidRequest):
+    """A text has more tokens than the model reads, and truncation was refused."""
+
+    code = "input_too_long"
+
+
+class TooManyDocuments(InvalidRequest):
+    """More documents than one request can ever hold."""
+
+    code = "too_many_documents"
+
+
+class Unavailable(RerankError):
+    """The same request may succeed later.
+
+    ``retry_after``: seconds to wait before the next attempt, where known.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """No room for this request now."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The request's time ran out before it was answered."""
+
+    code = "deadline_exceeded"
+
+
+class ModelError(RerankError):
+    """The model cannot answer."""
+
+    code = "model_error"
+
+
+class CheckpointError(ModelError):
+    """The files do not make a model that can be run here."""
+
+    code = "checkpoint_error"
+
+
+class EngineError(ModelError):
+    """The forward pass failed, or a score was not a finite number."""
+
+    code = "engine_error"
+
+
+class MissingExtra(RerankError, ImportError):
+    """An optional library is not installed."""
+
+    code = "missing_extra"
+
+
+def error_class(code: str) -> type[RerankError] | None:
+    """The class that carries this ``code``, or None for a code of somebody else's."""
+    waiting: list[type[RerankError]] = [RerankError]
+    while waiting:
+        candidate = waiting.pop()
+        if candidate.code == code:
+            return candidate
+        waiting.extend(candidate.__subclasses__())
+    return None

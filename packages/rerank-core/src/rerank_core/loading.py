@@ -1,0 +1,99 @@
+"""From a model's name to something that scores."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from rerank_core.bi_encoder import BiEncoder
+from rerank_core.checkpoint import read_checkpoint
+from rerank_core.cross_encoder import CrossEncoder
+from rerank_core.devices import choose_device, choose_dtype
+from rerank_core.engines import choose_engine
+from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.local_model import LocalModel
+from rerank_core.sources import DEFAULT_MODEL, locate
+from rerank_core.types import ModelInfo, ScoreOptions, Truncation
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
+
+
+def require_libraries() -> None:
+    """Raises ``MissingExtra`` where the libraries that run a model are not installed."""
+    for name in _LIBRARIES:
+        if find_spec(name) is None:
+            raise MissingExtra(f"running a model here needs {name}: pip install 'rerank-core[torch]'")
+
+
+def load(
+    model: str = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_length: int | None = None,
+    truncation: Truncation = "longest_first",
+    label: int | str | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> LocalModel:
+    """Load a model that scores in this process.
+
+    - ``model``: a local directory, a name on the Hugging Face hub, or ``lite``; ``revision``: of a hub model.
+    - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``dtype``: ``auto`` (float32), ``float32``, and on
+      a GPU ``float16`` or ``bfloat16``.
+    - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
+      checkpoint reads). ``truncation``: what is cut where a pair is longer.
+    - ``label``: which output is the score, by number or name, for a checkpoint with several.
+    - ``engine``: ``auto`` or ``reference``. ``threads``: sets torch's CPU threads, which holds for the whole process.
+    - ``trust_remote_code``: run Python code that a checkpoint brings along.
+
+    Raises ``InvalidRequest`` for an argument that cannot be, ``CheckpointError`` for a model that cannot be found or
+    run, ``MissingExtra`` where torch or the model ``lite`` is not installed.
+    """
+    require_libraries()
+    ScoreOptions(truncation=truncation)  # says what is allowed
+    if threads is not None and threads < 1:
+        raise InvalidRequest(f"threads is {threads}: use at least 1")
+
+    checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
+    length = checkpoint.max_length(max_length)
+    label_index = checkpoint.label_index(label) if checkpoint.kind == "cross-encoder" else 0
+    device = choose_device(device)
+    dtype = choose_dtype(dtype, device)
+    engine_class, reason = choose_engine(checkpoint, engine)
+
+    from rerank_core.tokenization import PairTokenizer, SideTokenizer, load_tokenizer
+
+    tokenizer = load_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    if threads is not None:
+        _set_threads(threads)
+    network = engine_class.load(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    info = ModelInfo(
+        name=checkpoint.name,
+        revision=checkpoint.revision,
+        kind=checkpoint.kind,
+        engine=engine_class.name,
+        engine_reason=reason,
+        device=device,
+        dtype=dtype,
+        max_length=length,
+        activation=checkpoint.activation,
+    )
+    if checkpoint.kind == "bi-encoder":
+        sides = SideTokenizer(
+            tokenizer,
+            max_length=length,
+            has_type_ids=checkpoint.has_type_ids,
+            query_prompt=checkpoint.prompts["query"],
+            document_prompt=checkpoint.prompts["document"],
+        )
+        return BiEncoder(network, sides, info)
+    pairs = PairTokenizer(tokenizer, max_length=length, truncation=truncation, has_type_ids=checkpoint.has_type_ids)
+    return CrossEncoder(network, pairs, info, label=label_index)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,84 @@
+"""The seam: what scores, whoever does it.
+
+``Scorer`` and ``AsyncScorer`` are all that integrations and callers need. ``PairModel`` is the same work taken in
+steps, so that a scheduler can choose the batches in between.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
+
+Output: TypeAlias = Any
+"""What the network says of one segment: meaningful only to the model that said it."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Says how well each document answers the query."""
+
+    def score(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        raw: bool = False,
+        truncate: bool = True,
+        options: ScoreOptions | None = None,
+    ) -> Scores:
+        """One score per document, in their order; an empty list of documents is an empty answer.
+
+        ``raw`` and ``truncate`` are the everyday part of ``options``; where both are given, ``raw=True`` and
+        ``truncate=False`` win.
+
+        Raises ``InvalidRequest`` for what cannot be scored, ``Unavailable`` for what may be scored later, and
+        ``ModelError`` where the model fails.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncScorer(Protocol):
+    """A `Scorer` that waits without holding the thread."""
+
+    async def ascore(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        raw: bool = False,
+        truncate: bool = True,
+        options: ScoreOptions | None = None,
+    ) -> Scores:
+        """As ``Scorer.score``."""
+        ...
+
+
+@runtime_checkable
+class PairModel(Protocol):
+    """A model taken in steps: tokenize, forward, combine.
+
+    A score depends on its pair and the options only, however segments are dealt into batches.
+    """
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs here."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens one call of ``forward`` should have, for the best speed."""
+        ...
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+        """One encoding per pair, in their order. Safe to call from several threads. Raises ``InvalidRequest``."""
+        ...
+
+    def forward(self, segments: Sequence[Segment]) -> list[Output]:
+        """One output per segment, in their order. Raises ``EngineError``."""
+        ...
+
+    def combine(self, outputs: Sequence[Output]) -> tuple[float, int]:
+        """The raw score of an encoding from its segments' outputs, and the segment that it comes from."""
+        ...

@@ -1,0 +1,82 @@
+"""From what the network said to scores. Every road comes through here, so every road gives the same numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rerank_core.errors import EngineError, InvalidRequest
+from rerank_core.scorer import Output, PairModel
+from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment, Usage
+
+
+def sigmoid(raw: float) -> float:
+    """1 / (1 + exp(-raw)), in double precision, for any finite number."""
+    return 1.0 / (1.0 + math.exp(-raw)) if raw > -700.0 else math.exp(raw)
+
+
+def score_options(options: ScoreOptions | None, *, raw: bool, truncate: bool) -> ScoreOptions:
+    """The options of a call: ``raw=True`` and ``truncate=False`` win over what ``options`` says."""
+    given = options or ScoreOptions()
+    return replace(given, raw=given.raw or raw, truncate=given.truncate and truncate)
+
+
+def as_pairs(query: str, documents: Sequence[str]) -> list[Pair]:
+    """The query beside each document.
+
+    Raises ``InvalidRequest`` for what is not text: another type, or a lone surrogate, which no encoding can write.
+    """
+    if isinstance(documents, str):
+        raise InvalidRequest("documents is one string: pass a list of strings")
+    check_text(query, "the query")
+    for index, document in enumerate(documents):
+        check_text(document, f"document {index}")
+    return [Pair(query, document) for document in documents]
+
+
+def check_text(text: object, name: str) -> None:
+    """Raises ``InvalidRequest``, calling the text by ``name``, for what is not text."""
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{name} is {type(text).__name__}, not a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}), "
+            "which is not valid text: decode it with errors='replace', or drop it"
+        ) from None
+
+
+def distinct_segments(encodings: Sequence[Encoding]) -> list[Segment]:
+    """Every segment once, in the order of first use: what has to be computed."""
+    return list(dict.fromkeys(segment for encoding in encodings for segment in encoding.segments))
+
+
+def to_scores(
+    model: PairModel, encodings: Sequence[Encoding], outputs: Mapping[Segment, Output], options: ScoreOptions
+) -> Scores:
+    """Combine, check and scale.
+
+    ``outputs`` holds what ``model.forward`` said of each segment. Raises ``EngineError`` for a score that is not
+    finite: it would sort anywhere, and JSON cannot say it.
+    """
+    values, spans = [], []
+    for encoding in encodings:
+        raw, winner = model.combine([outputs[segment] for segment in encoding.segments])
+        if not math.isfinite(raw):
+            raise EngineError(
+                f"the model's score of document {encoding.pair} is {raw}, not a finite number: "
+                "the weights are damaged, or the dtype is too small for them (try dtype='float32')"
+            )
+        values.append(raw if options.raw else sigmoid(raw))
+        spans.append(encoding.spans[winner] if encoding.spans else None)
+    usage = Usage(
+        pairs=len(encodings),
+        tokens=sum(len(segment) for segment in distinct_segments(encodings)),
+        truncated=sum(encoding.truncated for encoding in encodings),
+    )
+    return Scores(
+        values=tuple(values),
+        model=model.info.name,
+        usage=usage,
+        spans=tuple(spans) if any(spans) else None,
+    )

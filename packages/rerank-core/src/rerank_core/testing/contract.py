@@ -1,0 +1,181 @@
+"""What every scorer promises, as tests to import beside a fixture named ``scorer``.
+
+The scorer under test must read fewer than ``LONG`` tokens.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rerank_core.errors import InputTooLong, InvalidRequest
+from rerank_core.ranking import rank, rerank
+from rerank_core.scorer import AsyncScorer, Scorer
+from rerank_core.scoring import sigmoid
+from rerank_core.types import ScoreOptions
+
+LONG = 1000
+
+QUERY = "where does the giant panda live"
+DOCUMENTS = [
+    "The giant panda lives in the mountains of central China.",
+    "Paris is the capital of France.",
+    "A panda eats bamboo, and little else, for most of its day.",
+    "China.",
+    "Trains in Switzerland are known to be punctual, which does not happen by itself: the timetable repeats every "
+    "hour, connections are planned from the passenger's point of view, and there is slack in every run.",
+]
+LONG_DOCUMENT = " ".join(f"word{number % 7}" for number in range(LONG))
+
+
+def test_a_scorer_satisfies_the_seam(scorer: Scorer) -> None:
+    assert isinstance(scorer, Scorer)
+
+
+def test_scores_come_back_in_the_order_of_the_documents(scorer: Scorer) -> None:
+    forwards = scorer.score(QUERY, DOCUMENTS).values
+    backwards = scorer.score(QUERY, DOCUMENTS[::-1]).values
+
+    assert forwards == backwards[::-1]
+    assert len(set(forwards)) > 1
+
+
+def test_a_document_scores_the_same_alone_and_in_company(scorer: Scorer) -> None:
+    together = scorer.score(QUERY, DOCUMENTS).values
+
+    assert together == tuple(scorer.score(QUERY, [document]).values[0] for document in DOCUMENTS)
+
+
+def test_the_same_document_twice_scores_the_same(scorer: Scorer) -> None:
+    first, _, again = scorer.score(QUERY, [DOCUMENTS[0], DOCUMENTS[1], DOCUMENTS[0]]).values
+
+    assert first == again
+
+
+def test_no_documents_is_an_empty_answer(scorer: Scorer) -> None:
+    scores = scorer.score(QUERY, [])
+
+    assert scores.values == ()
+    assert scores.usage.pairs == 0
+    assert rerank(scorer, QUERY, []) == []
+
+
+def test_a_score_is_the_sigmoid_of_the_raw_one(scorer: Scorer) -> None:
+    raw = scorer.score(QUERY, DOCUMENTS, raw=True).values
+
+    assert scorer.score(QUERY, DOCUMENTS).values == tuple(sigmoid(value) for value in raw)
+    assert scorer.score(QUERY, DOCUMENTS, options=ScoreOptions(raw=True)).values == raw
+
+
+def test_usage_counts_pairs_and_tokens(scorer: Scorer) -> None:
+    one = scorer.score(QUERY, DOCUMENTS[:1]).usage
+    all_of_them = scorer.score(QUERY, DOCUMENTS).usage
+
+    assert (one.pairs, all_of_them.pairs) == (1, len(DOCUMENTS))
+    assert 0 < one.tokens < all_of_them.tokens
+    assert all_of_them.truncated == 0
+
+
+def test_a_long_document_is_cut_and_counted(scorer: Scorer) -> None:
+    scores = scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT])
+
+    assert scores.usage.truncated == 1
+    assert scores.usage.tokens < LONG
+
+
+def test_a_long_document_is_refused_when_truncation_is_off(scorer: Scorer) -> None:
+    with pytest.raises(InputTooLong, match=r"document 1 has \d+ tokens"):
+        scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT], truncate=False)
+
+    with pytest.raises(InputTooLong):
+        scorer.score(QUERY, [LONG_DOCUMENT], options=ScoreOptions(truncate=False))
+
+
+def test_a_cap_on_document_tokens_is_the_same_as_a_shorter_document(scorer: Scorer) -> None:
+    """Every tokenizer under test gives one token to each of these words."""
+    short, long = "panda panda panda", "panda panda panda panda panda"
+
+    capped = scorer.score("panda", [long], options=ScoreOptions(max_document_tokens=3))
+
+    assert capped.values == scorer.score("panda", [short]).values
+    assert capped.usage.truncated == 1
+
+
+def test_the_truncation_side_decides_what_stays(scorer: Scorer) -> None:
+    right = ScoreOptions(max_document_tokens=1)
+    left = ScoreOptions(max_document_tokens=1, truncation_side="left")
+
+    assert scorer.score("panda", ["panda china"], options=right).values == scorer.score("panda", ["panda"]).values
+    assert scorer.score("panda", ["panda china"], options=left).values == scorer.score("panda", ["china"]).values
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" \n\t", id="blank"),
+        pytest.param("a\x00b", id="NUL"),
+        pytest.param("\u202eright to left\u202c שלום مرحبا", id="right-to-left"),
+        pytest.param("😀👍🏽🇨🇭", id="emoji"),
+        pytest.param("e\u0301\u0302\u0303", id="combining"),
+        pytest.param("漢字かな交じり文", id="cjk"),
+        pytest.param("x" * 5000, id="one long word"),
+    ],
+)
+def test_any_text_has_a_score(scorer: Scorer, document: str) -> None:
+    (alone,) = scorer.score(QUERY, [document]).values
+    (_, in_company) = scorer.score(QUERY, [DOCUMENTS[0], document]).values
+
+    assert math.isfinite(alone)
+    assert alone == in_company
+
+
+def test_an_empty_query_has_scores(scorer: Scorer) -> None:
+    assert len(scorer.score("", DOCUMENTS).values) == len(DOCUMENTS)
+
+
+def test_a_lone_surrogate_is_refused_by_its_place(scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest, match=r"document 1 holds a lone surrogate \(U\+D800 at character 2\)"):
+        scorer.score(QUERY, ["fine", "ab\ud800c"])
+    with pytest.raises(InvalidRequest, match="the query holds a lone surrogate"):
+        scorer.score("\udfff", ["fine"])
+
+
+def test_what_is_not_text_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest, match="document 1 is int, not a string"):
+        scorer.score(QUERY, ["fine", 7])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequest, match="documents is one string"):
+        scorer.score(QUERY, "one string")
+
+
+def test_one_scorer_shared_by_eight_threads_gives_the_serial_scores(scorer: Scorer) -> None:
+    """A tokenizer that is reconfigured for a call cuts other threads' texts, silently."""
+    caps = [ScoreOptions(max_document_tokens=cap) for cap in (1, 2, 5, 30)] * 4
+    serial = [scorer.score(QUERY, DOCUMENTS, options=options) for options in caps]
+
+    with ThreadPoolExecutor(8) as threads:
+        parallel = list(threads.map(lambda options: scorer.score(QUERY, DOCUMENTS, options=options), caps))
+
+    assert parallel == serial
+
+
+def test_ranking_is_by_score_and_ties_keep_their_order(scorer: Scorer) -> None:
+    documents = [DOCUMENTS[1], DOCUMENTS[0], DOCUMENTS[1]]
+    scores = scorer.score(QUERY, documents)
+
+    ranked = rerank(scorer, QUERY, documents)
+
+    assert ranked == rank(scores)
+    assert [document.score for document in ranked] == sorted(scores.values, reverse=True)
+    assert [document.index for document in ranked if document.index != 1] == [0, 2]
+
+
+async def test_waiting_without_holding_the_thread_gives_the_same_scores(scorer: Scorer) -> None:
+    if not isinstance(scorer, AsyncScorer):
+        assert not hasattr(scorer, "ascore")
+        return
+    assert await scorer.ascore(QUERY, DOCUMENTS) == scorer.score(QUERY, DOCUMENTS)
+    assert await scorer.ascore(QUERY, DOCUMENTS, raw=True) == scorer.score(QUERY, DOCUMENTS, raw=True)
+    assert (await scorer.ascore(QUERY, [])).values == ()
+    with pytest.raises(InputTooLong):
+        await scorer.ascore(QUERY, [LONG_DOCUMENT], truncate=False)

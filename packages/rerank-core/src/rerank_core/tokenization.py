@@ -1,0 +1,228 @@
+"""From text to token ids: the checkpoint's own tokenizer, configured once and only read afterwards.
+
+A fast tokenizer that is reconfigured for a call silently truncates other threads' texts to that call's length, so
+truncation is never the library's here: texts become ids without special tokens, ids are cut by ``truncation.py``,
+and the template that the tokenizer itself applies is laid around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
+from rerank_core.truncation import cut, kept_lengths
+from rerank_core.types import Encoding, Pair, ScoreOptions, Segment, Truncation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+_BATCH = 256  # texts a call: one call for all would hold every intermediate object of a large request at once
+
+
+def load_tokenizer(directory: Path, *, lowercase: bool = False) -> Tokenizer:
+    """The tokenizer of a checkpoint, with the truncation and the padding of its file cleared.
+
+    ``tokenizer.json`` is read as it stands. transformers rebuilds some tokenizers from it and loses their normaliser
+    on the way; it is asked only where that file is missing and an older format has to be converted.
+
+    Raises ``CheckpointError`` where there is no tokenizer that can be read.
+    """
+    from tokenizers import Tokenizer, normalizers
+
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{path} is not a tokenizer that can be read: {error}") from error
+    else:
+        tokenizer = _convert_tokenizer(directory)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if lowercase:
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
+
+
+def _convert_tokenizer(directory: Path) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        backend = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+    except Exception as error:  # anything may go wrong in a foreign format
+        raise CheckpointError(
+            f"{directory} has no tokenizer.json, and its older tokenizer files could not be converted "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return type(backend).from_str(backend.to_str())
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Special tokens between texts."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The special tokens around and between texts, and each text's token type."""
+
+    parts: tuple[_Part, ...]
+    text_types: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, texts: int) -> Template:
+        """What the tokenizer's own post-processor lays around one text or two.
+
+        Found by looking at an example. Raises ``CheckpointError`` where the result is not the texts, in their order,
+        with special tokens around them.
+        """
+        first, second = "a", ("b c" if texts == 2 else None)
+        probes = [tokenizer.encode(text, add_special_tokens=False) for text in (first, second) if text]
+        whole = tokenizer.encode(first, second)
+        owners, ids, types = whole.sequence_ids, whole.ids, whole.type_ids
+        parts, text_types, position = [], [], 0
+        for text, probe in enumerate(probes):
+            start = owners.index(text) if text in owners else position
+            parts.append(_Part(tuple(ids[position:start]), tuple(types[position:start])))
+            text_types.append(types[start] if text in owners else 0)
+            position = start + len(probe.ids)
+        parts.append(_Part(tuple(ids[position:]), tuple(types[position:])))
+        template = cls(tuple(parts), tuple(text_types))
+        if template.build([probe.ids for probe in probes]) != (ids, types):
+            raise CheckpointError("tokenizer.json: its post-processor does more than lay special tokens around texts")
+        return template
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens it adds."""
+        return sum(len(part.ids) for part in self.parts)
+
+    def build(self, texts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+        """Token ids and type ids of the texts with the special tokens."""
+        ids, types = list(self.parts[0].ids), list(self.parts[0].type_ids)
+        for text, text_type, part in zip(texts, self.text_types, self.parts[1:], strict=True):
+            ids += text
+            ids += part.ids
+            types += [text_type] * len(text)
+            types += part.type_ids
+        return ids, types
+
+
+class TextTokenizer:
+    """Texts to token ids, without special tokens. Safe to share between threads."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, list[int]]:
+        """The ids of each distinct text."""
+        distinct = list(dict.fromkeys(texts))
+        ids: dict[str, list[int]] = {}
+        for start in range(0, len(distinct), _BATCH):
+            batch = distinct[start : start + _BATCH]
+            encoded = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            ids.update((text, encoding.ids) for text, encoding in zip(batch, encoded, strict=True))
+        return ids
+
+
+class PairTokenizer:
+    """A pair to one segment, query and document together: what a cross-encoder reads."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, truncation: Truncation, has_type_ids: bool) -> None:
+        self._text_ids = TextTokenizer(tokenizer)
+        self._template = Template.of(tokenizer, texts=2)
+        self._max_length = max_length
+        self._truncation = truncation
+        self._has_type_ids = has_type_ids
+
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+        """One encoding per pair; each distinct text is tokenised once. Raises ``InputTooLong``."""
+        text_ids = self._text_ids([text for pair in pairs for text in pair])
+        return [
+            self._encode(index, text_ids[pair.query], text_ids[pair.document], options)
+            for index, pair in enumerate(pairs)
+        ]
+
+    def _encode(self, index: int, query: Sequence[int], document: Sequence[int], options: ScoreOptions) -> Encoding:
+        side = options.truncation_side
+        lengths = len(query), len(document)
+        query = cut(query, options.max_query_tokens, side)
+        document = cut(document, options.max_document_tokens, side)
+
+        room = self._max_length - self._template.special_tokens
+        if len(query) + len(document) > room and not options.truncate:
+            total = len(query) + len(document) + self._template.special_tokens
+            raise InputTooLong(
+                f"document {index} has {total} tokens together with its query, the model reads {self._max_length}: "
+                "shorten it, or send truncate=true"
+            )
+        kept = kept_lengths(len(query), len(document), room, options.truncation or self._truncation)
+        ids, types = self._template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
+        segment = _segment(ids, types if self._has_type_ids else [], f"document {index}")
+        return Encoding(index, (segment,), truncated=kept != lengths)
+
+
+class SideTokenizer:
+    """A pair to two segments, the query and the document: what a bi-encoder reads.
+
+    ``query_prompt`` and ``document_prompt`` are put before the texts, as the checkpoint asks.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        has_type_ids: bool,
+        query_prompt: str = "",
+        document_prompt: str = "",
+    ) -> None:
+        self._text_ids = TextTokenizer(tokenizer)
+        self._template = Template.of(tokenizer, texts=1)
+        self._max_length = max_length
+        self._has_type_ids = has_type_ids
+        self._query_prompt = query_prompt
+        self._document_prompt = document_prompt
+
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+        """One encoding per pair; each distinct text is tokenised once. Raises ``InputTooLong``."""
+        queries = [self._query_prompt + pair.query for pair in pairs]
+        documents = [self._document_prompt + pair.document for pair in pairs]
+        text_ids = self._text_ids(queries + documents)
+        query_sides = {
+            text: self._side(text_ids[text], options.max_query_tokens, "the query", options) for text in set(queries)
+        }
+        encodings = []
+        for index, (query, document) in enumerate(zip(queries, documents, strict=True)):
+            query_side, query_cut = query_sides[query]
+            document_side, document_cut = self._side(
+                text_ids[document], options.max_document_tokens, f"document {index}", options
+            )
+            encodings.append(Encoding(index, (query_side, document_side), truncated=query_cut or document_cut))
+        return encodings
+
+    def _side(self, text: Sequence[int], cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
+        capped = cut(text, cap, options.truncation_side)
+        room = self._max_length - self._template.special_tokens
+        if len(capped) > room and not options.truncate:
+            raise InputTooLong(
+                f"{name} has {len(capped) + self._template.special_tokens} tokens, the model reads "
+                f"{self._max_length}: shorten it, or send truncate=true"
+            )
+        kept = cut(capped, room, options.truncation_side)
+        ids, types = self._template.build([kept])
+        return _segment(ids, types if self._has_type_ids else [], name), len(kept) != len(text)
+
+
+def _segment(ids: list[int], types: list[int], name: str) -> Segment:
+    if not ids:
+        raise InvalidRequest(f"{name} has no tokens: this model needs some text")
+    return Segment.of(ids, types)

@@ -1,0 +1,161 @@
+"""The words everybody here shares: plain, frozen data. No I/O, no tensors, no web."""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from rerank_core.errors import InvalidRequest
+
+Truncation: TypeAlias = Literal["longest_first", "only_second"]
+TruncationSide: TypeAlias = Literal["right", "left"]
+LongDocuments: TypeAlias = Literal["truncate"]
+Kind: TypeAlias = Literal["cross-encoder", "bi-encoder"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "truncation": ("longest_first", "only_second"),
+    "truncation_side": ("right", "left"),
+    "long_documents": ("truncate",),
+}
+
+
+class Pair(NamedTuple):
+    """One query beside one document."""
+
+    query: str
+    document: str
+
+
+class Span(NamedTuple):
+    """A part of a document: characters ``start`` to ``end`` (not included) of the caller's string."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """All that may change a score, from the door to the tokenizer.
+
+    - ``raw``: the network's own number instead of one in [0, 1].
+    - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
+    - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
+    - ``truncation_side``: the side where tokens are dropped.
+    - ``max_query_tokens``, ``max_document_tokens``: cut each text to so many tokens first, special tokens not counted.
+    - ``long_documents``: what becomes of a document longer than the model's window.
+
+    Raises ``InvalidRequest`` for a value that is none of these.
+    """
+
+    raw: bool = False
+    truncate: bool = True
+    truncation: Truncation | None = None
+    truncation_side: TruncationSide = "right"
+    max_query_tokens: int | None = None
+    max_document_tokens: int | None = None
+    long_documents: LongDocuments = "truncate"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed and not (value is None and name == "truncation"):
+                raise InvalidRequest(f"{name} is {value!r}: use one of {', '.join(allowed)}")
+        for name in ("max_query_tokens", "max_document_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidRequest(f"{name} is {value}: use at least 1, or none for no cap")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of tokens that the network reads at once.
+
+    Both fields hold one int32 a token, in this machine's byte order: compact, hashable, and read without a copy by
+    ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types.
+    """
+
+    token_ids: bytes
+    type_ids: bytes = b""
+
+    @classmethod
+    def of(cls, token_ids: Iterable[int], type_ids: Iterable[int] = ()) -> "Segment":
+        """Pack numbers."""
+        return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes())
+
+    def __len__(self) -> int:
+        """How many tokens it has."""
+        return len(self.token_ids) // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A pair as the network will read it.
+
+    ``pair`` is the pair's position in the request. A cross-encoder reads one segment, query and document together;
+    a bi-encoder two, the query and the document. ``spans``, where set, says which part of the document each segment
+    holds.
+    """
+
+    pair: int
+    segments: tuple[Segment, ...]
+    truncated: bool = False
+    spans: tuple[Span, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a request cost.
+
+    ``tokens`` the model really read, special tokens included, each distinct segment once; ``truncated`` counts the
+    pairs that were cut.
+    """
+
+    pairs: int
+    tokens: int
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """One finite score per document, in the order the documents came.
+
+    ``spans``, where set, says which part of each document its score comes from.
+    """
+
+    values: tuple[float, ...]
+    model: str
+    usage: Usage
+    spans: tuple[Span | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document's position in the request, its score, and the part of it that won, where known."""
+
+    index: int
+    score: float
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What runs here.
+
+    ``engine_reason`` says why this engine was chosen. ``max_length`` is in tokens: of a pair for a cross-encoder, of
+    each side for a bi-encoder. ``activation`` is what the checkpoint itself would apply: reported, never used.
+    """
+
+    name: str
+    revision: str | None = None
+    kind: Kind = "cross-encoder"
+    engine: str
+    engine_reason: str = ""
+    device: str
+    dtype: str
+    max_length: int
+    activation: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, and what it is where that is not a cross-encoder."""
+        return self.name if self.kind == "cross-encoder" else f"{self.kind}, {self.name}"

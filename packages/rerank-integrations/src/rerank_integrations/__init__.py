@@ -1,0 +1,1 @@
+"""rerank in other people's frameworks, and over HTTP."""

@@ -1,0 +1,1 @@
+"""The reranker as a sidecar that speaks HTTP."""
