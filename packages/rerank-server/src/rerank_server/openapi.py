@@ -1,0 +1,290 @@
+"""The OpenAPI document: every route, with descriptions, examples and error bodies.
+
+Written from the same Structs that read and write the bodies. The framework cannot do it, since a route that serves
+several wire languages reads its body itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from rerank_server import __version__
+from rerank_server.dialects import documents, native
+from rerank_server.routes.health import Health
+from rerank_server.routes.info import Info, Service
+
+_ABOUT = """\
+Says how well passages answer a query, with a cross-encoder.
+
+`POST /rerank` scores one pair, `POST /rerank/batch` up to 100, and `POST /v1/rerank` orders many documents for one
+query. A score is a logit, or its sigmoid in [0, 1]: `normalize` and `raw_scores` choose.
+"""
+
+_QUERY = "what is a panda?"
+_PANDA = "The giant panda is a bear species endemic to China."
+_PARIS = "Paris is the capital of France."
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """An answer: its status, what it means, its body and an example of it. No body where there is none."""
+
+    status: int
+    description: str
+    body: type[Struct] | None = None
+    example: object = None
+    headers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """A route, for one method."""
+
+    method: str
+    path: str
+    summary: str
+    replies: tuple[_Reply, ...]
+    tag: str
+    body: tuple[type[Struct], ...] = ()
+    examples: dict[str, object] = field(default_factory=dict)
+    description: str = ""
+
+
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
+}
+
+
+def _documents_error(message: str, code: str, param: str | None = None) -> dict[str, Any]:
+    return {
+        "id": "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11",
+        "message": message,
+        "detail": message,
+        "code": code,
+        "error": {"message": message, "type": code, "param": param, "code": code},
+    }
+
+
+_NATIVE_ERRORS = (
+    _Reply(400, "The body speaks two languages at once.", native.Problem, {"detail": "the body has passage and texts"}),
+    _Reply(413, "The body is too large.", native.Problem, {"detail": "the body is larger than the 10000000 bytes ..."}),
+    _Reply(
+        422,
+        "The body is not as it should be: every field that is wrong, and why.",
+        native.WrongFields,
+        {"detail": [{"loc": ["body", "passage"], "msg": "Field required", "type": "missing"}]},
+    ),
+    _Reply(500, "The model failed.", native.Problem, {"detail": "the reference engine failed on 1 segments ..."}),
+    _Reply(
+        503,
+        "The model is not loaded yet, or the server is about to end.",
+        native.Problem,
+        {"detail": "the server is loading: try again"},
+        _RETRY_AFTER,
+    ),
+)
+
+_DOCUMENTS_ERRORS = tuple(
+    _Reply(status, description, documents.DocumentsError, _documents_error(message, code, param), headers)
+    for status, description, message, code, param, headers in (
+        (
+            400,
+            "The body is not as it should be.",
+            "documents is empty: send at least one",
+            "invalid_request",
+            "documents",
+            {},
+        ),
+        (
+            413,
+            "Too many documents, or too large a body.",
+            "the request has 1001 documents ...",
+            "too_many_documents",
+            None,
+            {},
+        ),
+        (500, "The model failed.", "the reference engine failed on 1 segments ...", "engine_error", None, {}),
+        (
+            503,
+            "Not loaded yet, or about to end.",
+            "the server is loading: try again",
+            "unavailable",
+            None,
+            _RETRY_AFTER,
+        ),
+    )
+)
+
+_HEALTH = {
+    "status": "healthy",
+    "model_loaded": True,
+    "model_name": "BAAI/bge-reranker-v2-m3",
+    "device": "cpu",
+    "version": __version__,
+}
+
+_PAIR_EXAMPLE = {"query": _QUERY, "passage": _PANDA, "normalize": True}
+_DOCUMENTS_EXAMPLE = {"query": _QUERY, "documents": [_PARIS, _PANDA], "top_n": 1}
+
+_OPERATIONS = (
+    _Operation(
+        "post",
+        "/rerank",
+        "Score one pair",
+        (
+            _Reply(
+                200,
+                "The score. For a body with `documents`: as `/v1/rerank` answers.",
+                native.PairResponse,
+                {"score": 0.9948, "normalized": True, "query_length": len(_QUERY), "passage_length": len(_PANDA)},
+            ),
+            *_NATIVE_ERRORS,
+        ),
+        "scoring",
+        (native.PairRequest, documents.RerankRequest),
+        {"one pair": _PAIR_EXAMPLE, "documents": _DOCUMENTS_EXAMPLE},
+        "A body with `passage` is one pair; a body with `documents` is answered as at `/v1/rerank`, errors included.",
+    ),
+    _Operation(
+        "post",
+        "/rerank/batch",
+        "Score up to 100 pairs",
+        (
+            _Reply(
+                200,
+                "The scores, in the order of the pairs.",
+                native.BatchResponse,
+                {"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
+            ),
+            *_NATIVE_ERRORS[1:],
+        ),
+        "scoring",
+        (native.BatchRequest,),
+        {"two pairs": {"pairs": [{"query": _QUERY, "passage": text} for text in (_PANDA, _PARIS)]}},
+    ),
+    _Operation(
+        "post",
+        "/v1/rerank",
+        "Order documents by how well they answer a query",
+        (
+            _Reply(
+                200,
+                "The documents, best first.",
+                documents.RerankResponse,
+                {
+                    "id": "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11",
+                    "object": "rerank",
+                    "created": 1767225600,
+                    "model": "BAAI/bge-reranker-v2-m3",
+                    "results": [{"index": 1, "relevance_score": 0.9948}],
+                    "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
+                    "meta": {
+                        "api_version": {"version": "2"},
+                        "billed_units": {"search_units": 1},
+                        "tokens": {"input_tokens": 41, "output_tokens": 0},
+                    },
+                },
+            ),
+            *_DOCUMENTS_ERRORS,
+        ),
+        "scoring",
+        (documents.RerankRequest,),
+        {"the best of two": _DOCUMENTS_EXAMPLE},
+    ),
+    _Operation(
+        "get",
+        "/health",
+        "How the server is",
+        (
+            _Reply(200, "The model is loaded.", Health, _HEALTH),
+            _Reply(
+                503,
+                "It is loading, draining or broken.",
+                Health,
+                _HEALTH | {"status": "loading", "model_loaded": False},
+            ),
+        ),
+        "health",
+    ),
+    _Operation(
+        "get",
+        "/readyz",
+        "Whether it takes requests",
+        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "health",
+    ),
+    _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
+    _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", Service),), "about"),
+    _Operation(
+        "get",
+        "/info",
+        "The model and the limits, as text-embeddings-inference says it",
+        (_Reply(200, "The model and the limits.", Info),),
+        "about",
+    ),
+)
+
+
+def openapi_document() -> dict[str, Any]:
+    """The document, ready for JSON."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in _OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    bodies = {body for operation in _OPERATIONS for body in operation.body}
+    bodies |= {reply.body for operation in _OPERATIONS for reply in operation.replies if reply.body is not None}
+    _, schemas = msgspec.json.schema_components(
+        sorted(bodies, key=lambda body: body.__name__), ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "rerank",
+            "version": __version__,
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "."}],
+        "tags": [
+            {"name": "scoring", "description": "Scores, from pairs or from documents."},
+            {"name": "health", "description": "For people and probes."},
+            {"name": "about", "description": "What runs here."},
+        ],
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(operation: _Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "tags": [operation.tag],
+        "operationId": f"{operation.method}{operation.path.replace('/', '_').replace('.', '_')}",
+        "summary": operation.summary,
+        "description": operation.description or operation.summary + ".",
+        "responses": {str(reply.status): _reply(reply) for reply in operation.replies},
+    }
+    if operation.body:
+        schemas = [_ref(body) for body in operation.body]
+        examples = {name: {"value": value} for name, value in operation.examples.items()}
+        content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return described
+
+
+def _reply(reply: _Reply) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": reply.description}
+    if reply.body is not None:
+        content: dict[str, Any] = {"schema": _ref(reply.body)}
+        if reply.example is not None:
+            content["example"] = reply.example
+        described["content"] = {"application/json": content}
+    if reply.headers:
+        described["headers"] = reply.headers
+    return described
+
+
+def _ref(body: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{body.__name__}"}

@@ -1,0 +1,44 @@
+"""The neutral middle between the wire languages and the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rerank_core.errors import InvalidRequest, TooManyDocuments
+from rerank_core.types import Pair, ScoreOptions, Scores
+
+from rerank_server.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may have: documents, characters of a text, bytes of a body."""
+
+    max_documents: int
+    max_text_chars: int
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The pairs to score, and how."""
+
+    pairs: list[Pair]
+    options: ScoreOptions
+
+
+async def ask(service: Service, question: Question, limits: Limits) -> Scores:
+    """Check the question's size and have it answered. Raises as ``Scorer.score``."""
+    if len(question.pairs) > limits.max_documents:
+        raise TooManyDocuments(
+            f"the request has {len(question.pairs)} documents, a request may have {limits.max_documents}: "
+            "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
+        )
+    for index, pair in enumerate(question.pairs):
+        for text, name in ((pair.query, "the query"), (pair.document, f"document {index}")):
+            if len(text) > limits.max_text_chars:
+                raise InvalidRequest(
+                    f"{name} has {len(text)} characters, a text may have {limits.max_text_chars}: "
+                    "shorten it (the limit is RERANK_MAX_TEXT_CHARS)"
+                )
+    return await service.score_pairs(question.pairs, question.options)

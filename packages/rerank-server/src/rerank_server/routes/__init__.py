@@ -1,0 +1,1 @@
+"""HTTP on the outside: decode, ask, encode. Nothing else is decided here."""

@@ -1,0 +1,109 @@
+"""What runs here, and what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from rerank_server import __version__
+from rerank_server.lifecycle import Lifecycle
+from rerank_server.settings import Settings
+
+
+class ModelDescription(Struct):
+    """The model; what is not known before it is loaded is null."""
+
+    name: str
+    revision: str | None = None
+    kind: str | None = None
+    engine: str | None = None
+    engine_reason: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    max_length: int | None = None
+    activation: str | None = None
+
+
+class Service(Struct):
+    """What answers at ``/``."""
+
+    service: str
+    version: str
+    status: str
+    model: ModelDescription
+    docs: dict[str, str]
+    endpoints: dict[str, str]
+
+
+class Info(Struct):
+    """What text-embeddings-inference says at ``/info``, and our own limits behind it."""
+
+    model_id: str
+    model_sha: str | None
+    model_dtype: str | None
+    model_type: dict[str, Any]
+    max_concurrent_requests: int | None
+    max_input_length: int | None
+    max_batch_tokens: int | None
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+    kind: str | None
+    max_text_chars: int
+    max_body_bytes: int
+
+
+_DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
+_ENDPOINTS = {
+    "POST /rerank": "score one query and passage",
+    "POST /rerank/batch": "score up to 100 pairs",
+    "POST /v1/rerank": "order documents by how well they answer a query",
+    "GET /health": "is the model loaded",
+    "GET /readyz": "200 when it takes requests",
+    "GET /livez": "200 while the process lives",
+    "GET /info": "the model and the limits",
+}
+
+
+def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
+    """``/`` and ``/info``."""
+
+    @get("/", sync_to_thread=False)
+    def root() -> Service:
+        info = lifecycle.model.info if lifecycle.model else None
+        model = ModelDescription(name=settings.model)
+        if info is not None:
+            model = ModelDescription(**{name: getattr(info, name) for name in ModelDescription.__struct_fields__})
+        return Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS)
+
+    @get("/info", sync_to_thread=False)
+    def info() -> Info:
+        model = lifecycle.model
+        return Info(
+            model_id=model.info.name if model else settings.model,
+            model_sha=model.info.revision if model else settings.revision,
+            model_dtype=model.info.dtype if model else None,
+            model_type={"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+            max_concurrent_requests=None,
+            max_input_length=model.info.max_length if model else settings.max_length,
+            max_batch_tokens=model.batch_tokens if model else None,
+            max_batch_requests=None,
+            max_client_batch_size=settings.max_documents,
+            auto_truncate=True,
+            tokenization_workers=1,
+            version=__version__,
+            sha=None,
+            docker_label=None,
+            kind=model.info.kind if model else None,
+            max_text_chars=settings.max_text_chars,
+            max_body_bytes=settings.max_body_bytes,
+        )
+
+    return [root, info]

@@ -1,0 +1,170 @@
+"""Every setting, its default, and what it may be. The only reader of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.types import Truncation
+
+PREFIX = "RERANK_"
+
+# The names that the replaced service documented, spelled as they were.
+DOCUMENTED = {
+    "MODEL_NAME": "model",
+    "PORT": "port",
+    "HOST": "host",
+    "USE_FP16": "use_fp16",
+    "CORS_ORIGINS": "cors_origins",
+}
+
+
+class SettingsError(Exception):
+    """A setting that cannot be: the message names the variable and what is allowed."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a server runs. See ``docs/configuration.md``, which is generated from here."""
+
+    model: Annotated[
+        str, Meta(min_length=1, description="The model: a local directory, a name on the Hugging Face hub, or `lite`.")
+    ] = DEFAULT_MODEL
+    port: Annotated[int, Meta(ge=0, le=65_535, description="The TCP port to listen on; 0 takes a free one.")] = 8000
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "0.0.0.0"  # noqa: S104
+    use_fp16: Annotated[
+        bool | None,
+        Meta(
+            description="Compute in float16 on CUDA. Without CUDA the server starts in float32, with one warning. "
+            "Must not contradict `RERANK_DTYPE`."
+        ),
+    ] = None
+    cors_origins: Annotated[
+        str, Meta(description="Origins whose pages may call the server, separated by commas, or `*` for all.")
+    ] = "*"
+    revision: Annotated[str | None, Meta(description="The branch, tag or commit of a hub model.")] = None
+    device: Annotated[
+        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda`, `cuda:1`, ... or `mps`.")
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"],
+        Meta(description="The numbers to compute with. `auto` is float32; the 16-bit ones need a GPU."),
+    ] = "auto"
+    engine: Annotated[Literal["auto", "reference"], Meta(description="What runs the network.")] = "auto"
+    max_length: Annotated[
+        Annotated[int, Meta(ge=8)] | None,
+        Meta(description="Tokens the model reads of a pair. Without it: 512, or fewer where it reads fewer."),
+    ] = None
+    truncation: Annotated[
+        Truncation,
+        Meta(description="What is cut where a pair is longer: the longer text first, or only the document."),
+    ] = "longest_first"
+    label: Annotated[
+        str | None, Meta(description="Which output is the score, by number or name, for a model with several.")
+    ] = None
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="CPU threads of the network. Without it: as many as the container may use."),
+    ] = None
+    trust_remote_code: Annotated[bool, Meta(description="Run Python code that a checkpoint brings along.")] = False
+    max_documents: Annotated[int, Meta(ge=1, description="Documents a request may have.")] = 1000
+    max_text_chars: Annotated[
+        int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
+    ] = 100_000
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="What is logged.")] = "info"
+
+    def __post_init__(self) -> None:
+        """Refuse what is well-formed and still cannot be."""
+        contradiction = {True: {"float32", "bfloat16"}, False: {"float16"}}
+        if self.use_fp16 is not None and self.dtype in contradiction[self.use_fp16]:
+            said = str(self.use_fp16).lower()
+            raise SettingsError(f"USE_FP16={said} and RERANK_DTYPE={self.dtype} disagree: set only one of them")
+        for origin in self.origins:
+            if origin != "*" and not origin.startswith(("http://", "https://")):
+                raise SettingsError(
+                    f"CORS_ORIGINS holds {origin!r}: origins begin with http:// or https://, or there is just one *"
+                )
+        if "*" in self.origins and len(self.origins) > 1:
+            raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The CORS origins, one by one."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the environment; an empty value is none.
+
+        The names that Kubernetes injects for a Service called rerank (``RERANK_SERVICE_*``, ``RERANK_PORT*``) are
+        passed over. Raises ``SettingsError`` for an unknown name or a value that is not allowed.
+        """
+        values: dict[str, Any] = {}
+        for variable, value in environ.items():
+            field = DOCUMENTED.get(variable)
+            if field is None:
+                if not variable.startswith(PREFIX) or _is_injected(variable):
+                    continue
+                field = variable.removeprefix(PREFIX).lower()
+                if field not in cls.__struct_fields__ or field in DOCUMENTED.values():
+                    raise SettingsError(f"{variable} is not a setting: {_suggestion(cls)}")
+            if value != "":
+                values[field] = value.strip()
+        for field, value in values.items():
+            _check(cls, field, value)
+        return msgspec.convert(values, cls, strict=False)
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that sets a field."""
+    names = {field: variable for variable, field in DOCUMENTED.items()}
+    return names.get(field, PREFIX + field.upper())
+
+
+def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Every field, in the order they are documented."""
+    return msgspec.structs.fields(Settings)
+
+
+def allowed(field: msgspec.structs.FieldInfo) -> str:
+    """What a field may be, in words."""
+    return _in_words(msgspec.inspect.type_info(field.type))
+
+
+def _in_words(kind: msgspec.inspect.Type) -> str:
+    match kind:
+        case msgspec.inspect.Metadata(type=inner):
+            return _in_words(inner)
+        case msgspec.inspect.UnionType(types=types):
+            return _in_words(next(one for one in types if not isinstance(one, msgspec.inspect.NoneType)))
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"a whole number from {low} to {high}" if high is not None else f"a whole number, at least {low}"
+        case msgspec.inspect.LiteralType(values=values):
+            return "one of " + ", ".join(str(value) for value in values)
+        case msgspec.inspect.StrType(pattern=pattern) if pattern:
+            return f"text that matches {pattern}"
+        case _:
+            return "text"
+
+
+def _check(cls: type[Settings], name: str, value: str) -> None:
+    """Convert one value alone, so that the message can name its variable and what is allowed."""
+    field = next(field for field in msgspec.structs.fields(cls) if field.name == name)
+    try:
+        msgspec.convert(value, field.type, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{variable_of(name)} is {value!r}: it must be {allowed(field)}") from error
+
+
+def _is_injected(variable: str) -> bool:
+    return variable.startswith(("RERANK_SERVICE_", "RERANK_PORT_")) or variable == "RERANK_PORT"
+
+
+def _suggestion(cls: type[Settings]) -> str:
+    names = sorted(variable_of(field) for field in cls.__struct_fields__)
+    return f"known are {', '.join(names)}"

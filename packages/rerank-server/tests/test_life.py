@@ -1,0 +1,157 @@
+"""Loading, ready, broken; and never deaf."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from httpx import AsyncClient as Client
+from rerank_core.errors import CheckpointError
+from rerank_core.testing.doubles import OverlapModel
+from rerank_server import __version__
+from rerank_server.settings import Settings
+
+PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
+
+
+async def test_the_port_answers_while_the_model_loads(
+    serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready: Callable[[Client], Awaitable[None]]
+) -> None:
+    may_load = threading.Event()
+
+    def load(_: Settings) -> OverlapModel:
+        may_load.wait()
+        return OverlapModel()
+
+    async with serve(load, model="some/model") as client:
+        health = await client.get("/health")
+        scoring = await client.post("/rerank", json=PAIR)
+        documents = await client.post("/v1/rerank", json={"query": "x", "documents": ["y"]})
+        may_load.set()
+        await until_ready(client)
+        loaded = await client.get("/health")
+
+    assert health.status_code == 503
+    assert health.json() == {
+        "status": "loading",
+        "model_loaded": False,
+        "model_name": "some/model",
+        "device": "auto",
+        "version": __version__,
+    }
+    assert (scoring.status_code, scoring.headers["Retry-After"]) == (503, "5")
+    assert scoring.json() == {"detail": "the server is loading: try again"}
+    assert (documents.status_code, documents.json()["code"]) == (503, "unavailable")
+    assert (loaded.status_code, loaded.json()["status"]) == (200, "healthy")
+
+
+async def test_health_says_what_runs(client: Client) -> None:
+    response = await client.get("/health")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "healthy",
+        "model_loaded": True,
+        "model_name": "overlap",
+        "device": "cpu",
+        "version": __version__,
+    }
+
+
+@pytest.mark.parametrize("failure", [CheckpointError("no such model"), RuntimeError("a bug")])
+async def test_a_model_that_cannot_be_loaded_stops_the_server(
+    serve: Callable[..., AbstractAsyncContextManager[Client]], failure: Exception
+) -> None:
+    def load(_: Settings) -> OverlapModel:
+        raise failure
+
+    stopped = asyncio.Event()
+    async with serve(load, stop=stopped.set) as client:
+        await asyncio.wait_for(stopped.wait(), timeout=30)
+        health = await client.get("/health")
+
+    assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+
+
+async def test_health_answers_while_a_batch_computes(client: Client, model: OverlapModel) -> None:
+    model.gate.clear()
+    scoring = asyncio.create_task(client.post("/rerank", json=PAIR))
+    await asyncio.to_thread(model.started.wait)
+
+    during = await client.get("/health")
+    still_waiting = not scoring.done()
+    model.gate.set()
+
+    assert during.status_code == 200
+    assert still_waiting
+    assert (await scoring).status_code == 200
+
+
+async def test_all_pairs_of_a_batch_go_through_the_model_together(client: Client, model: OverlapModel) -> None:
+    pairs = [PAIR | {"passage": f"passage {number}"} for number in range(4)]
+
+    await client.post("/rerank/batch", json={"pairs": pairs})
+
+    assert model.forwards == [4]
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
+async def test_probes_answer_head(client: Client, path: str) -> None:
+    response = await client.head(path)
+
+    assert response.status_code == 200
+    assert response.content == b""
+
+
+async def test_the_root_says_what_runs_and_where_to_look(client: Client) -> None:
+    body = (await client.get("/")).json()
+
+    assert (body["service"], body["version"], body["status"]) == ("rerank", __version__, "healthy")
+    assert body["model"] == {
+        "name": "overlap",
+        "revision": None,
+        "kind": "cross-encoder",
+        "engine": "overlap",
+        "engine_reason": "a test double",
+        "device": "cpu",
+        "dtype": "float32",
+        "max_length": 64,
+        "activation": None,
+    }
+    for path in body["docs"].values():
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_info_tells_clients_the_limits(client: Client) -> None:
+    info = (await client.get("/info")).json()
+
+    assert "reranker" in info["model_type"]
+    assert (info["model_id"], info["max_input_length"]) == ("overlap", 64)
+    assert (info["max_client_batch_size"], info["max_text_chars"], info["max_body_bytes"]) == (
+        1000,
+        100_000,
+        10_000_000,
+    )
+
+
+async def test_any_origin_may_read_answers_and_errors_but_sends_no_credentials(client: Client) -> None:
+    origin = {"Origin": "https://app.example"}
+
+    for response in (
+        await client.post("/rerank", json=PAIR, headers=origin),
+        await client.post("/rerank", json={}, headers=origin),
+        await client.post("/v1/rerank", json={}, headers=origin),
+        await client.get("/nowhere", headers=origin),
+    ):
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+async def test_named_origins_may_and_others_may_not(serve: Callable[..., AbstractAsyncContextManager[Client]]) -> None:
+    async with serve(lambda _: OverlapModel(), cors_origins="https://app.example") as client:
+        named = await client.get("/livez", headers={"Origin": "https://app.example"})
+        other = await client.get("/livez", headers={"Origin": "https://evil.example"})
+
+    assert named.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "Access-Control-Allow-Origin" not in other.headers
