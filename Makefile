@@ -46,7 +46,25 @@ endif
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)'
 
+# ---------------------------------------------------------------------------- use
+
+.PHONY: demo
+demo: $(SETUP) ## rank a sample with the lite model, over HTTP, and stop again
+	@$(BIN)/python examples/demo/demo.py
+
+.PHONY: serve
+serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub; docs/configuration.md has every setting)
+	$(BIN)/rerank-server
+
+.PHONY: dev
+dev: $(SETUP) ## run the server and start it again whenever its code changes
+	$(BIN)/rerank-server --reload
+
 # ---------------------------------------------------------------------------- checks
+
+.PHONY: test
+test: $(SETUP) ## every test; what had to be skipped is listed at the end
+	$(BIN)/python -m pytest
 
 .PHONY: check
 check: $(SETUP) ## lint, format, types, and the rings
@@ -60,7 +78,19 @@ format: $(SETUP) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: verify-default
+verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
+	$(BIN)/python -m pytest -m hub tests/hub
+
+.PHONY: docs
+docs: $(SETUP) ## write the pages that are generated
+	$(BIN)/python docs/write_configuration.py
+
+.PHONY: clean
+clean: ## remove .venv, .uv and every cache
+	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
 .PHONY: help
 help: ## this list
 	@echo 'make TARGET [TORCH=cpu]'
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'

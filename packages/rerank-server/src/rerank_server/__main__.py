@@ -103,7 +103,10 @@ def _serve(settings: Settings, *, reload: bool) -> int:
     # uvicorn raises the signal that ended it once more when it is done; being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     server = uvicorn.Server(uvicorn.Config(create_app(settings, stop=stop), lifespan="on", **options))
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # it could not begin, and has logged why
+        return 1
     return 1 if failed or not server.started else 0
 
 

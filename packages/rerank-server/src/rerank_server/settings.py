@@ -35,12 +35,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65_535, description="The TCP port to listen on; 0 takes a free one.")] = 8000
     host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "0.0.0.0"  # noqa: S104
     use_fp16: Annotated[
-        bool | None,
+        bool,
         Meta(
             description="Compute in float16 on CUDA. Without CUDA the server starts in float32, with one warning. "
             "Must not contradict `RERANK_DTYPE`."
         ),
-    ] = None
+    ] = False
     cors_origins: Annotated[
         str, Meta(description="Origins whose pages may call the server, separated by commas, or `*` for all.")
     ] = "*"
@@ -78,10 +78,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what is well-formed and still cannot be."""
-        contradiction = {True: {"float32", "bfloat16"}, False: {"float16"}}
-        if self.use_fp16 is not None and self.dtype in contradiction[self.use_fp16]:
-            said = str(self.use_fp16).lower()
-            raise SettingsError(f"USE_FP16={said} and RERANK_DTYPE={self.dtype} disagree: set only one of them")
+        if self.use_fp16 and self.dtype not in {"auto", "float16"}:
+            raise _disagreement(self)
         for origin in self.origins:
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 raise SettingsError(
@@ -115,7 +113,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 values[field] = value.strip()
         for field, value in values.items():
             _check(cls, field, value)
-        return msgspec.convert(values, cls, strict=False)
+        settings = msgspec.convert(values, cls, strict=False)
+        if "use_fp16" in values and not settings.use_fp16 and settings.dtype == "float16":
+            raise _disagreement(settings)
+        return settings
 
 
 def variable_of(field: str) -> str:
@@ -132,6 +133,13 @@ def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:
 def allowed(field: msgspec.structs.FieldInfo) -> str:
     """What a field may be, in words."""
     return _in_words(msgspec.inspect.type_info(field.type))
+
+
+def description(field: msgspec.structs.FieldInfo) -> str:
+    """What a field does, as its declaration says."""
+    kind = msgspec.inspect.type_info(field.type)
+    schema = kind.extra_json_schema if isinstance(kind, msgspec.inspect.Metadata) else None
+    return str((schema or {}).get("description", ""))
 
 
 def _in_words(kind: msgspec.inspect.Type) -> str:
@@ -159,6 +167,11 @@ def _check(cls: type[Settings], name: str, value: str) -> None:
         msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{variable_of(name)} is {value!r}: it must be {allowed(field)}") from error
+
+
+def _disagreement(settings: Settings) -> SettingsError:
+    said = str(settings.use_fp16).lower()
+    return SettingsError(f"USE_FP16={said} and RERANK_DTYPE={settings.dtype} disagree: set only one of them")
 
 
 def _is_injected(variable: str) -> bool:

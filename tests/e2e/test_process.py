@@ -1,0 +1,109 @@
+"""The server as a process: how it starts, fails and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+SERVER = [sys.executable, "-m", "rerank_server"]
+
+
+def run(*command: str, timeout: float = 100, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_being_told_to_stop_is_no_failure(serving: Callable[..., Any], tiny: Path) -> None:
+    with serving(tiny) as server:
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(timeout=30) == 0
+
+
+def test_a_model_that_is_not_there_ends_the_process_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    ended = run(*SERVER, MODEL_NAME=str(tmp_path / "empty"), HOST="127.0.0.1", PORT="0")
+
+    assert ended.returncode == 1
+    assert "config.json is missing" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_loads_scores_and_says_so(tiny: Path) -> None:
+    ended = run(*SERVER, "--check", MODEL_NAME=str(tiny))
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"ok: {tiny} on cpu in float32, 128 tokens, reference engine\n"
+
+
+def test_half_precision_without_cuda_starts_in_float32_with_one_warning(
+    serving: Callable[..., Any], tiny: Path
+) -> None:
+    with serving(tiny, USE_FP16="true", RERANK_DEVICE="cpu") as server:
+        info = httpx.get(f"{server.url}/info").json()
+        log = server.log.read_text()
+
+    assert info["model_dtype"] == "float32"
+    assert log.count("WARNING") == 1
+    assert "USE_FP16=true needs CUDA" in log
+
+
+def test_an_explicit_float16_on_a_cpu_is_an_error(tiny: Path) -> None:
+    ended = run(*SERVER, "--check", MODEL_NAME=str(tiny), RERANK_DTYPE="float16", RERANK_DEVICE="cpu")
+
+    assert ended.returncode == 1
+    assert "float16" in ended.stderr
+
+
+def test_a_port_in_use_ends_the_process(tiny_server: Any, tiny: Path) -> None:
+    port = tiny_server.url.rpartition(":")[2]
+
+    ended = run(*SERVER, MODEL_NAME=str(tiny), HOST="127.0.0.1", PORT=port)
+
+    assert ended.returncode == 1
+    assert "address already in use" in ended.stderr
+
+
+def test_no_text_is_logged(serving: Callable[..., Any], tiny: Path) -> None:
+    secret = "do-not-log-this"
+    with serving(tiny, RERANK_LOG_LEVEL="debug") as server:
+        for path, body in (
+            ("/rerank", {"query": secret, "passage": secret}),
+            ("/rerank", {"query": secret, "passage": 7}),
+            ("/v1/rerank", {"query": secret, "documents": [secret], "truncation_side": secret}),
+        ):
+            httpx.post(server.url + path, json=body)
+        log = server.log.read_text()
+
+    assert "/v1/rerank" in log
+    assert secret not in log
+
+
+def test_the_command_line_ranks_over_http(tiny_server: Any, tmp_path: Path) -> None:
+    passages = tmp_path / "passages.txt"
+    passages.write_text("The giant panda lives in China.\nParis is the capital of France.\n")
+    rerank = str(Path(sys.executable).parent / "rerank")
+
+    ended = run(rerank, "rank", "where does the panda live", str(passages), "--url", tiny_server.url)
+    refused = run(rerank, "rank", "x", str(passages), "--url", "http://127.0.0.1:1")
+
+    assert ended.returncode == 0
+    assert len(ended.stdout.splitlines()) == 3
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rerank: http://127.0.0.1:1 cannot be reached")
+
+
+@pytest.mark.parametrize("command", [["serve", "--help"], ["--help"]])
+def test_the_server_is_a_subcommand_of_rerank(command: list[str]) -> None:
+    ended = run(str(Path(sys.executable).parent / "rerank"), *command)
+
+    assert ended.returncode == 0
+    assert "serve" in ended.stdout

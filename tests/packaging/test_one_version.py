@@ -1,0 +1,35 @@
+"""Three packages, one version, held together by exact pins."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PACKAGES = ("rerank-core", "rerank-server", "rerank-integrations")
+
+
+def project(root: Path, name: str) -> dict[str, Any]:
+    content = tomllib.loads((root / "packages" / name / "pyproject.toml").read_text())
+    found: dict[str, Any] = content["project"]
+    return found
+
+
+def test_the_packages_have_one_version(root: Path) -> None:
+    assert len({project(root, name)["version"] for name in PACKAGES}) == 1
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_pins_the_others_exactly(root: Path, name: str) -> None:
+    """uv drops the specifier of a workspace source, so only a test sees a wrong one."""
+    content = project(root, name)
+    wanted = [*content["dependencies"], *(r for extra in content["optional-dependencies"].values() for r in extra)]
+    ours = [requirement for requirement in wanted if requirement.startswith("rerank-") and name not in requirement]
+
+    assert all(requirement.endswith(f"=={content['version']}") for requirement in ours)
+
+
+def test_the_changelog_has_the_version(root: Path) -> None:
+    version = project(root, "rerank-core")["version"]
+
+    assert f"## [{version}]" in (root / "CHANGELOG.md").read_text()
