@@ -42,8 +42,8 @@ async def _serve(
 
 
 async def _until_ready(client: AsyncClient) -> None:
-    while (await client.get("/readyz")).status_code != 200:
-        await asyncio.sleep(0)  # noqa: ASYNC110 (lets the loop turn: in process, nothing else does)
+    while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 (over HTTP there is no event to wait for)
+        await asyncio.sleep(0)  # lets the loop turn: in process, nothing else does
 
 
 @pytest.fixture

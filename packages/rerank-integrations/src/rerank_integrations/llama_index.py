@@ -1,0 +1,185 @@
+"""rerank in LlamaIndex."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field
+from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.ranking import rank
+from rerank_core.scorer import PairModel, Scorer
+from rerank_core.types import ScoreOptions, Scores
+
+from rerank_integrations.client import HTTPScorer
+from rerank_integrations.local import ascore, local_scorer
+
+try:
+    from llama_index.core.callbacks import CBEventType, EventPayload
+    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
+    from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+except ModuleNotFoundError as missing:
+    if missing.name not in ("llama_index", "llama_index.core"):
+        raise
+    raise MissingExtra("LlamaIndex is not installed: pip install 'rerank-integrations[llama-index]'") from missing
+
+_RETRIEVAL_SCORE = "retrieval_score"
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class RerankPostprocessor(BaseNodePostprocessor):
+    """Orders retrieved nodes by how well they answer the query, best first.
+
+    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
+    - ``top_n``: keep so many of the best; None keeps all.
+    - ``threshold``: keep what scores at least as much, on the scale of the scores.
+    - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
+    - ``metadata_mode``: which of a node's metadata are read with its text.
+    - ``keep_retrieval_score``: keep the retriever's score in ``metadata["retrieval_score"]``, which neither an LLM
+      nor an embedding gets to see.
+    - ``model_name``: what events call the model; by default the name it has here, or the kind of scorer.
+
+    The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
+    ``Scorer.score``.
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    scorer: Scorer = Field(exclude=True)
+    top_n: int | None = Field(default=None, ge=1)
+    threshold: float | None = None
+    options: ScoreOptions | None = None
+    metadata_mode: MetadataMode = MetadataMode.EMBED
+    keep_retrieval_score: bool = False
+    model_name: str | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in dumps."""
+        return "RerankPostprocessor"
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float | None = 60.0,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        options: ScoreOptions | None = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        keep_retrieval_score: bool = False,
+        model_name: str | None = None,
+    ) -> Self:
+        """Ask the rerank-server at ``url``: see ``HTTPScorer``."""
+        return cls(
+            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout),
+            top_n=top_n,
+            threshold=threshold,
+            options=options,
+            metadata_mode=metadata_mode,
+            keep_retrieval_score=keep_retrieval_score,
+            model_name=model_name,
+        )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: str,
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        options: ScoreOptions | None = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        keep_retrieval_score: bool = False,
+        model_name: str | None = None,
+        **load_options: Any,
+    ) -> Self:
+        """Load a model into this process: see ``rerank_core.load``, which takes the other options."""
+        return cls(
+            scorer=local_scorer(model, **load_options),
+            top_n=top_n,
+            threshold=threshold,
+            options=options,
+            metadata_mode=metadata_mode,
+            keep_retrieval_score=keep_retrieval_score,
+            model_name=model_name,
+        )
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query(query_bundle)
+        with self._reported(query, nodes) as best:
+            if nodes:
+                scores = self.scorer.score(query, self._texts(nodes), options=self.options)
+                best.extend(self._best(nodes, scores))
+        return best
+
+    @_dispatcher.span
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query(query_bundle)
+        with self._reported(query, nodes) as best:
+            if nodes:
+                scores = await ascore(self.scorer, query, self._texts(nodes), self.options)
+                best.extend(self._best(nodes, scores))
+        return best
+
+    def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
+        return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
+
+    def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
+        ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
+        return [NodeWithScore(node=self._kept(nodes[best.index]), score=best.score) for best in ranked]
+
+    def _kept(self, retrieved: NodeWithScore) -> BaseNode:
+        node = retrieved.node
+        if not self.keep_retrieval_score:
+            return node
+        return node.model_copy(
+            update={
+                "metadata": {**node.metadata, _RETRIEVAL_SCORE: retrieved.score},
+                "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, _RETRIEVAL_SCORE],
+                "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, _RETRIEVAL_SCORE],
+            }
+        )
+
+    @contextmanager
+    def _reported(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
+        """Tells whoever listens that reranking begins, and that it ended with the nodes put into the list.
+
+        The end is told also where it failed: then there are none.
+        """
+        found: list[NodeWithScore] = []
+        name = self.model_name or _name(self.scorer)
+        top_n = self.top_n or len(nodes)
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: top_n,
+        }
+        _dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=name))
+        try:
+            with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+                yield found
+                event.on_end(payload={EventPayload.NODES: found})
+        finally:
+            _dispatcher.event(ReRankEndEvent(nodes=found))
+
+
+def _query(query_bundle: QueryBundle | None) -> str:
+    if query_bundle is None:
+        raise InvalidRequest("reranking needs the query: pass query_bundle or query_str")
+    return query_bundle.query_str
+
+
+def _name(scorer: Scorer) -> str:
+    return scorer.info.name if isinstance(scorer, PairModel) else type(scorer).__name__

@@ -1,0 +1,140 @@
+"""A rerank-server in small: the wire of the real one, over a real socket, on top of a model that counts words.
+
+Fixtures are plain: ``url`` where it listens, ``overlap`` the model behind it, ``info`` what it says of itself (a test
+may change it), ``seen`` what was asked, ``script`` what it answers to the next questions instead of scores.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rerank_core.errors import RerankError, Unavailable
+from rerank_core.ranking import rank
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import ScoreOptions
+
+STATUSES = {
+    "invalid_request": 400,
+    "input_too_long": 400,
+    "too_many_documents": 413,
+    "overloaded": 429,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+}
+
+
+@pytest.fixture
+def overlap() -> OverlapModel:
+    return OverlapModel()
+
+
+@pytest.fixture
+def info() -> dict[str, Any]:
+    return {
+        "model_id": "overlap",
+        "max_client_batch_size": 1000,
+        "max_input_length": 64,
+        "max_text_chars": 100_000,
+        "max_body_bytes": 10_000_000,
+    }
+
+
+@pytest.fixture
+def seen() -> list[dict[str, Any]]:
+    """One a request: path, authorization, body, and the number of its connection."""
+    return []
+
+
+@pytest.fixture
+def script() -> deque[Any]:
+    """Answers to the next questions: an error to raise, (status, headers, content), or None to hang up."""
+    return deque()
+
+
+@pytest.fixture
+def url(overlap: OverlapModel, info: dict[str, Any], seen: list[dict[str, Any]], script: deque[Any]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet
+
+        def do_GET(self) -> None:
+            self._note(None)
+            self._reply(200, {}, json.dumps(info).encode())
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._note(body)
+            try:
+                scripted = script.popleft() if script else _answer(overlap, body)
+                if isinstance(scripted, RerankError):
+                    raise scripted
+            except RerankError as error:
+                scripted = _error(error)
+            if scripted is None:
+                self.close_connection = True
+            else:
+                self._reply(*scripted)
+
+        def _note(self, body: Any) -> None:
+            asked = {"path": self.path, "authorization": self.headers["Authorization"]}
+            seen.append({**asked, "body": body, "connection": self.client_address})
+
+        def _reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    options = ScoreOptions(
+        raw=body.get("raw_scores", False),
+        truncate=body.get("truncate", True),
+        truncation=body.get("truncation_strategy"),
+        truncation_side=body.get("truncation_side", "right"),
+        max_query_tokens=body.get("max_tokens_per_query"),
+        max_document_tokens=body.get("max_tokens_per_doc"),
+    )
+    scores = overlap.score(body["query"], body["documents"], options=options)
+    usage = scores.usage
+    answer = {
+        "id": "1",
+        "object": "rerank",
+        "created": 1,
+        "model": scores.model,
+        "results": [{"index": best.index, "relevance_score": best.score} for best in rank(scores)],
+        "usage": {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens, "truncated": usage.truncated},
+        "meta": {},
+    }
+    return 200, {}, json.dumps(answer).encode()
+
+
+def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:
+    wait = {"Retry-After": f"{error.retry_after:g}"} if isinstance(error, Unavailable) and error.retry_after else {}
+    answer = {"id": "1", "message": str(error), "detail": str(error), "code": error.code, "error": {}}
+    return STATUSES.get(error.code, 500), wait, json.dumps(answer).encode()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random cross-encoder, for what only a real model in this process can show."""
+    pytest.importorskip("torch", reason="the extra 'local' is not installed")
+    from rerank_core.testing.checkpoints import write_tiny_checkpoint
+
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")

@@ -1,0 +1,354 @@
+import asyncio
+import copy
+import gc
+import json
+import pickle
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from rerank_core.errors import (
+    CheckpointError,
+    DeadlineExceeded,
+    EngineError,
+    InputTooLong,
+    InvalidRequest,
+    MissingExtra,
+    ModelError,
+    Overloaded,
+    RerankError,
+    TooManyDocuments,
+    Unavailable,
+)
+from rerank_core.scorer import AsyncScorer, Scorer
+from rerank_core.testing.contract import DOCUMENTS, LONG_DOCUMENT, QUERY
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import Scores
+from rerank_integrations.client import HTTPScorer
+
+Seen = list[dict[str, Any]]
+
+
+@pytest.fixture
+def scorer(url: str) -> Iterator[HTTPScorer]:
+    with HTTPScorer(url) as scorer:
+        yield scorer
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+def questions(seen: Seen) -> list[list[str]]:
+    return [asked["body"]["documents"] for asked in seen if asked["path"] == "/v1/rerank"]
+
+
+def test_it_is_both_kinds_of_scorer(scorer: HTTPScorer) -> None:
+    assert isinstance(scorer, Scorer)
+    assert isinstance(scorer, AsyncScorer)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_scores_are_those_of_the_model_behind_the_server(scorer: HTTPScorer, overlap: OverlapModel, raw: bool) -> None:
+    assert scorer.score(QUERY, DOCUMENTS, raw=raw) == overlap.score(QUERY, DOCUMENTS, raw=raw)
+
+
+async def test_a_list_beyond_the_limit_goes_in_parts_and_comes_back_whole(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], seen: Seen
+) -> None:
+    info["max_client_batch_size"] = 2
+    documents = [*DOCUMENTS, LONG_DOCUMENT]
+
+    assert scorer.score(QUERY, documents) == overlap.score(QUERY, documents)
+    assert await scorer.ascore(QUERY, documents) == overlap.score(QUERY, documents)
+    assert questions(seen) == [documents[:2], documents[2:4], documents[4:]] * 2
+
+
+def test_a_list_too_large_for_one_body_goes_in_parts(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], seen: Seen
+) -> None:
+    info["max_body_bytes"] = 400
+
+    assert scorer.score(QUERY, DOCUMENTS).values == overlap.score(QUERY, DOCUMENTS).values
+    assert len(questions(seen)) > 1
+
+
+def test_an_error_about_a_part_says_which_part(scorer: HTTPScorer, info: dict[str, Any]) -> None:
+    info["max_client_batch_size"] = 2
+
+    with pytest.raises(InputTooLong, match=r"document 1 has .*\(in the part with documents 2 to 3, numbered from 0\)"):
+        scorer.score(QUERY, [*DOCUMENTS[:3], LONG_DOCUMENT, "after"], truncate=False)
+
+
+async def test_what_cannot_be_scored_is_refused_before_anything_is_asked(scorer: HTTPScorer, seen: Seen) -> None:
+    with pytest.raises(InvalidRequest):
+        scorer.score(QUERY, ["\ud800"])
+    with pytest.raises(InvalidRequest):
+        await scorer.ascore(QUERY, "one string")
+
+    assert seen == []
+
+
+async def test_no_documents_asks_for_no_scores(scorer: HTTPScorer, seen: Seen) -> None:
+    assert scorer.score(QUERY, []).model == "overlap"
+    assert (await scorer.ascore(QUERY, [])).values == ()
+    assert questions(seen) == []
+
+
+async def test_the_limits_are_asked_for_at_the_start_and_never_again(scorer: HTTPScorer, seen: Seen) -> None:
+    scorer.score(QUERY, DOCUMENTS)
+    assert [asked["path"] for asked in seen] == ["/info", "/v1/rerank"]
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: scorer.score(QUERY, DOCUMENTS[:1]), range(16)))
+    await asyncio.gather(*(scorer.ascore(QUERY, DOCUMENTS[:1]) for _ in range(8)))
+
+    assert [asked["path"] for asked in seen[1:]] == ["/v1/rerank"] * 25
+
+
+async def test_connections_are_used_again(scorer: HTTPScorer, seen: Seen) -> None:
+    for _ in range(3):
+        scorer.score(QUERY, DOCUMENTS)
+    assert len({asked["connection"] for asked in seen}) == 1
+
+    seen.clear()
+    for _ in range(3):
+        await scorer.ascore(QUERY, DOCUMENTS)
+    assert len({asked["connection"] for asked in seen}) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RerankError("no"),
+        InvalidRequest("no"),
+        InputTooLong("no"),
+        TooManyDocuments("no"),
+        Unavailable("no"),
+        Unavailable("no", retry_after=2.0),
+        Overloaded("no", retry_after=1.0),
+        DeadlineExceeded("no"),
+        ModelError("no"),
+        CheckpointError("no"),
+        EngineError("no"),
+        MissingExtra("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_error_comes_through_the_wire_as_the_same_class(
+    scorer: HTTPScorer, script: deque[Any], error: RerankError
+) -> None:
+    script.extend([error, error])
+
+    with pytest.raises(RerankError) as caught:
+        scorer.score(QUERY, DOCUMENTS)
+    with pytest.raises(RerankError) as acaught:
+        await scorer.ascore(QUERY, DOCUMENTS)
+
+    for raised in (caught.value, acaught.value):
+        assert type(raised) is type(error)
+        assert str(raised) == "no"
+        assert getattr(raised, "retry_after", None) == getattr(error, "retry_after", None)
+
+
+async def test_an_incomplete_answer_is_never_a_result(scorer: HTTPScorer, script: deque[Any]) -> None:
+    usage = {"total_tokens": 1, "truncated": 0}
+    incomplete = {"model": "overlap", "usage": usage, "results": [{"index": 1, "relevance_score": 0.5}]}
+    script.extend([(200, {}, json.dumps(incomplete).encode())] * 2)
+
+    with pytest.raises(ModelError, match="1 scores for 2 documents: none for document 0"):
+        scorer.score(QUERY, DOCUMENTS[:2])
+    with pytest.raises(ModelError):
+        await scorer.ascore(QUERY, DOCUMENTS[:2])
+
+
+async def test_a_server_that_is_not_there_is_unavailable(closed_url: str) -> None:
+    with HTTPScorer(closed_url) as scorer:
+        with pytest.raises(Unavailable, match=f"{closed_url} cannot be reached .*is rerank-server running there"):
+            scorer.score(QUERY, DOCUMENTS)
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await scorer.ascore(QUERY, DOCUMENTS)
+
+
+async def test_a_server_that_does_not_answer_in_time_is_past_the_deadline(silent_url: str) -> None:
+    with HTTPScorer(silent_url, timeout=0.05) as scorer:
+        with pytest.raises(DeadlineExceeded, match=f"GET {silent_url}/info was not answered within 0.05 s"):
+            scorer.score(QUERY, DOCUMENTS)
+        with pytest.raises(DeadlineExceeded):
+            await scorer.ascore(QUERY, DOCUMENTS)
+
+
+async def test_a_connection_that_breaks_off_is_unavailable(scorer: HTTPScorer, script: deque[Any]) -> None:
+    script.extend([None, None])
+
+    with pytest.raises(Unavailable, match=r"/v1/rerank was cut off .*ask again"):
+        scorer.score(QUERY, DOCUMENTS)
+    with pytest.raises(Unavailable):
+        await scorer.ascore(QUERY, DOCUMENTS)
+
+    assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
+
+
+def test_a_server_that_was_away_is_asked_for_its_limits_again(scorer: HTTPScorer, info: dict[str, Any]) -> None:
+    model = info.pop("model_id")
+    with pytest.raises(ModelError):
+        scorer.score(QUERY, DOCUMENTS)
+
+    info["model_id"] = model
+
+    assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("key", ["secret-key", " secret-key\n"])
+async def test_the_key_is_sent_and_never_shown(url: str, seen: Seen, script: deque[Any], key: str) -> None:
+    script.append((401, {}, b""))
+    async with HTTPScorer(url, api_key=key) as scorer:
+        with pytest.raises(InvalidRequest, match="check the API key") as caught:
+            await scorer.ascore(QUERY, DOCUMENTS)
+        await scorer.ascore(QUERY, DOCUMENTS)
+
+        assert "secret" not in repr(scorer) + str(scorer) + str(caught.value)
+    assert {asked["authorization"] for asked in seen} == {"Bearer secret-key"}
+
+
+@pytest.mark.parametrize("key", [None, "", "\n"])
+def test_without_a_key_none_is_sent(url: str, seen: Seen, key: str | None) -> None:
+    with HTTPScorer(url, api_key=key) as scorer:
+        scorer.score(QUERY, DOCUMENTS)
+
+    assert {asked["authorization"] for asked in seen} == {None}
+
+
+@pytest.mark.parametrize("key", ["se cret", "secrét", "se\ncret"])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="api_key holds") as caught:
+        HTTPScorer("http://localhost:8000", api_key=key)
+
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "localhost:8000", "http://", "ftp://localhost", "http://h/?a=b", "http://h:port"]
+)
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InvalidRequest, match="base_url"):
+        HTTPScorer(address)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_lets_nothing_through_is_refused_at_once(timeout: float) -> None:
+    with pytest.raises(InvalidRequest, match=f"timeout is {timeout}"):
+        HTTPScorer("http://localhost:8000", timeout=timeout)
+
+
+async def test_a_password_in_the_address_is_used_and_never_shown(url: str, seen: Seen, script: deque[Any]) -> None:
+    script.append((500, {}, b""))
+    with HTTPScorer(url.replace("//", "//me:secret@") + "/") as scorer:
+        with pytest.raises(ModelError, match=url) as caught:
+            scorer.score(QUERY, DOCUMENTS)
+        scorer.score(QUERY, DOCUMENTS)
+
+        assert scorer.base_url == url
+        assert "secret" not in repr(scorer) + str(caught.value)
+    assert seen[0]["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda scorer: pickle.loads(pickle.dumps(scorer))])
+async def test_a_copy_has_its_own_connections_and_the_same_scores(scorer: HTTPScorer, again: Any) -> None:
+    expected = scorer.score(QUERY, DOCUMENTS)
+    assert await scorer.ascore(QUERY, DOCUMENTS) == expected
+
+    async with again(scorer) as other:
+        assert other.base_url == scorer.base_url
+        assert other.score(QUERY, DOCUMENTS) == expected
+        assert await other.ascore(QUERY, DOCUMENTS) == expected
+
+
+def test_one_scorer_serves_one_event_loop_after_another(url: str, seen: Seen) -> None:
+    """Connections are closed with their loop: warnings are errors here, those about open sockets too."""
+    with HTTPScorer(url) as scorer:
+        first = asyncio.run(scorer.ascore(QUERY, DOCUMENTS))
+        second = asyncio.run(scorer.ascore(QUERY, DOCUMENTS))
+        gc.collect()
+
+    assert first == second
+    assert len({asked["connection"] for asked in seen}) == 2
+
+
+def test_one_scorer_serves_event_loops_side_by_side(url: str) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    async def ask(scorer: HTTPScorer) -> Scores:
+        await asyncio.to_thread(both.wait)
+        return await scorer.ascore(QUERY, DOCUMENTS)
+
+    with HTTPScorer(url) as scorer, ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: asyncio.run(ask(scorer)), range(2))
+
+    assert first == second
+
+
+def test_loops_that_are_gone_are_forgotten(url: str) -> None:
+    with HTTPScorer(url) as scorer:
+        for _ in range(3):
+            asyncio.run(scorer.ascore(QUERY, DOCUMENTS))
+
+        assert len(scorer._async_clients) == 1
+
+
+async def test_a_closed_scorer_may_be_used_again(scorer: HTTPScorer) -> None:
+    expected = scorer.score(QUERY, DOCUMENTS)
+    await scorer.ascore(QUERY, DOCUMENTS)
+
+    await scorer.aclose()
+    await scorer.aclose()
+
+    assert await scorer.ascore(QUERY, DOCUMENTS) == expected
+    assert scorer.score(QUERY, DOCUMENTS) == expected
+
+
+async def test_a_scorer_that_nobody_closed_takes_its_connections_along(url: str) -> None:
+    """Warnings are errors here, those about open sockets too."""
+    scorer = HTTPScorer(url)
+    scorer.score(QUERY, DOCUMENTS)
+    await scorer.ascore(QUERY, DOCUMENTS)
+
+    del scorer
+    gc.collect()
+
+
+async def test_a_cancelled_question_leaves_the_scorer_usable(scorer: HTTPScorer, overlap: OverlapModel) -> None:
+    await scorer.ascore(QUERY, DOCUMENTS)
+    overlap.gate.clear()
+    overlap.started.clear()
+    asked = asyncio.create_task(scorer.ascore(QUERY, DOCUMENTS))
+    await asyncio.to_thread(overlap.started.wait, 30)
+
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    overlap.gate.set()
+
+    assert len((await scorer.ascore(QUERY, DOCUMENTS)).values) == len(DOCUMENTS)
+
+
+def test_the_connection_has_less_time_than_the_answer() -> None:
+    assert HTTPScorer("http://h", timeout=60)._timeouts() == httpx.Timeout(60, connect=10)
+    assert HTTPScorer("http://h", timeout=2)._timeouts() == httpx.Timeout(2, connect=2)
+    assert HTTPScorer("http://h", timeout=None)._timeouts() == httpx.Timeout(None, connect=10)

@@ -1,0 +1,15 @@
+# ruff: noqa: F403
+"""The client keeps what every scorer promises, over a real socket."""
+
+from collections.abc import Iterator
+
+import pytest
+from rerank_core.testing.contract import *
+from rerank_integrations.client import HTTPScorer
+
+
+@pytest.fixture(params=[1000, 2], ids=["whole", "in parts"])
+def scorer(url: str, info: dict[str, object], request: pytest.FixtureRequest) -> Iterator[HTTPScorer]:
+    info["max_client_batch_size"] = request.param
+    with HTTPScorer(url) as scorer:
+        yield scorer
