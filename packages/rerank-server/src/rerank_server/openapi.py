@@ -31,11 +31,11 @@ _PARIS = "Paris is the capital of France."
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """An answer: its status, what it means, its body and an example of it. No body where there is none."""
+    """An answer: its status, what it means, the bodies it may have and an example. No body where there is none."""
 
     status: int
     description: str
-    body: type[Struct] | None = None
+    body: tuple[type[Struct], ...] = ()
     example: object = None
     headers: dict[str, Any] = field(default_factory=dict)
 
@@ -69,54 +69,40 @@ def _documents_error(message: str, code: str, param: str | None = None) -> dict[
     }
 
 
-_NATIVE_ERRORS = (
-    _Reply(400, "The body speaks two languages at once.", native.Problem, {"detail": "the body has passage and texts"}),
-    _Reply(413, "The body is too large.", native.Problem, {"detail": "the body is larger than the 10000000 bytes ..."}),
-    _Reply(
-        422,
-        "The body is not as it should be: every field that is wrong, and why.",
-        native.WrongFields,
-        {"detail": [{"loc": ["body", "passage"], "msg": "Field required", "type": "missing"}]},
-    ),
-    _Reply(500, "The model failed.", native.Problem, {"detail": "the reference engine failed on 1 segments ..."}),
-    _Reply(
-        503,
-        "The model is not loaded yet, or the server is about to end.",
-        native.Problem,
-        {"detail": "the server is loading: try again"},
-        _RETRY_AFTER,
-    ),
-)
+_DOCUMENTS = (documents.DocumentsError,)
+_NATIVE = (native.Problem,)
+_EITHER = (native.Problem, documents.DocumentsError)
 
-_DOCUMENTS_ERRORS = tuple(
-    _Reply(status, description, documents.DocumentsError, _documents_error(message, code, param), headers)
-    for status, description, message, code, param, headers in (
-        (
-            400,
-            "The body is not as it should be.",
-            "documents is empty: send at least one",
-            "invalid_request",
-            "documents",
-            {},
-        ),
-        (
+
+def _failures(bodies: tuple[type[Struct], ...]) -> tuple[_Reply, ...]:
+    """What may come of any body, at a route whose errors have these shapes."""
+
+    def said(message: str, code: str) -> dict[str, Any]:
+        return {"detail": message} if bodies[0] is native.Problem else _documents_error(message, code)
+
+    return (
+        _Reply(
             413,
-            "Too many documents, or too large a body.",
-            "the request has 1001 documents ...",
-            "too_many_documents",
-            None,
-            {},
+            "More than a request may have.",
+            bodies,
+            said("the body is larger than the 10000000 bytes that a request may have", "too_many_documents"),
         ),
-        (500, "The model failed.", "the reference engine failed on 1 segments ...", "engine_error", None, {}),
-        (
+        _Reply(500, "The model failed.", bodies, said("the reference engine failed on 1 segments", "engine_error")),
+        _Reply(
             503,
-            "Not loaded yet, or about to end.",
-            "the server is loading: try again",
-            "unavailable",
-            None,
+            "The model is not loaded yet, or the server is about to end.",
+            bodies,
+            said("the server is loading: try again", "unavailable"),
             _RETRY_AFTER,
         ),
     )
+
+
+_WRONG_FIELDS = _Reply(
+    422,
+    "The body is not as it should be: every field that is wrong, and why.",
+    (native.WrongFields,),
+    {"detail": [{"loc": ["body", "passage"], "msg": "Field required", "type": "missing"}]},
 )
 
 _HEALTH = {
@@ -139,10 +125,17 @@ _OPERATIONS = (
             _Reply(
                 200,
                 "The score. For a body with `documents`: as `/v1/rerank` answers.",
-                native.PairResponse,
+                (native.PairResponse, documents.RerankResponse),
                 {"score": 0.9948, "normalized": True, "query_length": len(_QUERY), "passage_length": len(_PANDA)},
             ),
-            *_NATIVE_ERRORS,
+            _Reply(
+                400,
+                "The body speaks two languages at once, or has wrong `documents`.",
+                _EITHER,
+                {"detail": "the body has passage and documents: send exactly one of passage, documents"},
+            ),
+            _WRONG_FIELDS,
+            *_failures(_EITHER),
         ),
         "scoring",
         (native.PairRequest, documents.RerankRequest),
@@ -157,10 +150,11 @@ _OPERATIONS = (
             _Reply(
                 200,
                 "The scores, in the order of the pairs.",
-                native.BatchResponse,
+                (native.BatchResponse,),
                 {"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
             ),
-            *_NATIVE_ERRORS[1:],
+            _WRONG_FIELDS,
+            *_failures(_NATIVE),
         ),
         "scoring",
         (native.BatchRequest,),
@@ -174,7 +168,7 @@ _OPERATIONS = (
             _Reply(
                 200,
                 "The documents, best first.",
-                documents.RerankResponse,
+                (documents.RerankResponse,),
                 {
                     "id": "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11",
                     "object": "rerank",
@@ -189,7 +183,13 @@ _OPERATIONS = (
                     },
                 },
             ),
-            *_DOCUMENTS_ERRORS,
+            _Reply(
+                400,
+                "The body is not as it should be.",
+                _DOCUMENTS,
+                _documents_error("documents is empty: send at least one", "invalid_request", "documents"),
+            ),
+            *_failures(_DOCUMENTS),
         ),
         "scoring",
         (documents.RerankRequest,),
@@ -200,11 +200,11 @@ _OPERATIONS = (
         "/health",
         "How the server is",
         (
-            _Reply(200, "The model is loaded.", Health, _HEALTH),
+            _Reply(200, "The model is loaded.", (Health,), _HEALTH),
             _Reply(
                 503,
                 "It is loading, draining or broken.",
-                Health,
+                (Health,),
                 _HEALTH | {"status": "loading", "model_loaded": False},
             ),
         ),
@@ -218,12 +218,12 @@ _OPERATIONS = (
         "health",
     ),
     _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
-    _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", Service),), "about"),
+    _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", (Service,)),), "about"),
     _Operation(
         "get",
         "/info",
         "The model and the limits, as text-embeddings-inference says it",
-        (_Reply(200, "The model and the limits.", Info),),
+        (_Reply(200, "The model and the limits.", (Info,)),),
         "about",
     ),
 )
@@ -235,7 +235,7 @@ def openapi_document() -> dict[str, Any]:
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     bodies = {body for operation in _OPERATIONS for body in operation.body}
-    bodies |= {reply.body for operation in _OPERATIONS for reply in operation.replies if reply.body is not None}
+    bodies |= {body for operation in _OPERATIONS for reply in operation.replies for body in reply.body}
     _, schemas = msgspec.json.schema_components(
         sorted(bodies, key=lambda body: body.__name__), ref_template="#/components/schemas/{name}"
     )
@@ -267,17 +267,16 @@ def _operation(operation: _Operation) -> dict[str, Any]:
         "responses": {str(reply.status): _reply(reply) for reply in operation.replies},
     }
     if operation.body:
-        schemas = [_ref(body) for body in operation.body]
         examples = {name: {"value": value} for name, value in operation.examples.items()}
-        content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
+        content = {"schema": _schema(operation.body), "examples": examples}
         described["requestBody"] = {"required": True, "content": {"application/json": content}}
     return described
 
 
 def _reply(reply: _Reply) -> dict[str, Any]:
     described: dict[str, Any] = {"description": reply.description}
-    if reply.body is not None:
-        content: dict[str, Any] = {"schema": _ref(reply.body)}
+    if reply.body:
+        content: dict[str, Any] = {"schema": _schema(reply.body)}
         if reply.example is not None:
             content["example"] = reply.example
         described["content"] = {"application/json": content}
@@ -286,5 +285,6 @@ def _reply(reply: _Reply) -> dict[str, Any]:
     return described
 
 
-def _ref(body: type[Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{body.__name__}"}
+def _schema(bodies: tuple[type[Struct], ...]) -> dict[str, Any]:
+    references = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in bodies]
+    return references[0] if len(references) == 1 else {"anyOf": references}
