@@ -30,11 +30,12 @@ MANIFESTS := uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
 setup: $(SETUP) ## install everything into .venv, as the lock says
 
 $(SETUP): $(MANIFESTS) | $(UV)
+	@echo 'Installing into .venv, with torch $(TORCH_VERSION) ($(TORCH)) ...'
 ifeq ($(TORCH),cpu)
-	$(SYNC) --inexact $(addprefix --no-install-package ,$(CUDA_PACKAGES))
-	$(UV) pip install --no-deps 'torch==$(TORCH_VERSION)' $(if $(WHEELS),--no-index --find-links '$(WHEELS)',--torch-backend cpu)
+	@$(SYNC) --inexact $(addprefix --no-install-package ,$(CUDA_PACKAGES))
+	@$(UV) pip install --no-deps 'torch==$(TORCH_VERSION)' $(if $(WHEELS),--no-index --find-links '$(WHEELS)',--torch-backend cpu)
 else
-	$(SYNC)
+	@$(SYNC)
 endif
 	@rm -f .venv/setup-*
 	@touch $@

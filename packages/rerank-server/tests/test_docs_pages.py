@@ -28,3 +28,12 @@ async def test_a_page_forbids_the_browser_to_ask_anybody_else(client: Client, pa
     assert policy[1].startswith("default-src 'none'")
     assert "http" not in policy[1]
     assert "*" not in policy[1]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_a_slash_behind_a_page_leads_to_the_page(client: Client, path: str) -> None:
+    """Its relative addresses would lead astray there."""
+    response = await client.get(f"{path}/")
+
+    assert response.status_code == 302
+    assert response.headers["Location"] == f"..{path}"

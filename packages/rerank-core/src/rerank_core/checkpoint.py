@@ -45,6 +45,8 @@ _LANGUAGE_MODELS = {
     "qwen3",
 }
 
+_TYPE_VOCAB = {"bert": 2, "electra": 2}  # where config.json does not say: transformers' own defaults
+
 _UNLIMITED = 1_000_000  # tokenizer configurations write 1e30 for "no limit"
 
 
@@ -80,7 +82,7 @@ class Checkpoint:
         Raises ``InvalidRequest`` for more than the checkpoint can read.
         """
         if wanted is None:
-            return min(DEFAULT_MAX_LENGTH, self.suggested_length or self.position_limit or DEFAULT_MAX_LENGTH)
+            return min(filter(None, (DEFAULT_MAX_LENGTH, self.suggested_length, self.position_limit)))
         if self.position_limit is not None and wanted > self.position_limit:
             raise InvalidRequest(f"max_length is {wanted}, {self.name} reads at most {self.position_limit} tokens")
         if wanted < 8:
@@ -89,6 +91,10 @@ class Checkpoint:
 
     def label_index(self, wanted: int | str | None) -> int:
         """Which output of the head is the score. Raises ``CheckpointError`` where that cannot be known."""
+        if self.kind == "bi-encoder":
+            if wanted is not None:
+                raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
+            return 0
         if wanted is None:
             if len(self.labels) == 1:
                 return 0
@@ -134,7 +140,8 @@ def read_checkpoint(source: Source) -> Checkpoint:
         "directory": directory,
         "config": config,
         "position_limit": _position_limit(config, tokenizer_config),
-        "has_type_ids": config.get("type_vocab_size", 0) > 1,
+        "has_type_ids": config.get("type_vocab_size", _TYPE_VOCAB.get(config.get("model_type"), 0)) > 1
+        and "token_type_ids" in tokenizer_config.get("model_input_names", ["token_type_ids"]),
     }
     library_config = _read_settings(source.directory / "config_sentence_transformers.json")
     if is_cross_encoder:
@@ -161,7 +168,9 @@ def weight_files(directory: Path) -> list[Path]:
     if single.exists():
         return [single]
     if index.exists():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        names = sorted(set(_read_settings(index).get("weight_map", {}).values()))
+        if not names:
+            raise CheckpointError(f"{index} lists no files")
         for name in names:
             if not (directory / name).exists():
                 raise CheckpointError(f"{directory / name} is missing, {index.name} lists it")
@@ -229,7 +238,8 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 def _position_limit(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:
     limits = []
     if positions := config.get("max_position_embeddings"):
-        offset = config.get("pad_token_id", 1) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+        padding = config.get("pad_token_id")
+        offset = (1 if padding is None else padding) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
         limits.append(positions - offset)
     if 0 < (read := tokenizer_config.get("model_max_length") or 0) < _UNLIMITED:
         limits.append(int(read))

@@ -24,9 +24,9 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if found[name])
     kind, _, number = wanted.partition(":")
-    if kind not in found or (number and not number.isdigit()):
+    if kind not in found or (":" in wanted and not (kind == "cuda" and number.isdecimal())):
         raise InvalidRequest(f"device is {wanted!r}: use one of {', '.join(DEVICES)}, or cuda:1 and so on")
-    if not found[kind] or (number and kind == "cuda" and int(number) >= torch.cuda.device_count()):
+    if not found[kind] or (number and int(number) >= torch.cuda.device_count()):
         here = ", ".join(name for name, is_here in found.items() if is_here)
         raise InvalidRequest(f"device {wanted!r} is not to be had here (there is: {here}): use device='auto'")
     return wanted

@@ -56,35 +56,45 @@ def find(model: str, revision: str | None, *, code: bool = False) -> Path:
             return cached
     except Exception as error:  # not cached, in one of many ways
         logger.debug("%s is not in the cache: %s", model, error)
-    commit = _ask(model, revision).sha
+    commit = find_commit(model, revision)
     logger.info("downloading %s at %s", model, commit)
-    try:
-        return Path(snapshot_download(model, revision=commit, allow_patterns=files))
+    try:  # by the name of the revision, not its commit: so the cache knows the name from now on
+        return Path(snapshot_download(model, revision=revision, allow_patterns=files))
     except Exception as error:
         raise CheckpointError(_unreachable(model, error)) from error
 
 
-def download(model: str, revision: str | None, directory: Path) -> str | None:
-    """Download a model's files into a directory. Gives the commit they are of. Raises as ``find``."""
+def download(model: str, commit: str | None, directory: Path) -> None:
+    """Download a model's files into a directory. Raises as ``find``."""
     from huggingface_hub import snapshot_download
 
-    commit = _ask(model, revision).sha
     try:
         snapshot_download(model, revision=commit, allow_patterns=FILES, local_dir=directory)
     except Exception as error:
         raise CheckpointError(_unreachable(model, error)) from error
-    return commit
+
+
+def find_commit(model: str, revision: str | None) -> str | None:
+    """The commit of a model that has safetensors weights, after a bounded number of attempts. Raises as ``find``."""
+    found = _ask(model, revision)
+    names = [file.rfilename for file in found.siblings or []]
+    if not any(name.endswith(".safetensors") for name in names):
+        pickles = ", ".join(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
+        raise CheckpointError(
+            f"{model} has no safetensors weights on the hub (found: {pickles or 'no weights at all'}). "
+            "Pickle files can run code when they are loaded, so they never are: convert it to safetensors first"
+        )
+    return found.sha
 
 
 def _ask(model: str, revision: str | None) -> HubModel:
-    """What the hub says of a model, after a bounded number of attempts."""
+    """What the hub says of a model."""
     from huggingface_hub import HfApi, errors
 
     failure: Exception
     for attempt in range(_ATTEMPTS):
         try:
-            found = HfApi().model_info(model, revision=revision, timeout=_TIMEOUT)
-            break
+            return HfApi().model_info(model, revision=revision, timeout=_TIMEOUT)
         except errors.GatedRepoError as error:
             raise CheckpointError(f"{model} is gated on the hub: accept its terms there and set HF_TOKEN") from error
         except errors.RepositoryNotFoundError as error:
@@ -102,17 +112,7 @@ def _ask(model: str, revision: str | None) -> HubModel:
             logger.info("attempt %d of %d to reach the hub failed: %s", attempt + 1, _ATTEMPTS, error)
             if attempt + 1 < _ATTEMPTS:
                 time.sleep(_PAUSE)
-    else:
-        raise CheckpointError(_unreachable(model, failure)) from failure
-
-    names = [file.rfilename for file in found.siblings or []]
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = ", ".join(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
-        raise CheckpointError(
-            f"{model} has no safetensors weights on the hub (found: {pickles or 'no weights at all'}). "
-            "Pickle files can run code when they are loaded, so they never are: convert it to safetensors first"
-        )
-    return found
+    raise CheckpointError(_unreachable(model, failure)) from failure
 
 
 def _unreachable(model: str, error: Exception) -> str:

@@ -58,7 +58,7 @@ def load(
 
     checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
     length = checkpoint.max_length(max_length)
-    label_index = checkpoint.label_index(label) if checkpoint.kind == "cross-encoder" else 0
+    label_index = checkpoint.label_index(label)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     engine_class, reason = choose_engine(checkpoint, engine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rerank_core.batching import micro_batches
 from rerank_core.errors import EngineError, RerankError
 from rerank_core.scorer import Output
-from rerank_core.scoring import as_pairs, distinct_segments, score_options, to_scores
+from rerank_core.scoring import as_pairs, check_text, distinct_segments, score_options, to_scores
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
 
 if TYPE_CHECKING:
@@ -48,11 +48,16 @@ class LocalModel(ABC):
         options: ScoreOptions | None = None,
     ) -> Scores:
         """See ``Scorer.score``."""
-        return self.score_pairs(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
+        return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
 
     def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
         """One score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
-        options = options or ScoreOptions()
+        for index, (query, document) in enumerate(pairs):
+            check_text(query, f"the query of pair {index}")
+            check_text(document, f"document {index}")
+        return self._score(pairs, options or ScoreOptions())
+
+    def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
         encodings = self.tokenize(pairs, options)
         # Longest first: the largest batch fails at once if memory is short, not an hour in.
         segments = sorted(distinct_segments(encodings), key=len, reverse=True)

@@ -15,8 +15,7 @@ def rank(scores: Scores, *, top_n: int | None = None, threshold: float | None = 
 
     Raises ``InvalidRequest`` for a ``top_n`` below 1.
     """
-    if top_n is not None and top_n < 1:
-        raise InvalidRequest(f"top_n is {top_n}: use at least 1, or none for all")
+    _check(top_n)
     values, spans = scores.values, scores.spans
     order = sorted(range(len(values)), key=lambda index: -values[index])
     if threshold is not None:
@@ -34,4 +33,10 @@ def rerank(
     options: ScoreOptions | None = None,
 ) -> list[RankedDocument]:
     """Score the documents and order them, best first: ``rank`` after ``scorer.score``."""
+    _check(top_n)
     return rank(scorer.score(query, documents, options=options), top_n=top_n, threshold=threshold)
+
+
+def _check(top_n: int | None) -> None:
+    if top_n is not None and top_n < 1:
+        raise InvalidRequest(f"top_n is {top_n}: use at least 1, or none for all")

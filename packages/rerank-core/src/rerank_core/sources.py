@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rerank_core import hub
 from rerank_core.errors import CheckpointError, InvalidRequest, MissingExtra
-from rerank_core.manifest import NAME as MANIFEST
 from rerank_core.manifest import Manifest, read_manifest, verify, verify_file, write_manifest
 
 DEFAULT_MODEL = "BAAI/bge-reranker-v2-m3"
@@ -52,12 +51,18 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
             return Source(model, None, directory)
         verify(directory, manifest)
         return Source(manifest.model, manifest.revision, directory)
-    if directory.is_file():
-        raise CheckpointError(f"{model} is a file: name the directory that holds the model")
-    if directory.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise CheckpointError(f"there is no directory {model}")
+    _check_hub_name(model)
     snapshot = hub.find(model, revision, code=code)
     return Source(model, snapshot.name if snapshot.parent.name == "snapshots" else revision, snapshot)
+
+
+def _check_hub_name(model: str) -> None:
+    """Spare the hub a question where only a directory can be meant."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        raise CheckpointError(f"{model} is a file: name the directory that holds the model")
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise CheckpointError(f"there is no directory {model}")
 
 
 def _locate_lite(revision: str | None) -> Source:
@@ -81,22 +86,42 @@ def fetch(model: str, directory: Path, *, revision: str | None = None) -> Manife
     Raises ``CheckpointError`` where the model cannot be had, and ``InvalidRequest`` for a directory that holds
     something else already.
     """
-    marker = directory / _FETCHING
-    if directory.is_dir() and any(directory.iterdir()) and not (marker.exists() or (directory / MANIFEST).exists()):
-        raise InvalidRequest(f"{directory} holds something else already: name a new or an empty directory")
-    if directory.exists() and not directory.is_dir():
-        raise InvalidRequest(f"{directory} is a file: name a directory")
-    directory.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    if model == LITE or Path(model).expanduser().is_dir():
-        source = locate(model, revision)
-        _copy(source.directory, directory)
-        model, revision = source.name, source.revision
+    is_local = model == LITE or Path(model).expanduser().is_dir()
+    source = locate(model, revision) if is_local else None
+    name = source.name if source else model
+    if source:
+        revision = source.revision
     else:
-        revision = hub.download(model, revision, directory)
+        _check_hub_name(model)
+        revision = hub.find_commit(model, revision)
+    if source and not any(source.directory.glob("*.safetensors")):
+        raise CheckpointError(f"{source.directory} holds no safetensors weights")
+    if source and source.directory.resolve() == directory.resolve():
+        raise InvalidRequest(f"{directory} is where the model is already: name another directory")
+    _check_target(directory, name)
+    directory.mkdir(parents=True, exist_ok=True)
+    marker = directory / _FETCHING
+    marker.write_text(name)
+    if source:
+        _copy(source.directory, directory)
+    else:
+        hub.download(name, revision, directory)
         shutil.rmtree(directory / ".cache", ignore_errors=True)  # the hub client's own notes
     marker.unlink()
-    return write_manifest(directory, model=model, revision=revision)
+    return write_manifest(directory, model=name, revision=revision)
+
+
+def _check_target(directory: Path, model: str) -> None:
+    """A fetch may fill an empty directory, or go on with one of the same model."""
+    if directory.exists() and not directory.is_dir():
+        raise InvalidRequest(f"{directory} is a file: name a directory")
+    marker = directory / _FETCHING
+    if not directory.exists() or set(directory.iterdir()) <= {marker}:
+        return
+    manifest = read_manifest(directory)
+    earlier = marker.read_text() if marker.exists() else manifest.model if manifest else "something else"
+    if earlier != model:
+        raise InvalidRequest(f"{directory} holds {earlier} already: name a new or an empty directory")
 
 
 def _copy(source: Path, target: Path) -> None:

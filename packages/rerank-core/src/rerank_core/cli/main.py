@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import TypeAlias
@@ -46,13 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RerankError as error:
         print(f"rerank: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader has seen enough (`rerank rank ... | head`). Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough (`rerank rank ... | head`)
+        _drop_output()
         return 0
+    except OSError as error:  # a full disk, a directory that may not be written
+        print(f"rerank: {error}", file=sys.stderr)
+        _drop_output()
+        return 1
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: Python would try once more at exit, and complain."""
+    with suppress(OSError):  # standard output may be no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -86,8 +96,8 @@ def _load(entry: EntryPoint) -> Command:
     """A command of another package; where that does not import, one that says so."""
     try:
         command: Command = entry.load()
-    except ImportError as error:
-        reason = f"its package cannot be imported ({error})"
+    except Exception as error:  # one broken package must not take the other commands along
+        reason = f"its package cannot be imported ({type(error).__name__}: {error})"
 
         def fail(_: argparse.Namespace) -> int:
             raise MissingExtra(f"{entry.name}: {reason}")

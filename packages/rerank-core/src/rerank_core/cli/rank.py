@@ -6,7 +6,6 @@ import argparse
 import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -36,10 +35,16 @@ def _configure(parser: Parser) -> None:
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
     parser.add_argument("--url", help="ask the server at this address instead of loading a model")
-    parser.add_argument("--top-n", type=int, metavar="N", help="print the best N only")
+    parser.add_argument("--top-n", type=_positive, metavar="N", help="print the best N only")
     parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
     parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
     parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text")
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -77,7 +82,7 @@ def _read(name: str) -> list[Passage]:
         else:
             with open(name, "rb") as file:  # noqa: PTH123 (a name of the caller's, `/dev/fd/3` among them)
                 content = file.read()
-        lines = content.decode("utf-8-sig").split("\n")
+        lines = content.decode().removeprefix("\ufeff").split("\n")
     except OSError as error:
         raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -104,8 +109,8 @@ def parse_passages(lines: Iterable[str]) -> Iterable[Passage]:
 def _parse_record(line: str, number: int) -> Passage:
     try:
         record = json.loads(line)
-    except ValueError as error:
-        raise InvalidRequest(f"line {number} is not JSON ({error}), as the lines before it are") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"line {number} is not JSON ({error}), as the first line is") from error
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise InvalidRequest(f"line {number} is not a JSON object with a string 'text'")
     return Passage(record["text"], record)
@@ -117,11 +122,23 @@ def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
         line = {"rank": rank, "index": document.index, "score": document.score, "text": passage.text}
         if passage.record is not None:
             line["document"] = passage.record
-        print(json.dumps(line, ensure_ascii=False))
+        print(_json(line))
+
+
+def _json(line: dict[str, Any]) -> str:
+    """Readable where standard output can write it: a locale may know few characters, and none knows a surrogate."""
+    text = json.dumps(line, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return json.dumps(line)
+    return text
 
 
 def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
-    print(format_table([(document.score, passages[document.index].text) for document in ranked], _width()))
+    table = format_table([(document.score, passages[document.index].text) for document in ranked], _width())
+    encoding = sys.stdout.encoding  # of the locale: it may know few characters
+    print(table.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _width() -> int | None:
@@ -134,5 +151,5 @@ def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
     lines = ["rank    score  passage"]
     for rank, (score, text) in enumerate(rows, start=1):
         line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"
-        lines.append(line if width is None else textwrap.shorten(line, width, placeholder="...", drop_whitespace=False))
+        lines.append(line if width is None or len(line) <= width else f"{line[: max(width - 3, 0)]}...")
     return "\n".join(lines)

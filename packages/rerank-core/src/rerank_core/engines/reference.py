@@ -38,7 +38,7 @@ class ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
         try:
-            with _no_progress_bar():
+            with no_progress_bar():
                 model, report = auto.from_pretrained(
                     checkpoint.directory,
                     dtype=getattr(torch, dtype),
@@ -91,7 +91,7 @@ class ReferenceEngine:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """A library prints nothing, unless it fails; transformers draws a bar for every model it reads."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -30,7 +30,13 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
     "roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "xlm-roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
-    "modernbert": _SIZES | {"max_position_embeddings": 128, "global_attn_every_n_layers": 2, "local_attention": 16},
+    "modernbert": _SIZES
+    | {
+        "max_position_embeddings": 128,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 16,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),  # none in this vocabulary
+    },
     "deberta-v2": _SIZES
     | {
         "max_position_embeddings": 128,
@@ -53,6 +59,8 @@ def write_tiny_checkpoint(
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+    from rerank_core.engines.reference import no_progress_bar
+
     sentencepiece = family in {"roberta", "xlm-roberta"}
     tokenizer = _unigram_tokenizer() if sentencepiece else _wordpiece_tokenizer()
     pad = tokenizer.token_to_id("<pad>" if sentencepiece else "[PAD]")
@@ -69,9 +77,17 @@ def write_tiny_checkpoint(
             elif name.endswith("bias"):
                 torch.nn.init.normal_(parameter, 0.0, 0.05)
     directory.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(directory)
+    with no_progress_bar():
+        model.save_pretrained(directory)
     tokenizer.save(str(directory / "tokenizer.json"))
-    _write_json(directory / "tokenizer_config.json", {"model_max_length": 128, "tokenizer_class": "TokenizersBackend"})
+    reads_types = ["token_type_ids"] if getattr(config, "type_vocab_size", 0) > 1 else []
+    tokenizer_config = {
+        "model_max_length": 128,
+        "tokenizer_class": "TokenizersBackend",
+        "model_input_names": ["input_ids", *reads_types, "attention_mask"],
+        "pad_token": "<pad>" if sentencepiece else "[PAD]",
+    }
+    _write_json(directory / "tokenizer_config.json", tokenizer_config)
     if kind == "bi-encoder":
         _write_modules(directory, hidden=32)
     return directory

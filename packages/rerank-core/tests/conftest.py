@@ -1,0 +1,100 @@
+"""Models for the tests of the core: tiny random ones on disk, and the trained ones of ../shared where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import hypothesis
+import pytest
+import rerank_core
+from rerank_core.local_model import LocalModel
+from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.types import Kind
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("no clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("no clock")
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """A directory of ../shared/models (or $RERANK_SHARED/models); the test is skipped, loudly, where it is missing."""
+    root = Path(os.environ.get("RERANK_SHARED", REPOSITORY.parent / "shared"))
+
+    def find(name: str) -> Path:
+        path = root / "models" / name
+        if not path.is_dir():
+            pytest.skip(f"needs the checkpoint {name} in ../shared/models (or $RERANK_SHARED/models): it is not there")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Tiny random checkpoints, each written once. Not to be changed: copy one to damage it."""
+    root = tmp_path_factory.mktemp("tiny")
+
+    @cache
+    def write(family: str = "bert", kind: Kind = "cross-encoder", labels: int = 1) -> Path:
+        return write_tiny_checkpoint(root / f"{family}-{kind}-{labels}", family, kind=kind, labels=labels)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: Callable[..., Path]) -> Callable[..., LocalModel]:
+    """Tiny models, each loaded once."""
+
+    @cache
+    def load(family: str = "bert", kind: Kind = "cross-encoder") -> LocalModel:
+        return rerank_core.load(str(tiny(family, kind)), device="cpu")
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def lite() -> LocalModel:
+    """The model of the extra ``lite``."""
+    try:
+        return rerank_core.load("lite", device="cpu")
+    except rerank_core.MissingExtra as missing:
+        pytest.skip(f"needs the extra 'lite': {missing}")
+
+
+@pytest.fixture(scope="session")
+def minilm(shared: Callable[[str], Path]) -> LocalModel:
+    """A trained cross-encoder."""
+    return rerank_core.load(str(shared("minilm-ce")), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def rerank_program() -> str:
+    """The installed command ``rerank``."""
+    return str(Path(sysconfig.get_path("scripts")) / "rerank")
+
+
+@pytest.fixture
+def fresh_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python in a new process, where a mere import shows what it brings along."""
+
+    def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=100,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,169 @@
+import contextlib
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from rerank_core import EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
+from rerank_core.bi_encoder import BiEncoder
+from rerank_core.cross_encoder import CrossEncoder
+
+
+def test_ten_thousand_documents_have_ten_thousand_scores(tiny_model):
+    model = tiny_model("distilbert")
+    documents = [f"panda {number % 100}" for number in range(10_000)]
+
+    scores = model.score("a panda", documents)
+
+    assert scores.usage.pairs == len(scores.values) == 10_000
+    assert scores.values == model.score("a panda", documents[:100]).values * 100
+
+
+def test_pairs_may_have_different_queries(tiny_model):
+    model = tiny_model("bert")
+    pairs = [Pair("a panda", "bamboo"), Pair("paris", "the capital of france"), Pair("a panda", "china")]
+
+    scores = model.score_pairs(pairs, ScoreOptions(raw=True))
+
+    assert scores.values == tuple(model.score(query, [document], raw=True).values[0] for query, document in pairs)
+    assert scores.usage.pairs == 3
+    assert model.score_pairs([]).values == ()
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (Pair("ab\ud800", "fine"), "the query of pair 1 holds a lone surrogate"),
+        (Pair("fine", "\udfff"), "document 1 holds a lone surrogate"),
+        (Pair("fine", None), "document 1 is NoneType, not a string"),
+    ],
+)
+def test_a_pair_that_is_not_text_is_refused_by_its_place(tiny_model, pair, message):
+    with pytest.raises(InvalidRequest, match=message):
+        tiny_model("bert").score_pairs([Pair("fine", "fine"), pair])
+
+
+def test_a_long_query_is_refused_where_it_must_stay_whole(tiny_model):
+    with pytest.raises(InputTooLong, match=r"the query has \d+ tokens"):
+        tiny_model("bert").score("panda " * 200, ["bamboo"], options=ScoreOptions(truncation="only_second"))
+
+
+def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_works(tiny_model, monkeypatch):
+    model = tiny_model("bert")
+    before = model.score("a panda", ["bamboo"])
+
+    def out_of_memory(_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model._engine, "forward", out_of_memory)
+        with pytest.raises(EngineError, match=r"the reference engine failed on 1 segments of \d+ tokens") as caught:
+            model.score("a panda", ["bamboo"])
+    assert "can't allocate memory" in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "bamboo" not in str(caught.value)
+
+    assert model.score("a panda", ["bamboo"]) == before
+
+
+class Says:
+    """An engine that says the same of every segment."""
+
+    name = "says"
+    batch_tokens = 64
+
+    def __init__(self, *row: float) -> None:
+        self._row = row
+
+    def forward(self, batch):
+        return np.array([self._row] * len(batch.lengths), dtype=np.float32)
+
+
+def test_an_engines_own_error_is_passed_on_as_it_is(tiny_model):
+    real = tiny_model("bert")
+    original = EngineError("the accelerator is gone")
+
+    class Gone(Says):
+        def forward(self, batch):
+            raise original
+
+    with pytest.raises(EngineError) as caught:
+        CrossEncoder(Gone(), real._tokenizer, real.info).score("a panda", ["bamboo"])
+    assert caught.value is original
+
+
+def test_the_longest_go_first_and_batches_keep_to_the_engines_budget(tiny_model):
+    """The largest batch fails at once if memory is short, not an hour in."""
+    real = tiny_model("bert")
+    batches = []
+
+    class Noting(Says):
+        def forward(self, batch):
+            batches.append(batch.lengths.tolist())
+            return super().forward(batch)
+
+    CrossEncoder(Noting(1.0), real._tokenizer, real.info).score("panda", ["panda " * n for n in (1, 30, 7, 60, 20)])
+
+    assert batches == [[64], [34, 24], [11, 5]]
+
+
+def test_one_forward_pass_runs_at_a_time(tiny_model):
+    real = tiny_model("bert")
+    both_inside = threading.Barrier(2)
+    met = []
+
+    class Meeting(Says):
+        def forward(self, batch):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.append(both_inside.wait(timeout=0.2))
+            return super().forward(batch)
+
+    model = CrossEncoder(Meeting(1.0), real._tokenizer, real.info)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda text: model.score("panda", [text]), ["bamboo", "china"]))
+
+    assert met == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_network_that_says_no_finite_number_is_an_engine_error(tiny_model, bad):
+    real = tiny_model("bert")
+    broken = CrossEncoder(Says(bad), real._tokenizer, real.info)
+
+    with pytest.raises(EngineError, match="not a finite number"):
+        broken.score("a panda", ["bamboo"])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
+    real = tiny_model("bert", "bi-encoder")
+
+    with pytest.raises(EngineError, match="not a finite number"):
+        BiEncoder(Says(0.0, 0.0), real._tokenizer, real.info).score("a panda", ["bamboo"])
+
+
+def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
+    real = tiny_model("bert")
+
+    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, label=1)
+
+    assert model.score("a", ["b"], raw=True).values == (-2.5,)
+
+
+def test_the_best_window_is_the_score_of_a_document(tiny_model):
+    assert tiny_model("bert").combine([0.5, 2.0, -1.0]) == (2.0, 1)
+
+
+def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
+    real = tiny_model("bert", "bi-encoder")
+    model = BiEncoder(Says(3.0, 4.0), real._tokenizer, real.info)
+
+    assert model.score("a", ["b"], raw=True).values == pytest.approx((1.0,), abs=1e-12)
+    assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)
+
+
+def test_usage_of_a_bi_encoder_counts_the_query_once(tiny_model):
+    model = tiny_model("bert", "bi-encoder")
+
+    assert model.score("panda", ["bamboo", "china", "china"]).usage.tokens == 3 + 3 + 3

@@ -1,0 +1,28 @@
+from importlib.metadata import version
+
+import pytest
+import rerank_core
+
+
+def test_the_public_names_are_these():
+    """A name that joins or leaves is a decision, and this line is where it is taken."""
+    assert set(rerank_core.__all__) == {
+        "AsyncScorer", "CheckpointError", "DeadlineExceeded", "EngineError", "InputTooLong", "InvalidRequest",
+        "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair", "PairModel", "RankedDocument", "RerankError",
+        "ScoreOptions", "Scorer", "Scores", "Span", "TooManyDocuments", "Unavailable", "Usage", "__version__",
+        "load", "rank", "rerank",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", rerank_core.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(rerank_core, name) is not None
+
+
+def test_the_version_is_the_packages():
+    assert rerank_core.__version__ == version("rerank-core")
+
+
+def test_any_other_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rerank_core.nothing

@@ -1,0 +1,71 @@
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rerank_core import InvalidRequest, RankedDocument, ScoreOptions, Scores, Span, Usage, rank, rerank
+from rerank_core.testing.doubles import FailingScorer, OverlapModel
+
+FEW_VALUES = st.lists(st.sampled_from([-1.0, 0.0, -0.0, 0.25, 1.0]) | st.floats(-1, 1))
+
+
+def scores_of(*values: float, spans: tuple[Span | None, ...] | None = None) -> Scores:
+    return Scores(values=values, model="m", usage=Usage(pairs=len(values), tokens=0, truncated=0), spans=spans)
+
+
+@given(FEW_VALUES)
+def test_the_best_comes_first_and_ties_keep_the_callers_order(values):
+    ranked = rank(scores_of(*values))
+
+    assert sorted(document.index for document in ranked) == list(range(len(values)))
+    assert all(document.score == values[document.index] for document in ranked)
+    for better, worse in pairwise(ranked):
+        assert better.score > worse.score or (better.score == worse.score and better.index < worse.index)
+
+
+@given(FEW_VALUES, st.integers(1, 10), st.floats(-1, 1))
+def test_top_n_takes_the_head_of_what_the_threshold_leaves(values, top_n, threshold):
+    everything = rank(scores_of(*values))
+
+    assert (
+        rank(scores_of(*values), top_n=top_n, threshold=threshold)
+        == [document for document in everything if document.score >= threshold][:top_n]
+    )
+
+
+def test_a_score_at_the_threshold_is_kept():
+    below = math.nextafter(0.5, 0)
+
+    assert rank(scores_of(below, 0.5), threshold=0.5) == [RankedDocument(1, 0.5)]
+
+
+@pytest.mark.parametrize("top_n", [0, -1])
+def test_a_top_n_below_one_is_refused(top_n):
+    with pytest.raises(InvalidRequest, match=f"top_n is {top_n}: use at least 1"):
+        rank(scores_of(1.0), top_n=top_n)
+
+
+def test_a_wrong_top_n_is_refused_before_anything_is_scored():
+    never_asked = FailingScorer(AssertionError("it was asked"))  # type: ignore[arg-type]
+
+    with pytest.raises(InvalidRequest, match="top_n is 0"):
+        rerank(never_asked, "query", ["document"], top_n=0)
+
+
+def test_the_part_of_a_document_that_won_stays_with_it():
+    ranked = rank(scores_of(0.1, 0.9, spans=(None, Span(3, 7))))
+
+    assert [document.span for document in ranked] == [Span(3, 7), None]
+
+
+def test_the_threshold_is_on_the_scale_that_is_returned():
+    scorer = OverlapModel()
+    documents = ["nothing", "a panda", "a giant panda"]
+    raw = scorer.score("giant panda", documents, raw=True).values
+
+    kept = rerank(scorer, "giant panda", documents, threshold=raw[1], options=ScoreOptions(raw=True))
+    assert [document.index for document in kept] == [2, 1]
+
+    normalised = rerank(scorer, "giant panda", documents, threshold=0.9)
+    assert [(document.index, document.score > 0.9) for document in normalised] == [(2, True)]

@@ -1,0 +1,57 @@
+import asyncio
+import threading
+
+import pytest
+from rerank_core import AsyncScorer, EngineError, Overloaded, PairModel, Scorer, rerank
+from rerank_core.scoring import distinct_segments
+from rerank_core.testing.doubles import FailingScorer, OverlapModel
+from rerank_core.types import Pair, ScoreOptions
+
+
+def test_the_document_that_shares_more_words_scores_higher():
+    ranked = rerank(OverlapModel(), "giant panda", ["nothing", "the giant panda", "a panda"])
+
+    assert [document.index for document in ranked] == [1, 2, 0]
+
+
+def test_the_double_is_every_part_of_the_seam():
+    double = OverlapModel()
+
+    assert isinstance(double, Scorer)
+    assert isinstance(double, AsyncScorer)
+    assert isinstance(double, PairModel)
+
+
+def test_a_failure_that_was_asked_for_happens_once():
+    double = OverlapModel()
+    double.fail_next = EngineError("out of memory")
+
+    with pytest.raises(EngineError, match="out of memory"):
+        double.score("a", ["a"])
+    assert double.score("a", ["a"]).values
+
+
+def test_the_gate_holds_a_forward_pass_until_it_opens():
+    double = OverlapModel()
+    double.gate.clear()
+    (encoding,) = double.tokenize([Pair("a", "a")], ScoreOptions())
+    said = []
+    thread = threading.Thread(target=lambda: said.append(double.forward(distinct_segments([encoding]))))
+    thread.start()
+
+    assert double.started.wait(10)
+    assert said == []
+    double.gate.set()
+    thread.join(10)
+    assert len(said) == 1
+    assert double.forwards == [1]
+
+
+@pytest.mark.parametrize("documents", [[], ["a"]])
+def test_the_failing_double_always_fails_in_the_same_way(documents):
+    double = FailingScorer(Overloaded("no room", retry_after=1))
+
+    with pytest.raises(Overloaded, match="no room"):
+        double.score("a", documents)
+    with pytest.raises(Overloaded, match="no room"):
+        asyncio.run(double.ascore("a", documents))

@@ -1,0 +1,41 @@
+"""The public API as a type checker sees it. Checked by mypy, never run."""
+
+from typing import assert_type
+
+import rerank_core
+from rerank_core import AsyncScorer, ModelInfo, PairModel, RankedDocument, ScoreOptions, Scorer, Scores, Span, Usage
+from rerank_core.cross_encoder import CrossEncoder
+from rerank_core.errors import RerankError, error_class
+from rerank_core.local_model import LocalModel
+from rerank_core.testing.doubles import FailingScorer, OverlapModel
+from rerank_core.types import Encoding
+
+model = rerank_core.load("lite", max_length=256, truncation="only_second", label=None, threads=2)
+assert_type(model, LocalModel)
+assert_type(model.info, ModelInfo)
+
+scores = model.score("query", ["document"], raw=True, truncate=False, options=ScoreOptions(truncation_side="left"))
+assert_type(scores, Scores)
+assert_type(scores.values, tuple[float, ...])
+assert_type(scores.usage, Usage)
+assert_type(scores.spans, tuple[Span | None, ...] | None)
+
+ranked = rerank_core.rerank(model, "query", ("a", "tuple"), top_n=3, threshold=0.5)
+assert_type(ranked, list[RankedDocument])
+assert_type(rerank_core.rank(scores), list[RankedDocument])
+assert_type(ranked[0].score, float)
+assert_type(rerank_core.__version__, str)
+assert_type(error_class("overloaded"), type[RerankError] | None)
+assert_type(model.tokenize([rerank_core.Pair("q", "d")], ScoreOptions()), list[Encoding])
+
+rerank_core.load("m", truncation="shortest")  # type: ignore[arg-type]
+rerank_core.rerank(model, "query", 7)  # type: ignore[arg-type]
+
+
+def the_seam_is_satisfied(cross: CrossEncoder, double: OverlapModel, failing: FailingScorer) -> None:
+    scorers: list[Scorer] = [cross, double, failing]
+    waiting: list[AsyncScorer] = [double, failing]
+    steps: list[PairModel] = [cross, double]
+    assert scorers
+    assert waiting
+    assert steps
