@@ -140,7 +140,7 @@ def read_checkpoint(source: Source) -> Checkpoint:
         "directory": directory,
         "config": config,
         "position_limit": _position_limit(config, tokenizer_config),
-        "has_type_ids": config.get("type_vocab_size", _TYPE_VOCAB.get(config.get("model_type"), 0)) > 1
+        "has_type_ids": config.get("type_vocab_size", _TYPE_VOCAB.get(str(config.get("model_type")), 0)) > 1
         and "token_type_ids" in tokenizer_config.get("model_input_names", ["token_type_ids"]),
     }
     library_config = _read_settings(source.directory / "config_sentence_transformers.json")
