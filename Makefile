@@ -1,6 +1,7 @@
 # Every task of this workspace. `make help` lists them.
 #
-#   TORCH=cpu   use a CPU build of torch (on Linux x86-64 the lock's own build is CUDA, about 3 GB).
+#   TORCH=cpu   use a CPU build of torch (on Linux x86-64 the lock's own build is CUDA, about 3 GB);
+#               remembered until TORCH=locked takes the lock's own again.
 #   PYTHON=...  the Python that bootstraps uv where uv is absent (only to make .uv/, nothing is installed into it).
 
 SHELL := /bin/sh
@@ -11,7 +12,11 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
-TORCH ?= locked
+# As it was installed last; `locked` is what uv.lock says.
+TORCH ?= $(or $(patsubst .venv/setup-%,%,$(wildcard .venv/setup-*)),locked)
+ifeq ($(filter cpu locked,$(TORCH)),)
+$(error TORCH is $(TORCH): use TORCH=cpu, or TORCH=locked for the build in uv.lock)
+endif
 export UV_COMPILE_BYTECODE := 1
 
 # ---------------------------------------------------------------------------- setup
@@ -32,7 +37,7 @@ setup: $(SETUP) ## install everything into .venv, as the lock says
 $(SETUP): $(MANIFESTS) | $(UV)
 	@echo 'Installing into .venv, with torch $(TORCH_VERSION) ($(TORCH)) ...'
 ifeq ($(TORCH),cpu)
-	@$(SYNC) --inexact $(addprefix --no-install-package ,$(CUDA_PACKAGES))
+	@$(SYNC) $(addprefix --no-install-package ,$(CUDA_PACKAGES))
 	@$(UV) pip install --no-deps 'torch==$(TORCH_VERSION)' $(if $(WHEELS),--no-index --find-links '$(WHEELS)',--torch-backend cpu)
 else
 	@$(SYNC)
@@ -42,6 +47,8 @@ endif
 
 .uv/bin/uv:
 	@echo 'uv is not installed: making one for this folder, in .uv/'
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'make: there is no $(PYTHON): install Python 3.11 or newer, or name one with PYTHON=' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'make: $(PYTHON) has no venv module: install it first (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@$(PYTHON) -m venv .uv
@@ -54,7 +61,7 @@ demo: $(SETUP) ## rank a sample with the lite model, over HTTP, and stop again
 	@$(BIN)/python examples/demo/demo.py
 
 .PHONY: serve
-serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub; docs/configuration.md has every setting)
+serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub)
 	$(BIN)/rerank-server
 
 .PHONY: dev

@@ -41,7 +41,7 @@ def test_check_loads_scores_and_says_so(tiny: Path) -> None:
     ended = run(*SERVER, "--check", MODEL_NAME=str(tiny))
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == f"ok: {tiny} on cpu in float32, 128 tokens, reference engine\n"
+    assert ended.stdout == f"ok: {tiny} on cpu in float32, 128 tokens, packed engine\n"
 
 
 def test_half_precision_without_cuda_starts_in_float32_with_one_warning(

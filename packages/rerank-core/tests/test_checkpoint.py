@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import rerank_core
-import torch
 from rerank_core import CheckpointError, InvalidRequest
 from rerank_core.checkpoint import Checkpoint, read_checkpoint, weight_files
 from rerank_core.sources import Source
@@ -220,7 +219,6 @@ def test_half_precision_weights_are_computed_in_float32(copy, tiny_model):
     model = rerank_core.load(str(copy), device="cpu")
 
     assert model.info.dtype == "float32"
-    assert {parameter.dtype for parameter in model._engine._model.parameters()} == {torch.float32}
     (half,) = model.score("a panda", ["bamboo"], raw=True).values
     (full,) = tiny_model("bert").score("a panda", ["bamboo"], raw=True).values
     assert 0 < abs(half - full) < 0.1

@@ -13,8 +13,8 @@ def test_a_model_says_what_runs(tiny):
     info = rerank_core.load(str(tiny("xlm-roberta")), device="cpu", max_length=100).info
 
     assert (info.name, info.revision, info.kind) == (str(tiny("xlm-roberta")), None, "cross-encoder")
-    assert (info.engine, info.device, info.dtype, info.max_length) == ("reference", "cpu", "float32", 100)
-    assert info.engine_reason == "plain transformers, which runs xlm-roberta"
+    assert (info.engine, info.device, info.dtype, info.max_length) == ("packed", "cpu", "float32", 100)
+    assert info.engine_reason == "the fastest that runs xlm-roberta"
 
 
 def test_both_kinds_satisfy_the_seam(tiny_model):
@@ -48,7 +48,7 @@ def test_max_length_of_load_is_where_pairs_are_cut(tiny):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "warp"}, "there is no engine 'warp': use auto or one of reference"),
+        ({"engine": "warp"}, "there is no engine 'warp': use auto or one of packed, reference"),
         ({"threads": 0}, "threads is 0: use at least 1"),
         ({"truncation": "middle"}, "truncation is 'middle': use one of longest_first, only_second"),
         ({"device": "tpu"}, "device is 'tpu': use one of"),

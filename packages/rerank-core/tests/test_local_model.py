@@ -58,7 +58,7 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
 
     with monkeypatch.context() as patched:
         patched.setattr(model._engine, "forward", out_of_memory)
-        with pytest.raises(EngineError, match=r"the reference engine failed on 1 segments of \d+ tokens") as caught:
+        with pytest.raises(EngineError, match=r"the packed engine failed on 1 segments of \d+ tokens") as caught:
             model.score("a panda", ["bamboo"])
     assert "can't allocate memory" in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)

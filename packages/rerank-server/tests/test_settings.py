@@ -48,8 +48,15 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(variable: st
 
 @pytest.mark.parametrize("variable", ["RERANK_PROT", "RERANK_MODEL", "RERANK_HOST", "RERANK_"])
 def test_an_unknown_name_is_refused(variable: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable} is not a setting: known are CORS_ORIGINS, HOST"):
+    with pytest.raises(SettingsError, match=f"{variable} is not a setting: "):
         Settings.from_env({variable: "8000"})
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one_or_all_of_them() -> None:
+    with pytest.raises(SettingsError, match=r"did you mean RERANK_THREADS\?"):
+        Settings.from_env({"RERANK_THREAD": "2"})
+    with pytest.raises(SettingsError, match="known are CORS_ORIGINS, HOST"):
+        Settings.from_env({"RERANK_QQQ": "2"})
 
 
 def test_what_kubernetes_injects_for_a_service_called_rerank_is_passed_over() -> None:

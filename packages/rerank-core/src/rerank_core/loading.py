@@ -45,7 +45,8 @@ def load(
     - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``label``: which output is the score, by number or name, for a checkpoint with several.
-    - ``engine``: ``auto`` or ``reference``. ``threads``: sets torch's CPU threads, which holds for the whole process.
+    - ``engine``: ``auto``, ``packed`` or ``reference``.
+    - ``threads``: sets torch's CPU threads, which holds for the whole process.
     - ``trust_remote_code``: run Python code that a checkpoint brings along.
 
     Raises ``InvalidRequest`` for an argument that cannot be, ``CheckpointError`` for a model that cannot be found or
@@ -61,7 +62,7 @@ def load(
     label_index = checkpoint.label_index(label)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
-    engine_class, reason = choose_engine(checkpoint, engine)
+    engine_class, reason = choose_engine(checkpoint, engine, device=device)
 
     from rerank_core.tokenization import PairTokenizer, SideTokenizer, load_tokenizer
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 from rerank_core.cli import main
 
@@ -8,9 +9,18 @@ def test_info_says_what_a_model_is_and_how_it_would_run(tiny, capsys):
 
     out = capsys.readouterr().out
     assert out.splitlines()[0] == str(tiny("xlm-roberta"))
-    for fact in ["cross-encoder", "reference (plain transformers, which runs xlm-roberta)", "float32", "128 tokens"]:
+    for fact in ["cross-encoder", "packed (the fastest that runs xlm-roberta)", "float32", "128 tokens"]:
         assert fact in out
-    assert "not applied" in out
+
+
+def test_a_checkpoints_own_activation_is_reported_as_not_applied(tiny, tmp_path, capsys):
+    directory = shutil.copytree(tiny("bert"), tmp_path / "copy")
+    config = json.loads((directory / "config.json").read_text())
+    activation = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
+    (directory / "config.json").write_text(json.dumps(config | activation))
+
+    assert main(["info", str(directory)]) == 0
+    assert "torch.nn.modules.linear.Identity, the checkpoint's own: not applied" in capsys.readouterr().out
 
 
 def test_info_calls_lite_what_it_is(lite, capsys):

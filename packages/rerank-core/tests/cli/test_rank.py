@@ -268,3 +268,13 @@ def test_the_real_command_ranks_with_a_real_model(fresh_python, rerank_program, 
     golden = rerank_core.rerank(rerank_core.load(str(tiny("bert"))), "a panda", ["bamboo", "china 日本"])
     assert (done.returncode, done.stderr) == (0, "")
     assert [(line["index"], line["score"]) for line in lines] == [(d.index, d.score) for d in golden]
+
+
+def test_a_line_of_the_table_fits_the_columns_of_a_terminal_in_any_script():
+    """A Chinese character takes two columns, a combining accent none."""
+    table = format_table([(0.5, "大熊猫生活在中国的山区" * 5), (0.25, "e\u0301" * 60), (0.1, "plain " * 30)], 40)
+
+    _, chinese, accents, plain = table.splitlines()
+    assert chinese == "   1   0.5000  大熊猫生活在中国的山区..."
+    assert accents == "   2   0.2500  " + "e\u0301" * 22 + "..."
+    assert len(plain) == 40

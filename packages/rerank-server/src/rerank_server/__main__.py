@@ -52,9 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # what else libraries have to say is not for operators
+        logging.getLogger(ours).setLevel(settings.log_level.upper())
     if arguments.check:
         return _check(settings)
     return _serve(settings, reload=arguments.reload)
@@ -106,6 +106,8 @@ def _serve(settings: Settings, *, reload: bool) -> int:
     try:
         server.run()
     except SystemExit:  # it could not begin, and has logged why
+        where = f"{settings.host}:{settings.port}"
+        print(f"rerank-server: cannot listen on {where}, the log says why: set HOST or PORT", file=sys.stderr)  # noqa: T201
         return 1
     return 1 if failed or not server.started else 0
 

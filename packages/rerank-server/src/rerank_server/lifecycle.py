@@ -80,6 +80,7 @@ class Lifecycle:
             loop.call_soon_threadsafe(settle, model, failure)
 
     async def _become_ready(self, loaded: asyncio.Future[PairModel]) -> None:
+        logger.info("loading the model")
         try:
             model = await loaded
         except RerankError as error:

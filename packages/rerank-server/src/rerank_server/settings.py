@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -52,7 +53,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["auto", "float32", "float16", "bfloat16"],
         Meta(description="The numbers to compute with. `auto` is float32; the 16-bit ones need a GPU."),
     ] = "auto"
-    engine: Annotated[Literal["auto", "reference"], Meta(description="What runs the network.")] = "auto"
+    engine: Annotated[
+        Literal["auto", "packed", "reference"],
+        Meta(description="What runs the network: `packed` is the fast one, `reference` is plain transformers."),
+    ] = "auto"
     max_length: Annotated[
         Annotated[int, Meta(ge=8)] | None,
         Meta(description="Tokens the model reads of a pair. Without it: 512, or fewer where it reads fewer."),
@@ -108,7 +112,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     continue
                 field = variable.removeprefix(PREFIX).lower()
                 if field not in cls.__struct_fields__ or field in DOCUMENTED.values():
-                    raise SettingsError(f"{variable} is not a setting: {_suggestion(cls)}")
+                    raise SettingsError(f"{variable} is not a setting: {_suggestion(cls, variable)}")
             if value != "":
                 values[field] = value.strip()
         for field, value in values.items():
@@ -178,6 +182,7 @@ def _is_injected(variable: str) -> bool:
     return variable.startswith(("RERANK_SERVICE_", "RERANK_PORT_")) or variable == "RERANK_PORT"
 
 
-def _suggestion(cls: type[Settings]) -> str:
+def _suggestion(cls: type[Settings], variable: str) -> str:
     names = sorted(variable_of(field) for field in cls.__struct_fields__)
-    return f"known are {', '.join(names)}"
+    close = get_close_matches(variable, names, n=1, cutoff=0.75)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"

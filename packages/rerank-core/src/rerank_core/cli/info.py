@@ -30,7 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "device": info.device,
         "dtype": info.dtype,
         "max length": f"{info.max_length} tokens",
-        "activation": f"{info.activation or '-'} (the checkpoint's own; not applied)",
+        "activation": f"{info.activation}, the checkpoint's own: not applied" if info.activation else "-",
     }
     for name, value in rows.items():
         print(f"  {name:<11} {value}")

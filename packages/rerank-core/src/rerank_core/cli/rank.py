@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -151,5 +152,18 @@ def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
     lines = ["rank    score  passage"]
     for rank, (score, text) in enumerate(rows, start=1):
         line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"
-        lines.append(line if width is None or len(line) <= width else f"{line[: max(width - 3, 0)]}...")
+        lines.append(line if width is None else _shortened(line, width))
     return "\n".join(lines)
+
+
+def _shortened(line: str, width: int) -> str:
+    """The line in at most ``width`` columns of a terminal, where some characters take two and some none."""
+    columns, cut = 0, 0
+    for end, character in enumerate(line, start=1):
+        wide = unicodedata.east_asian_width(character) in {"W", "F"}
+        columns += 0 if unicodedata.combining(character) else 1 + wide
+        if columns <= width - 3:
+            cut = end
+        if columns > width:
+            return f"{line[:cut]}..."
+    return line

@@ -11,16 +11,27 @@ if TYPE_CHECKING:
     from rerank_core.checkpoint import Checkpoint
     from rerank_core.engines.base import Engine
 
-ENGINES = {"reference": "rerank_core.engines.reference:ReferenceEngine"}
+# In the order of preference: the first one that runs a checkpoint is chosen.
+ENGINES = {
+    "packed": "rerank_core.engines.packed:PackedEngine",
+    "reference": "rerank_core.engines.reference:ReferenceEngine",
+}
 
 
-def choose_engine(checkpoint: Checkpoint, wanted: str) -> tuple[type[Engine], str]:
+def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str) -> tuple[type[Engine], str]:
     """The engine that runs a checkpoint, and why. Raises ``InvalidRequest`` for a name that is none."""
     if wanted != "auto" and wanted not in ENGINES:
         raise InvalidRequest(f"there is no engine {wanted!r}: use auto or one of {', '.join(ENGINES)}")
-    if wanted == "auto":
-        return _engine_class("reference"), f"plain transformers, which runs {checkpoint.config.get('model_type')}"
-    return _engine_class(wanted), "as asked for"
+    if wanted != "auto":
+        return _engine_class(wanted), "as asked for"
+    reasons = [f"the fastest that runs {checkpoint.config.get('model_type')}"]
+    for name in ENGINES:
+        engine = _engine_class(name)
+        refusal = engine.refusal(checkpoint, device=device)
+        if refusal is None:
+            return engine, "; ".join(reasons)
+        reasons.append(f"{name} does not: {refusal}")
+    raise AssertionError("the last engine refuses nothing")
 
 
 def _engine_class(name: str) -> type[Engine]:

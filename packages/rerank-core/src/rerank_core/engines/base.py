@@ -42,6 +42,11 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @classmethod
+    def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
+        """Why it does not run a checkpoint there, or None where it does."""
+        ...
+
+    @classmethod
     def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> Engine:
         """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run."""
         ...

@@ -34,6 +34,11 @@ class ReferenceEngine:
         self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
 
     @classmethod
+    def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
+        """None: it runs whatever transformers runs."""
+        return None
+
+    @classmethod
     def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
