@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,37 @@ def test_being_told_to_stop_is_no_failure(serving: Callable[..., Any], tiny: Pat
         server.process.send_signal(signal.SIGTERM)
 
         assert server.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_being_told_to_stop_while_the_model_loads_is_no_failure(tiny: Path, told: signal.Signals) -> None:
+    environment = os.environ | {"MODEL_NAME": str(tiny), "HOST": "127.0.0.1", "PORT": "0"}
+    with subprocess.Popen(SERVER, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "loading the model" in line:
+                process.send_signal(told)
+                break
+        rest = process.stderr.read()
+
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+
+
+def test_a_request_beside_the_signal_is_answered_or_refused_but_never_dropped(
+    serving: Callable[..., Any], tiny: Path
+) -> None:
+    body = {"query": "panda", "documents": [f"{number} " + "giant panda " * 40 for number in range(500)]}
+    with serving(tiny) as server, ThreadPoolExecutor(4) as threads:
+        scoring = [threads.submit(httpx.post, f"{server.url}/v1/rerank", json=body, timeout=60) for _ in range(4)]
+        while not any(request.done() for request in scoring):
+            httpx.get(f"{server.url}/livez")
+        server.process.send_signal(signal.SIGTERM)
+        statuses = {request.result().status_code for request in scoring}
+
+        assert server.process.wait(timeout=30) == 0
+    assert 200 in statuses
+    assert statuses <= {200, 503}
 
 
 def test_a_model_that_is_not_there_ends_the_process_with_the_reason(tmp_path: Path) -> None:

@@ -462,3 +462,31 @@ def test_code_that_a_checkpoint_brings_is_not_run_unasked(copy, tmp_path):
 
     assert str(copy / "config.json") in message
     assert not (tmp_path / "it-ran").exists()
+
+
+# ---------------------------------------------------------------------------- values of another kind
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type_vocab_size": "two"},
+        {"id2label": ["a", "b"]},
+        {"id2label": {"x": "a"}},
+        {"max_position_embeddings": "512"},
+        {"architectures": 5},
+        {"architectures": "BertForSequenceClassification"},
+        {"num_labels": "one", "id2label": None},
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_an_error_that_names_the_directory(copy, changes):
+    edit(copy / "config.json", **changes)
+
+    assert str(copy) in refusal(copy)
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": "x"}, {"num_attention_heads": 0}, {"vocab_size": None}])
+def test_a_size_of_the_wrong_kind_is_no_crash(copy, changes):
+    edit(copy / "config.json", **changes)
+
+    assert str(copy) in refusal(copy)

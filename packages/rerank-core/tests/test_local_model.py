@@ -8,6 +8,7 @@ import pytest
 from rerank_core import EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.bi_encoder import BiEncoder
 from rerank_core.cross_encoder import CrossEncoder
+from rerank_core.types import Encoding, Segment
 
 
 def test_ten_thousand_documents_have_ten_thousand_scores(tiny_model):
@@ -152,7 +153,9 @@ def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
 
 
 def test_the_best_window_is_the_score_of_a_document(tiny_model):
-    assert tiny_model("bert").combine([0.5, 2.0, -1.0]) == (2.0, 1)
+    windows = Encoding(0, tuple(Segment.of([number]) for number in (1, 2, 3)))
+
+    assert tiny_model("bert").combine(windows, [0.5, 2.0, -1.0], ScoreOptions()) == (2.0, 1)
 
 
 def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):

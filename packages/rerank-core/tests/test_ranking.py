@@ -69,3 +69,9 @@ def test_the_threshold_is_on_the_scale_that_is_returned():
 
     normalised = rerank(scorer, "giant panda", documents, threshold=0.9)
     assert [(document.index, document.score > 0.9) for document in normalised] == [(2, True)]
+
+
+def test_a_threshold_that_is_not_a_number_is_refused():
+    """Everything compares as less than it, so it would drop every document in silence."""
+    with pytest.raises(InvalidRequest, match="threshold is not a number"):
+        rerank(OverlapModel(), "panda", ["a panda"], threshold=float("nan"))

@@ -55,7 +55,7 @@ def test_the_sigmoid_never_turns_an_order_round_where_its_two_formulas_meet():
 class Said(OverlapModel):
     """A model that says what its outputs say."""
 
-    def combine(self, outputs):
+    def combine(self, encoding, outputs, options):
         winner = max(range(len(outputs)), key=outputs.__getitem__)
         return outputs[winner], winner
 

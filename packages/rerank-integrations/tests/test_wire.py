@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores, Usage
-from rerank_integrations.wire import Question, ServerInfo, join, read_error, read_info, read_scores
+from rerank_integrations.wire import _NAMES, Question, ServerInfo, join, read_error, read_info, read_scores
 
 URL = "http://rerank:8000/v1/rerank"
 INFO = ServerInfo(model="m", max_documents=3, max_body_bytes=200)
@@ -198,3 +199,8 @@ def test_the_time_to_wait_is_read_where_it_is_in_seconds(header: str | None, sec
 
     assert isinstance(error, Unavailable)
     assert error.retry_after == seconds
+
+
+def test_every_option_has_a_name_on_the_wire() -> None:
+    """One that had none would be dropped in silence, and the scores would be others than in process."""
+    assert {field.name for field in dataclasses.fields(ScoreOptions)} == set(_NAMES)

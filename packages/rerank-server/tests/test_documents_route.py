@@ -88,8 +88,18 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
         ({"query": QUERY, "documents": ["x", 7]}, "documents[1]", "documents[1]: expected str"),
         ({"query": QUERY, "documents": [{"title": "x"}]}, "documents[0].text", "documents[0].text is missing"),
         ({"query": QUERY, "documents": ["x"], "top_n": -1}, "top_n", "top_n is -1"),
-        ({"query": QUERY, "documents": ["x"], "truncation_side": "up"}, "truncation_side", "truncation_side"),
-        ({"query": QUERY, "documents": ["x"], "max_tokens_per_doc": 0}, None, "max_document_tokens is 0"),
+        (
+            {"query": QUERY, "documents": ["x"], "truncation_side": "up"},
+            "truncation_side",
+            "truncation_side: expected one of right, left",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "max_tokens_per_doc": 0},
+            "max_tokens_per_doc",
+            "max_tokens_per_doc is 0: use 1 or more",
+        ),
+        ({"query": QUERY, "documents": ["x"], "top_n": 1.5}, "top_n", "top_n: expected int"),
+        ({"query": QUERY, "documents": ["x"], "passage": "y"}, None, "the body has passage and documents"),
         ([], None, "the body is not as it should be"),
     ],
 )

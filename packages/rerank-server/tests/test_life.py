@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from httpx import ASGITransport
 from httpx import AsyncClient as Client
 from rerank_core.errors import CheckpointError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
+from rerank_server.app import create_app
 from rerank_server.settings import Settings
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -96,8 +98,8 @@ async def test_all_pairs_of_a_batch_go_through_the_model_together(client: Client
     assert model.forwards == [4]
 
 
-@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
-async def test_probes_answer_head(client: Client, path: str) -> None:
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/", "/info", "/docs", "/redoc", "/openapi.json"])
+async def test_pages_and_probes_answer_head(client: Client, path: str) -> None:
     response = await client.head(path)
 
     assert response.status_code == 200
@@ -155,3 +157,59 @@ async def test_named_origins_may_and_others_may_not(serve: Callable[..., Abstrac
 
     assert named.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert "Access-Control-Allow-Origin" not in other.headers
+
+
+async def test_an_unknown_path_or_method_is_an_error_in_the_documented_shape(client: Client) -> None:
+    missing, wrong = await client.get("/nowhere/secret"), await client.get("/rerank")
+
+    assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
+    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+
+
+@pytest.mark.parametrize("path", ["/static/..%2fsettings.py", "/static/%00", "/static/" + "a" * 5000, "/static/"])
+async def test_only_the_known_files_are_served(client: Client, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_draining_refuses_new_requests_and_waits_for_those_in_flight(
+    model: OverlapModel, until_ready: Callable[[Client], Awaitable[None]]
+) -> None:
+    app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
+    lifecycle = app.state.lifecycle
+    async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        await until_ready(client)
+        model.gate.clear()
+        in_flight = asyncio.create_task(client.post("/rerank", json=PAIR))
+        await asyncio.to_thread(model.started.wait)
+
+        draining = asyncio.create_task(lifecycle.drain(limit=60))
+        await asyncio.sleep(0)
+        health = await client.get("/health")
+        refused = await client.post("/rerank", json=PAIR)
+        waits = not draining.done()
+        model.gate.set()
+        answered = await in_flight
+        await draining
+
+    assert (health.status_code, health.json()["status"]) == (503, "draining")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert waits
+    assert answered.status_code == 200
+
+
+async def test_draining_waits_no_longer_than_its_limit(
+    model: OverlapModel, until_ready: Callable[[Client], Awaitable[None]]
+) -> None:
+    app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
+    lifecycle = app.state.lifecycle
+    async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        await until_ready(client)
+        model.gate.clear()
+        in_flight = asyncio.create_task(client.post("/rerank", json=PAIR))
+        await asyncio.to_thread(model.started.wait)
+
+        await lifecycle.drain(limit=0)
+
+        assert not in_flight.done()
+        model.gate.set()
+        await in_flight

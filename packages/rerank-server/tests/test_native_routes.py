@@ -1,6 +1,8 @@
 """``/rerank`` and ``/rerank/batch``, as the clients of the replaced service know them."""
 
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -164,7 +166,36 @@ async def test_two_languages_in_one_body_are_400(client: Client) -> None:
     response = await client.post("/rerank", json=PAIR | {"documents": ["x"]})
 
     assert response.status_code == 400
-    assert response.json() == {"detail": "the body has passage and documents: send exactly one of passage, documents"}
+    assert response.json() == {"detail": "the body has passage and documents: send only one of them"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/rerank/batch", PAIR | {"pairs": [PAIR]}),
+        ("/v1/rerank", {"query": "x", "documents": ["y"], "passage": "z"}),
+        ("/v1/rerank", {"query": "x", "documents": ["y"], "texts": ["z"]}),
+    ],
+)
+async def test_two_languages_are_400_on_every_route(client: Client, path: str, body: Any) -> None:
+    assert (await client.post(path, json=body)).status_code == 400
+
+
+async def test_a_null_is_as_good_as_no_content(client: Client) -> None:
+    assert (await client.post("/rerank", json=PAIR | {"documents": None})).status_code == 200
+
+
+async def test_a_limit_of_the_operator_is_an_error_in_the_same_shape(
+    serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready: Callable[[Client], Awaitable[None]]
+) -> None:
+    async with serve(lambda _: OverlapModel(), max_text_chars=5, max_documents=1) as client:
+        await until_ready(client)
+        long = await client.post("/rerank", json=PAIR)
+        many = await client.post("/rerank/batch", json={"pairs": [PAIR, PAIR]})
+
+    assert (long.status_code, many.status_code) == (422, 422)
+    assert "20 characters, a text may have 5" in long.json()["detail"][0]["msg"]
+    assert "2 documents, a request may have 1" in many.json()["detail"][0]["msg"]
 
 
 async def test_pairs_are_sent_to_the_batch_route(client: Client) -> None:

@@ -34,7 +34,11 @@ class BiEncoder(LocalModel):
         vectors = rows.astype(np.float64)
         return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
 
-    def combine(self, outputs: Sequence[NDArray[np.float64]]) -> tuple[float, int]:
-        """The cosine of the query and the document, and the document's segment."""
-        query, document = outputs
-        return float((query * document).sum()), 1
+    def combine(
+        self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
+    ) -> tuple[float, int]:
+        """The best cosine of the query, which is the first segment, and a part of the document."""
+        query, *parts = outputs
+        cosines = [float((query * part).sum()) for part in parts]
+        winner = max(range(len(cosines)), key=cosines.__getitem__)
+        return cosines[winner], winner + 1

@@ -117,13 +117,27 @@ def read_checkpoint(source: Source) -> Checkpoint:
 
     Raises ``CheckpointError`` naming the file that is missing, damaged, or of a model that is not a reranker.
     """
+    try:
+        return _read_checkpoint(source)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # a value of another kind than it should be
+        if isinstance(error, InvalidRequest):
+            raise
+        raise CheckpointError(
+            f"{source.directory}: config.json or another JSON file there holds a value of the wrong kind ({error})"
+        ) from error
+
+
+def _read_checkpoint(source: Source) -> Checkpoint:
     modules = _read_modules(source.directory / "modules.json")
     directory = source.directory / (str(modules[0].get("path", "")) if modules else "")
     config_path = directory / "config.json"
     if not config_path.exists():
         raise CheckpointError(f"{config_path} is missing: {directory} does not hold a model")
     config = _read_settings(config_path)
-    architectures = [str(name) for name in config.get("architectures") or []]
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list):
+        raise CheckpointError(f"{config_path}: architectures is {architectures!r}, not a list")
+    architectures = [str(name) for name in architectures]
     found = ", ".join(architectures) or "no architecture"
     is_cross_encoder = any(_CLASSIFIER in name for name in architectures)
 

@@ -32,7 +32,7 @@ class CrossEncoder(LocalModel):
         logits: list[float] = rows[:, self._label].tolist()
         return logits
 
-    def combine(self, outputs: Sequence[float]) -> tuple[float, int]:
+    def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
         """The best segment's logit."""
         winner = max(range(len(outputs)), key=outputs.__getitem__)
         return outputs[winner], winner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -37,6 +38,8 @@ FILES = [
 ]
 CODE_FILES = ["*.py"]
 
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
+
 _ATTEMPTS = 3
 _TIMEOUT = 4.0  # seconds an attempt; with the pauses between them about 15 s in all
 _PAUSE = 1.5
@@ -52,7 +55,7 @@ def find(model: str, revision: str | None, *, code: bool = False) -> Path:
     files = FILES + (CODE_FILES if code else [])
     try:
         cached = Path(snapshot_download(model, revision=revision, allow_patterns=files, local_files_only=True))
-        if (cached / "config.json").exists() and any(cached.glob("*.safetensors")):
+        if _is_complete(cached):
             return cached
     except Exception as error:  # not cached, in one of many ways
         logger.debug("%s is not in the cache: %s", model, error)
@@ -62,6 +65,17 @@ def find(model: str, revision: str | None, *, code: bool = False) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=files))
     except Exception as error:
         raise CheckpointError(_unreachable(model, error)) from error
+
+
+def _is_complete(snapshot: Path) -> bool:
+    """Whether an earlier download got to its end: configuration, a tokenizer, and every weight file."""
+    if not (snapshot / "config.json").exists() or not any((snapshot / name).exists() for name in _TOKENIZERS):
+        return False
+    index = snapshot / "model.safetensors.index.json"
+    if not index.exists():
+        return any(snapshot.glob("*.safetensors"))
+    listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((snapshot / name).exists() for name in listed)
 
 
 def download(model: str, commit: str | None, directory: Path) -> None:

@@ -92,5 +92,5 @@ class LocalModel(ABC):
         """What to keep of the engine's rows."""
 
     @abstractmethod
-    def combine(self, outputs: Sequence[Output]) -> tuple[float, int]:
+    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """See ``PairModel.combine``."""

@@ -1,5 +1,6 @@
 """From scores to an order."""
 
+import math
 from collections.abc import Sequence
 
 from rerank_core.errors import InvalidRequest
@@ -13,9 +14,9 @@ def rank(scores: Scores, *, top_n: int | None = None, threshold: float | None = 
     Ties keep the caller's order, so that equal documents never swap between two identical requests. ``threshold``
     keeps what scores at least as much, on the scale of ``scores``; ``top_n`` keeps so many of the best.
 
-    Raises ``InvalidRequest`` for a ``top_n`` below 1.
+    Raises ``InvalidRequest`` for a ``top_n`` below 1, or a ``threshold`` that is not a number.
     """
-    _check(top_n)
+    _check(top_n, threshold)
     values, spans = scores.values, scores.spans
     order = sorted(range(len(values)), key=lambda index: -values[index])
     if threshold is not None:
@@ -33,10 +34,12 @@ def rerank(
     options: ScoreOptions | None = None,
 ) -> list[RankedDocument]:
     """Score the documents and order them, best first: ``rank`` after ``scorer.score``."""
-    _check(top_n)
+    _check(top_n, threshold)
     return rank(scorer.score(query, documents, options=options), top_n=top_n, threshold=threshold)
 
 
-def _check(top_n: int | None) -> None:
+def _check(top_n: int | None, threshold: float | None) -> None:
     if top_n is not None and top_n < 1:
         raise InvalidRequest(f"top_n is {top_n}: use at least 1, or none for all")
+    if threshold is not None and math.isnan(threshold):
+        raise InvalidRequest("threshold is not a number")

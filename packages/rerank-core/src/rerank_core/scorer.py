@@ -79,6 +79,6 @@ class PairModel(Protocol):
         """One output per segment, in their order. Raises ``EngineError``."""
         ...
 
-    def combine(self, outputs: Sequence[Output]) -> tuple[float, int]:
+    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """The raw score of an encoding from its segments' outputs, and the segment that it comes from."""
         ...

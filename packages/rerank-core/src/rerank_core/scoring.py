@@ -61,7 +61,7 @@ def to_scores(
     """
     values, spans = [], []
     for encoding in encodings:
-        raw, winner = model.combine([outputs[segment] for segment in encoding.segments])
+        raw, winner = model.combine(encoding, [outputs[segment] for segment in encoding.segments], options)
         if not math.isfinite(raw):
             raise EngineError(
                 f"the model's score of document {encoding.pair} is {raw}, not a finite number: "

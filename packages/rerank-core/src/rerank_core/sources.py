@@ -42,8 +42,14 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
     """
     if model == LITE:
         return _locate_lite(revision)
-    directory = Path(model).expanduser()
-    if directory.is_dir():
+    if not model.strip():
+        raise InvalidRequest("the model's name is empty: name a directory, a hub model, or lite")
+    try:
+        directory = Path(model).expanduser()
+        is_directory = directory.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a user that is not
+        raise CheckpointError(f"{model[:100]!r} cannot be a directory: {error}") from error
+    if is_directory:
         if revision is not None:
             raise InvalidRequest(f"{model} is a directory, which has no revision {revision!r}: leave it out")
         manifest = read_manifest(directory)

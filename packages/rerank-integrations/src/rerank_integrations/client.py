@@ -39,7 +39,7 @@ class HTTPScorer:
     Raises ``InvalidRequest`` for an address, a key or a timeout that cannot be.
     """
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout: float | None = 60.0) -> None:
+    def __init__(self, base_url: str, *, api_key: str | None = None, timeout: float | None = 300.0) -> None:
         self._url = _checked_url(base_url)
         self._api_key = _checked_key(api_key)
         if timeout is not None and not timeout > 0:
@@ -248,7 +248,7 @@ def _checked_url(base_url: str) -> str:
     except httpx.InvalidURL as error:
         raise InvalidRequest(f"base_url cannot be read as an address: {error}") from error
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise InvalidRequest(f"base_url is {url!r}: use an address like http://localhost:8000")
+        raise InvalidRequest(f"base_url is {str(url)!r}: use an address like http://localhost:8000")
     return str(url).rstrip("/")
 
 

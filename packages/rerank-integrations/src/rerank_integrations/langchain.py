@@ -49,7 +49,7 @@ class RerankCompressor(BaseDocumentCompressor):
         url: str,
         *,
         api_key: str | None = None,
-        timeout: float | None = 60.0,
+        timeout: float | None = 300.0,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
@@ -110,7 +110,7 @@ class RerankCrossEncoder(BaseCrossEncoder):
         url: str,
         *,
         api_key: str | None = None,
-        timeout: float | None = 60.0,
+        timeout: float | None = 300.0,
         options: ScoreOptions | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``: see ``HTTPScorer``."""

@@ -68,7 +68,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         url: str,
         *,
         api_key: str | None = None,
-        timeout: float | None = 60.0,
+        timeout: float | None = 300.0,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,

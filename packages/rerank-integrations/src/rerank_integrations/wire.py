@@ -28,6 +28,7 @@ _NAMES = {
     "truncation_side": "truncation_side",
     "max_query_tokens": "max_tokens_per_query",
     "max_document_tokens": "max_tokens_per_doc",
+    "long_documents": "long_documents",
 }
 
 # For an error that does not say its code: from a proxy on the way, or another server.

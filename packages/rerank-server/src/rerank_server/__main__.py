@@ -1,6 +1,7 @@
 """``rerank-server``: settings → application → uvicorn.
 
-Exit codes: 0 stopped as asked, 1 the model could not be loaded, 2 the command line or a setting is wrong.
+Exit codes: 0 stopped as asked, 1 it could not begin or the model could not be loaded, 2 the command line or a setting
+is wrong, 128 + a signal that ended it at once.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rerank_core.cli.main import Command
 from rerank_core.errors import RerankError
@@ -21,8 +22,6 @@ from rerank_server.settings import Settings, SettingsError, allowed, settings_fi
 
 if TYPE_CHECKING:
     from litestar import Litestar
-
-logger = logging.getLogger("rerank_server")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,12 +51,15 @@ def _run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # what else libraries have to say is not for operators
-        logging.getLogger(ours).setLevel(settings.log_level.upper())
+    _configure_logging(settings)
     if arguments.check:
         return _check(settings)
-    return _serve(settings, reload=arguments.reload)
+    if arguments.reload:
+        return _serve_and_reload(settings)
+
+    from rerank_server.process import serve
+
+    return serve(settings)
 
 
 COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the environment).", _configure, _run)
@@ -67,7 +69,15 @@ def application() -> Litestar:
     """The application as the environment says, for ``--reload`` and for other ASGI servers."""
     from rerank_server.app import create_app
 
-    return create_app(Settings.from_env(os.environ))
+    settings = Settings.from_env(os.environ)
+    _configure_logging(settings)
+    return create_app(settings)
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # what else libraries have to say is not for operators
+        logging.getLogger(ours).setLevel(settings.log_level.upper())
 
 
 def _check(settings: Settings) -> int:
@@ -82,34 +92,21 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-def _serve(settings: Settings, *, reload: bool) -> int:
+def _serve_and_reload(settings: Settings) -> int:
+    import rerank_core
     import uvicorn
 
-    from rerank_server.app import create_app
-
-    options: dict[str, Any] = {"host": settings.host, "port": settings.port, "log_config": None, "server_header": False}
-    if reload:
-        from pathlib import Path
-
-        code = Path(__file__).parent
-        uvicorn.run("rerank_server.__main__:application", factory=True, reload=True, reload_dirs=[str(code)], **options)
-        return 0
-    failed = False
-
-    def stop() -> None:
-        nonlocal failed
-        failed = server.should_exit = True
-
-    # uvicorn raises the signal that ended it once more when it is done; being told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, stop=stop), lifespan="on", **options))
-    try:
-        server.run()
-    except SystemExit:  # it could not begin, and has logged why
-        where = f"{settings.host}:{settings.port}"
-        print(f"rerank-server: cannot listen on {where}, the log says why: set HOST or PORT", file=sys.stderr)  # noqa: T201
-        return 1
-    return 1 if failed or not server.started else 0
+    uvicorn.run(
+        "rerank_server.__main__:application",
+        factory=True,
+        reload=True,
+        reload_dirs=[str(Path(package).parent) for package in (__file__, rerank_core.__file__)],
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        server_header=False,
+    )
+    return 0
 
 
 def _help() -> str:

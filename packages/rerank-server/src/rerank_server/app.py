@@ -6,15 +6,19 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
-from litestar import Litestar
+from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
 from rerank_core.scorer import PairModel
 
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.model import load_model
 from rerank_server.question import Limits
 from rerank_server.routes.docs import docs_routes
+from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.health import health_routes
 from rerank_server.routes.info import info_routes
 from rerank_server.routes.scoring import scoring_routes
@@ -46,12 +50,19 @@ def create_app(
             *docs_routes(),
         ],
         lifespan=[lambda _: lifecycle.run()],
+        state=State({"lifecycle": lifecycle}),
+        exception_handlers={HTTPException: _refusal},
         cors_config=_cors(settings.origins),
         request_max_body_size=settings.max_body_bytes,
         openapi_config=None,  # openapi.py writes it: the routes read their bodies themselves
         logging_config=None,  # __main__ configures it
         debug=False,
     )
+
+
+def _refusal(_: AnyRequest, error: HTTPException) -> Response[dict[str, str]]:
+    """An unknown path or method, in the shape of the documented API."""
+    return Response({"detail": HTTPStatus(error.status_code).phrase}, status_code=error.status_code)
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig:

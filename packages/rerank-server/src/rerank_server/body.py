@@ -18,6 +18,14 @@ class MalformedBody(InvalidRequest):
         self.kind = kind
 
 
+class AmbiguousBody(InvalidRequest):
+    """A body in two languages at once, or in one that is spoken elsewhere."""
+
+
+class BodyTooLarge(InvalidRequest):
+    """More bytes than a request may have."""
+
+
 def read_json(body: bytes, content_type: str | None) -> object:
     """Decode a body; of duplicate keys the last one wins. A missing content type is taken for JSON.
 

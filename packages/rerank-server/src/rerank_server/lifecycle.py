@@ -1,12 +1,12 @@
-"""Loading, ready, draining, or broken: where the server is in its life."""
+"""Loading, healthy, draining, or broken: where the server is in its life, and what that means for a request."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, TypeAlias
 
 from rerank_core.errors import RerankError, Unavailable
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["loading", "healthy", "draining", "unhealthy"]
 
-_LOADING_RETRY = 5.0  # seconds; a model takes some to load, and asking again costs nothing
+_RETRY = 5.0  # seconds; a model takes some to load, and asking again costs nothing
 
 
 class Lifecycle:
@@ -28,10 +28,16 @@ class Lifecycle:
     should end the process.
     """
 
-    def __init__(self, load: Callable[[], PairModel], stop: Callable[[], None]) -> None:
+    def __init__(
+        self, load: Callable[[], PairModel], stop: Callable[[], None], serve: Callable[[PairModel], Service] = Service
+    ) -> None:
         self._load = load
         self._stop = stop
+        self._serve = serve
         self._service: Service | None = None
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.state: State = "loading"
 
     @property
@@ -39,12 +45,29 @@ class Lifecycle:
         """The model, once it is loaded."""
         return self._service.model if self._service else None
 
-    @property
-    def service(self) -> Service:
-        """What scores. Raises ``Unavailable`` while nothing does."""
+    @contextmanager
+    def request(self) -> Iterator[Service]:
+        """What scores, for one request, which the server will finish before it ends.
+
+        Raises ``Unavailable`` while nothing does.
+        """
         if self._service is None or self.state != "healthy":
-            raise Unavailable(f"the server is {self.state}: try again", retry_after=_LOADING_RETRY)
-        return self._service
+            raise Unavailable(f"the server is {self.state}: try again", retry_after=_RETRY)
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield self._service
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def drain(self, *, limit: float) -> None:
+        """Take no more requests, and wait for those that are in flight, at most ``limit`` seconds."""
+        self.state = "draining"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._idle.wait()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -57,7 +80,8 @@ class Lifecycle:
         try:
             yield
         finally:
-            self.state = "draining" if self.state != "unhealthy" else self.state
+            if self.state != "unhealthy":
+                self.state = "draining"
             ready.cancel()
             if self._service is not None:
                 self._service.close()
@@ -76,7 +100,7 @@ class Lifecycle:
             model = self._load()
         except BaseException as error:  # whatever it is, somebody waits for the answer
             failure = error
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(settle, model, failure)
 
     async def _become_ready(self, loaded: asyncio.Future[PairModel]) -> None:
@@ -89,8 +113,9 @@ class Lifecycle:
             logger.exception("the model cannot be loaded")
             self._fail("the model cannot be loaded: see the traceback above")
         else:
-            self._service = Service(model)
-            self.state = "healthy"
+            self._service = self._serve(model)
+            if self.state == "loading":
+                self.state = "healthy"
             info = model.info
             logger.info("ready: %s on %s in %s by the %s engine", info.title, info.device, info.dtype, info.engine)
 

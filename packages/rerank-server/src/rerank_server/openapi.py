@@ -85,7 +85,7 @@ def _failures(bodies: tuple[type[Struct], ...]) -> tuple[_Reply, ...]:
             413,
             "More than a request may have.",
             bodies,
-            said("the body is larger than the 10000000 bytes that a request may have", "too_many_documents"),
+            said("the request has 1001 documents, a request may have 1000", "too_many_documents"),
         ),
         _Reply(500, "The model failed.", bodies, said("the reference engine failed on 1 segments", "engine_error")),
         _Reply(
@@ -132,7 +132,7 @@ _OPERATIONS = (
                 400,
                 "The body speaks two languages at once, or has wrong `documents`.",
                 _EITHER,
-                {"detail": "the body has passage and documents: send exactly one of passage, documents"},
+                {"detail": "the body has passage and documents: send only one of them"},
             ),
             _WRONG_FIELDS,
             *_failures(_EITHER),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -78,6 +79,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
     ] = 100_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
+    drain_seconds: Annotated[
+        int, Meta(ge=0, description="Seconds that requests in flight have to finish when the server is told to stop.")
+    ] = 30
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="What is logged.")] = "info"
 
     def __post_init__(self) -> None:
@@ -85,9 +89,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
             raise _disagreement(self)
         for origin in self.origins:
-            if origin != "*" and not origin.startswith(("http://", "https://")):
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise SettingsError(
-                    f"CORS_ORIGINS holds {origin!r}: origins begin with http:// or https://, or there is just one *"
+                    f"CORS_ORIGINS holds {origin!r}: an origin is like https://app.example, or there is just one *"
                 )
         if "*" in self.origins and len(self.origins) > 1:
             raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")

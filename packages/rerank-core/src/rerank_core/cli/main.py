@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()  # here, where a reader that is gone can still be told apart
     except RerankError as error:
-        print(f"rerank: {error}", file=sys.stderr)
+        print(f"rerank: {' '.join(str(error).split())}", file=sys.stderr)  # a library's words may have several lines
         return 1
     except BrokenPipeError:  # the reader has seen enough (`rerank rank ... | head`)
         _drop_output()

@@ -34,8 +34,10 @@ def _configure(parser: Parser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="passages: one a line, or JSON lines with a field 'text'; - is standard input"
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
-    parser.add_argument("--url", help="ask the server at this address instead of loading a model")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
+    source.add_argument("--url", help="ask the server at this address instead of loading a model")
+    parser.add_argument("--revision", help="a branch, tag or commit of a hub model")
     parser.add_argument("--top-n", type=_positive, metavar="N", help="print the best N only")
     parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
     parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
@@ -50,7 +52,7 @@ def _positive(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     passages = _read(arguments.file)
-    scorer = _remote(arguments.url) if arguments.url else load(arguments.model)
+    scorer = _remote(arguments.url) if arguments.url else load(arguments.model, revision=arguments.revision)
     ranked = rerank(
         scorer,
         arguments.query,

@@ -148,6 +148,13 @@ class Plan:
 
 def plan_of(checkpoint: Checkpoint, weights: Weights) -> Plan:
     """How to run a checkpoint, checked against every parameter that it has. Raises ``Unsupported``."""
+    try:
+        return _plan_of(checkpoint, weights)
+    except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
+        raise Unsupported(f"config.json holds a value of the wrong kind ({error})") from error
+
+
+def _plan_of(checkpoint: Checkpoint, weights: Weights) -> Plan:
     config = checkpoint.config
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:

@@ -101,7 +101,7 @@ class OverlapModel:
             raise error
         return [_logit(segment) for segment in segments]
 
-    def combine(self, outputs: Sequence[Output]) -> tuple[float, int]:
+    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """The only segment's logit."""
         return float(outputs[0]), 0
 

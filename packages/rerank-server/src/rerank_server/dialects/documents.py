@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -34,7 +34,7 @@ class RerankRequest(Struct):
         list[str | Document] | str, Meta(description="The documents: strings, or objects with a `text`.")
     ]
     model: Annotated[str | None, Meta(description="Any name: one model runs here, and the answer says which.")] = None
-    top_n: Annotated[int | None, Meta(description="How many to return; all without it.")] = None
+    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
     return_documents: Annotated[bool | None, Meta(description="Return each document's text with its score.")] = None
     raw_scores: Annotated[bool | None, Meta(description="The model's own numbers instead of [0, 1].")] = None
     truncate: Annotated[
@@ -111,6 +111,10 @@ def read(body: object) -> RerankRequest:
         raise WrongField("documents is empty: send at least one", field="documents")
     if request.top_n is not None and request.top_n < 0:
         raise WrongField(f"top_n is {request.top_n}: use 1 or more, or leave it out for all", field="top_n")
+    for name, cap in (("query", request.max_tokens_per_query), ("doc", request.max_tokens_per_doc)):
+        if cap is not None and cap < 1:
+            field = f"max_tokens_per_{name}"
+            raise WrongField(f"{field} is {cap}: use 1 or more, or leave it out for no cap", field=field)
     return request
 
 
@@ -166,6 +170,8 @@ def error(error: RerankError) -> DocumentsError:
     )
 
 
+_CHOICES = {"truncation_strategy": get_args(Truncation), "truncation_side": get_args(TruncationSide)}
+
 DOCUMENTS = Dialect(read=read, question=question, answer=answer, error=error, status=lambda _: None)
 
 
@@ -185,8 +191,10 @@ def _wrong_field(message: str) -> WrongField:
         place = ".".join(part for part in (missing[2], missing[1]) if part)
         return WrongField(f"{place} is missing", field=place)
     reason, _, place = message.partition(" - at `$")
+    if reason.startswith("Invalid enum value"):  # it repeats what was sent, and does not say what may be
+        reason = f"Expected one of {', '.join(_CHOICES.get(place.strip('`.'), ()))}"
     place = place.strip("`.")
-    reason = reason.replace("`", "")
+    reason = reason.replace("`", "").removesuffix(" | null")
     if not place:
         return WrongField(f"the body is not as it should be: {reason}", field=None)
     return WrongField(f"{place}: {reason[0].lower()}{reason[1:]}", field=place)

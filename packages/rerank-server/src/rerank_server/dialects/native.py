@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from rerank_core.errors import InvalidRequest, RerankError
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.body import MalformedBody
+from rerank_server.body import AmbiguousBody, BodyTooLarge, MalformedBody
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.question import Question
 
@@ -143,16 +143,19 @@ def batch_answer(request: BatchRequest, scores: Scores) -> BatchResponse:
 
 def error(error: RerankError) -> WrongFields | Problem:
     """How a failure looks in this language."""
+    if not isinstance(error, InvalidRequest) or isinstance(error, AmbiguousBody | BodyTooLarge):
+        return Problem(str(error))
     if isinstance(error, InvalidBody):
         return WrongFields(error.fields)
-    if isinstance(error, MalformedBody):
-        return WrongFields([FieldError(loc=["body"], msg=str(error), type=error.kind)])
-    return Problem(str(error))
+    kind = error.kind if isinstance(error, MalformedBody) else "value_error"
+    return WrongFields([FieldError(loc=["body"], msg=str(error), type=kind)])
 
 
 def status(error: RerankError) -> int | None:
-    """The status where it is this language's own: a wrong body is 422."""
-    return 422 if isinstance(error, InvalidBody | MalformedBody) else None
+    """The status where it is this language's own: whatever is wrong with a body is 422."""
+    if isinstance(error, AmbiguousBody | BodyTooLarge):
+        return None
+    return 422 if isinstance(error, InvalidRequest) else None
 
 
 PAIR = Dialect(read=read_pair, question=pair_question, answer=pair_answer, error=error, status=status)

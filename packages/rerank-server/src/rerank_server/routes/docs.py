@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from litestar import MediaType, Request, Router, get
+from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
-from litestar.static_files import create_static_files_router
 
 from rerank_server.openapi import openapi_document
-
-AnyRequest: TypeAlias = Request[Any, Any, Any]
+from rerank_server.routes.get import AnyRequest, get_and_head
 
 _STATIC = Path(__file__).parent.parent / "static"
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "redoc.standalone.js")
 
 
-def docs_routes() -> list[HTTPRouteHandler | Router]:
-    """``/docs``, ``/redoc``, ``/openapi.json`` and the files that they need."""
-    swagger_html = (_STATIC / "swagger.html").read_text(encoding="utf-8")
-    redoc_html = (_STATIC / "redoc.html").read_text(encoding="utf-8")
+def docs_routes() -> list[HTTPRouteHandler]:
+    """``/docs``, ``/redoc``, ``/openapi.json`` and the files that they need, each by its name."""
+    files = {f"/static/{name}": _STATIC / name for name in _ASSETS}
+    files |= {"/docs": _STATIC / "swagger.html", "/redoc": _STATIC / "redoc.html"}
+    routes = [route for path, file in files.items() for route in _file_routes(path, file)]
     document = openapi_document()
-
-    @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
-    def swagger(request: AnyRequest) -> str | Redirect:
-        return _page(request, "docs", swagger_html)
-
-    @get("/redoc", media_type=MediaType.HTML, sync_to_thread=False)
-    def redoc(request: AnyRequest) -> str | Redirect:
-        return _page(request, "redoc", redoc_html)
-
-    @get("/openapi.json", sync_to_thread=False)
-    def openapi() -> dict[str, Any]:
-        return document
-
-    static = create_static_files_router(path="/static", directories=[_STATIC])
-    return [swagger, redoc, openapi, static]
+    return [*routes, *get_and_head("/openapi.json", lambda _: Response(document))]
 
 
-def _page(request: AnyRequest, name: str, html: str) -> str | Redirect:
-    """The page; at ``/docs/`` its relative addresses would lead astray, so that goes to ``/docs``."""
-    return Redirect(f"../{name}") if request.scope["raw_path"].endswith(b"/") else html
+def _file_routes(path: str, file: Path) -> list[HTTPRouteHandler]:
+    media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    content = file.read_bytes()
+
+    def answer(request: AnyRequest) -> Response[bytes]:
+        if request.scope["raw_path"].endswith(b"/"):  # there, a page's relative addresses would lead astray
+            return Redirect(f"..{path}")
+        return Response(content, media_type=media_type)
+
+    return get_and_head(path, answer, media_type=media_type)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from litestar import Response, get, head
+from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from rerank_server import __version__
 from rerank_server.lifecycle import Lifecycle
+from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
 
 
@@ -22,13 +23,12 @@ class Health(Struct):
 
 
 def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
-    """``/health``, ``/readyz`` and ``/livez``, for GET and HEAD."""
+    """``/health``, ``/readyz`` and ``/livez``."""
 
     def status() -> int:
         return 200 if lifecycle.state == "healthy" else 503
 
-    @get("/health", sync_to_thread=False)
-    def health() -> Response[Health]:
+    def health(_: AnyRequest) -> Response[Health]:
         model = lifecycle.model
         body = Health(
             status=lifecycle.state,
@@ -39,24 +39,10 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
         )
         return Response(body, status_code=status())
 
-    @head("/health", sync_to_thread=False)
-    def health_head() -> Response[None]:
-        return Response(None, status_code=status())
-
-    @get("/readyz", sync_to_thread=False)
-    def readyz() -> Response[dict[str, str]]:
+    def readyz(_: AnyRequest) -> Response[dict[str, str]]:
         return Response({"status": lifecycle.state}, status_code=status())
 
-    @head("/readyz", sync_to_thread=False)
-    def readyz_head() -> Response[None]:
-        return Response(None, status_code=status())
+    def livez(_: AnyRequest) -> Response[dict[str, str]]:
+        return Response({"status": "alive"})
 
-    @get("/livez", sync_to_thread=False)
-    def livez() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @head("/livez", sync_to_thread=False)
-    def livez_head() -> None:
-        return None
-
-    return [health, health_head, readyz, readyz_head, livez, livez_head]
+    return [*get_and_head("/health", health), *get_and_head("/readyz", readyz), *get_and_head("/livez", livez)]

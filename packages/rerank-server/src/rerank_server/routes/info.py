@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import get
+from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from rerank_server import __version__
 from rerank_server.lifecycle import Lifecycle
+from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
 
 
@@ -75,18 +76,16 @@ _ENDPOINTS = {
 def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
     """``/`` and ``/info``."""
 
-    @get("/", sync_to_thread=False)
-    def root() -> Service:
+    def root(_: AnyRequest) -> Response[Service]:
         info = lifecycle.model.info if lifecycle.model else None
         model = ModelDescription(name=settings.model)
         if info is not None:
             model = ModelDescription(**{name: getattr(info, name) for name in ModelDescription.__struct_fields__})
-        return Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS)
+        return Response(Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS))
 
-    @get("/info", sync_to_thread=False)
-    def info() -> Info:
+    def info(_: AnyRequest) -> Response[Info]:
         model = lifecycle.model
-        return Info(
+        said = Info(
             model_id=model.info.name if model else settings.model,
             model_sha=model.info.revision if model else settings.revision,
             model_dtype=model.info.dtype if model else None,
@@ -105,5 +104,6 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
         )
+        return Response(said)
 
-    return [root, info]
+    return [*get_and_head("/", root), *get_and_head("/info", info)]

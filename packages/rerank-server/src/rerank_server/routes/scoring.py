@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from rerank_core.errors import InvalidRequest, ModelError, RerankError, Unavailable
+from rerank_core.errors import ModelError, RerankError, Unavailable
 
-from rerank_server.body import read_json
+from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.dispatch import by_content_key
+from rerank_server.dialects.dispatch import by_content_key, check_one_language
 from rerank_server.dialects.documents import DOCUMENTS
 from rerank_server.dialects.native import BATCH, PAIR
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.question import Limits, ask
+from rerank_server.routes.get import AnyRequest
 from rerank_server.statuses import status_of
 
 logger = logging.getLogger(__name__)
-
-AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
 def scoring_routes(lifecycle: Lifecycle, limits: Limits) -> list[HTTPRouteHandler]:
@@ -35,12 +33,13 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits) -> list[HTTPRouteHandle
     ) -> Response[bytes]:
         dialect = default
         try:
-            service = lifecycle.service
-            body = read_json(await request.body(), request.headers.get("content-type"))
-            dialect = choose(body) if choose else default
-            wanted = dialect.read(body)
-            scores = await ask(service, dialect.question(wanted), limits)
-            return _json(dialect.answer(wanted, scores), 200)
+            with lifecycle.request() as service:
+                body = read_json(await request.body(), request.headers.get("content-type"))
+                check_one_language(body)
+                dialect = choose(body) if choose else default
+                wanted = dialect.read(body)
+                scores = await ask(service, dialect.question(wanted), limits)
+                return _json(dialect.answer(wanted, scores), 200)
         except RerankError as error:
             return _failure(dialect, error)
         except HTTPException as error:
@@ -83,4 +82,4 @@ def _refusal(dialect: Dialect, error: HTTPException, limits: Limits) -> Response
             f"the body is larger than the {limits.max_body_bytes} bytes that a request may have: "
             "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
         )
-    return _json(dialect.error(InvalidRequest(message)), error.status_code)
+    return _json(dialect.error(BodyTooLarge(message)), error.status_code)

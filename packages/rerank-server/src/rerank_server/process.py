@@ -1,0 +1,81 @@
+"""The process: it listens, and it ends as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from types import FrameType
+
+import uvicorn
+
+from rerank_server.app import create_app
+from rerank_server.settings import Settings
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop.
+
+    The first SIGTERM or SIGINT drains: requests in flight are answered, new ones refused. The second ends at once.
+    Gives the exit code: 0 stopped as asked, 1 it could not begin or not load its model, 128 + the signal that ended it
+    at once.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a server: nothing has been accepted yet
+    failed = False
+
+    def stop() -> None:
+        nonlocal failed
+        failed = server.should_exit = True
+
+    app = create_app(settings, stop=stop)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, lifespan="on", log_config=None, server_header=False
+    )
+    server = _Server(config, partial(app.state.lifecycle.drain, limit=settings.drain_seconds))
+    try:
+        server.run()
+    except SystemExit as exit_:
+        if exit_.code:  # uvicorn has logged why
+            where = f"{settings.host}:{settings.port}"
+            print(f"rerank-server: cannot listen on {where}, the log says why: set HOST or PORT", file=sys.stderr)  # noqa: T201
+        return 1 if exit_.code else 0
+    if server.ended_by is not None:
+        return 128 + server.ended_by
+    return 1 if failed else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn closes its port as soon as it is told to stop; here it stays open until the last request is answered.
+
+    So health says ``draining``, and a balancer that has not noticed yet gets an answer instead of a closed port.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Coroutine[None, None, None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.ended_by: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remember the loop that a signal has to reach."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, end at the second."""
+        if self._loop is not None and self._draining is None:
+            self._loop.call_soon_threadsafe(self._begin)
+            return
+        self.ended_by = sig
+        self.should_exit = self.force_exit = True
+
+    def _begin(self) -> None:
+        self._draining = self._draining or asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        await self._drain()
+        self.should_exit = True

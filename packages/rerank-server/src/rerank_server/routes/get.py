@@ -1,0 +1,28 @@
+"""GET, and HEAD beside it: the same status without the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from litestar import MediaType, Request, Response, get, head
+from litestar.handlers import HTTPRouteHandler
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+
+
+def get_and_head(
+    path: str, answer: Callable[[AnyRequest], Response[Any]], *, media_type: str = MediaType.JSON
+) -> list[HTTPRouteHandler]:
+    """The two routes of a page."""
+
+    @get(path, media_type=media_type, sync_to_thread=False)
+    def on_get(request: AnyRequest) -> Response[Any]:
+        return answer(request)
+
+    @head(path, sync_to_thread=False)
+    def on_head(request: AnyRequest) -> Response[None]:
+        answered = answer(request)
+        return Response(None, status_code=answered.status_code or 200, headers=answered.headers)
+
+    return [on_get, on_head]
