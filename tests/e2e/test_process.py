@@ -80,10 +80,10 @@ def test_half_precision_without_cuda_starts_in_float32_with_one_warning(
     serving: Callable[..., Any], tiny: Path
 ) -> None:
     with serving(tiny, USE_FP16="true", RERANK_DEVICE="cpu") as server:
-        info = httpx.get(f"{server.url}/info").json()
+        health = httpx.get(f"{server.url}/health").json()
         log = server.log.read_text()
 
-    assert info["model_dtype"] == "float32"
+    assert (health["dtype"], health["device"]) == ("float32", "cpu")
     assert log.count("WARNING") == 1
     assert "USE_FP16=true needs CUDA" in log
 

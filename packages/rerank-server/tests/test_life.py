@@ -40,6 +40,7 @@ async def test_the_port_answers_while_the_model_loads(
         "model_loaded": False,
         "model_name": "some/model",
         "device": "auto",
+        "dtype": "auto",
         "version": __version__,
     }
     assert (scoring.status_code, scoring.headers["Retry-After"]) == (503, "5")
@@ -57,6 +58,7 @@ async def test_health_says_what_runs(client: Client) -> None:
         "model_loaded": True,
         "model_name": "overlap",
         "device": "cpu",
+        "dtype": "float32",
         "version": __version__,
     }
 

@@ -110,6 +110,7 @@ _HEALTH = {
     "model_loaded": True,
     "model_name": "BAAI/bge-reranker-v2-m3",
     "device": "cpu",
+    "dtype": "float32",
     "version": __version__,
 }
 

@@ -13,12 +13,13 @@ from rerank_server.settings import Settings
 
 
 class Health(Struct):
-    """``status`` is loading, healthy, draining or unhealthy."""
+    """``status`` is loading, healthy, draining or unhealthy. ``dtype`` is new: the other fields are as they were."""
 
     status: str
     model_loaded: bool
     model_name: str
     device: str
+    dtype: str
     version: str
 
 
@@ -35,6 +36,7 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
             model_loaded=model is not None,
             model_name=model.info.title if model else settings.model,
             device=model.info.device if model else settings.device,
+            dtype=model.info.dtype if model else settings.dtype,
             version=__version__,
         )
         return Response(body, status_code=status())
