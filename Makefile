@@ -90,6 +90,14 @@ format: $(SETUP) ## format, and mend what ruff can mend
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
 	$(BIN)/python -m pytest -m hub tests/hub
 
+.PHONY: bench-smoke
+bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and that scores agree
+	$(BIN)/python benchmarks/smoke.py
+
+.PHONY: bench
+bench: $(SETUP) ## compare engines and peers on one core (CHECKPOINT=DIR, a cross-encoder's directory)
+	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT)
+
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py

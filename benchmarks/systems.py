@@ -1,0 +1,127 @@
+"""Every system that is measured, behind one call: raw scores of one query's passages.
+
+Each runs in a process of its own, in float32 (or as its name says), with one thread and at most 512 tokens; the peers
+at their defaults, and at their best documented setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+Score: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
+
+MAX_LENGTH = 512
+
+
+def ours(checkpoint: str, dtype: str, engine: str) -> Score:
+    import rerank_core
+
+    model = rerank_core.load(checkpoint, device="cpu", dtype=dtype, engine=engine, max_length=MAX_LENGTH)
+    return lambda query, documents: model.score(query, documents, raw=True).values
+
+
+def transformers_sorted(checkpoint: str, batch_size: int) -> Score:
+    """Plain transformers, sorted by length, in padded batches: what a careful user writes."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{checkpoint}/tokenizer.json")
+    network = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    pad = network.config.pad_token_id
+    has_types = network.config.type_vocab_size > 1
+
+    @torch.inference_mode()
+    def score(query: str, documents: Sequence[str]) -> Sequence[float]:
+        encoded = tokenizer(
+            [query] * len(documents),
+            list(documents),
+            truncation=True,
+            max_length=MAX_LENGTH,
+            return_token_type_ids=has_types,
+            return_attention_mask=False,
+        )
+        order = sorted(range(len(documents)), key=lambda index: -len(encoded["input_ids"][index]))
+        scores = [0.0] * len(documents)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            inputs = _padded(torch, encoded, chosen, pad)
+            for index, logit in zip(chosen, network(**inputs).logits[:, 0].tolist(), strict=True):
+                scores[index] = logit
+        return scores
+
+    return score
+
+
+def _padded(torch: Any, encoded: Any, chosen: list[int], pad: int) -> dict[str, Any]:
+    rows = [encoded["input_ids"][index] for index in chosen]
+    width = max(len(row) for row in rows)
+    inputs = {
+        "input_ids": torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
+    }
+    if "token_type_ids" in encoded:
+        types = [encoded["token_type_ids"][index] for index in chosen]
+        inputs["token_type_ids"] = torch.tensor([row + [0] * (width - len(row)) for row in types])
+    return inputs
+
+
+def sentence_transformers(checkpoint: str) -> Score:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(checkpoint, device="cpu", max_length=MAX_LENGTH)
+
+    def score(query: str, documents: Sequence[str]) -> Sequence[float]:
+        pairs = [(query, document) for document in documents]
+        values: list[float] = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False).tolist()
+        return values
+
+    return score
+
+
+def flag_embedding(checkpoint: str, **options: Any) -> Score:
+    from FlagEmbedding import FlagReranker
+
+    model = FlagReranker(checkpoint, use_fp16=False, devices="cpu", max_length=MAX_LENGTH, **options)
+
+    def score(query: str, documents: Sequence[str]) -> Sequence[float]:
+        values: list[float] = model.compute_score([(query, document) for document in documents])
+        return values
+
+    return score
+
+
+def infinity(checkpoint: str) -> Score:
+    from infinity_emb import EngineArgs, SyncEngineArray
+
+    arguments = EngineArgs(
+        model_name_or_path=checkpoint, engine="torch", device="cpu", dtype="float32", model_warmup=False
+    )
+    engine = SyncEngineArray.from_args([arguments])[0]
+
+    def score(query: str, documents: Sequence[str]) -> Sequence[float]:
+        found, _ = engine.rerank(query=query, docs=list(documents), raw_scores=True).result()
+        by_index = {item.index: item.relevance_score for item in found}
+        return [by_index[index] for index in range(len(documents))]
+
+    return score
+
+
+SYSTEMS: dict[str, Callable[[str], Score]] = {
+    "packed": lambda checkpoint: ours(checkpoint, "float32", "packed"),
+    "reference": lambda checkpoint: ours(checkpoint, "float32", "reference"),
+    "transformers, sorted, b16": lambda checkpoint: transformers_sorted(checkpoint, 16),
+    "transformers, sorted, b1": lambda checkpoint: transformers_sorted(checkpoint, 1),
+    "sentence-transformers": sentence_transformers,
+    "FlagEmbedding": flag_embedding,
+    "FlagEmbedding, b16": lambda checkpoint: flag_embedding(checkpoint, batch_size=16),
+    "infinity": infinity,
+}
+
+# What a peer needs besides our own environment: pinned, so that its authors can check.
+PEERS = {
+    "FlagEmbedding": ["FlagEmbedding==1.4.2"],
+    "FlagEmbedding, b16": ["FlagEmbedding==1.4.2"],
+    "infinity": ["infinity-emb[torch]==0.0.78", "transformers==4.47.1", "optimum<2", "click<8.2"],
+}
