@@ -44,10 +44,10 @@ class Figures:
 class Worker:
     """A system's process."""
 
-    def __init__(self, system: str, checkpoint: Path, core: int, python: str, log: Path) -> None:
+    def __init__(self, system: str, checkpoint: Path, max_length: int, core: int, python: str, log: Path) -> None:
         self._log = log
         self._process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), system, str(checkpoint), str(core)],
+            [python, str(HERE / "worker.py"), system, str(checkpoint), str(max_length), str(core)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log.open("w"),
@@ -114,13 +114,13 @@ def peer_python(requirements: list[str]) -> str:
     return str(python)
 
 
-def start(systems: Sequence[str], checkpoint: Path, core: int, logs: Path) -> dict[str, Worker]:
+def start(systems: Sequence[str], checkpoint: Path, max_length: int, core: int, logs: Path) -> dict[str, Worker]:
     """Every system that can be started here; what cannot is said, loudly."""
     workers = {}
     for number, system in enumerate(systems):
         try:
             python = peer_python(PEERS[system]) if system in PEERS else sys.executable
-            workers[system] = Worker(system, checkpoint, core, python, logs / f"{number}.log")
+            workers[system] = Worker(system, checkpoint, max_length, core, python, logs / f"{number}.log")
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             print(f"SKIPPED LOUDLY: {system} was not measured: {error}", file=sys.stderr, flush=True)
     return workers
@@ -187,19 +187,24 @@ def main() -> int:
     parser.add_argument("--mixed", type=int, default=50, help="pairs of the mixed set (default: %(default)s)")
     parser.add_argument("--equal", type=int, nargs="*", default=[128, 512], help="lengths of the equal sets")
     parser.add_argument("--tokens", type=int, default=2048, help="tokens of each equal set (default: %(default)s)")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens of a pair (default: %(default)s)")
     parser.add_argument("--core", type=int, default=0, help="the core to measure on (default: %(default)s)")
-    parser.add_argument("--agree", type=float, metavar="D", help="fail where scores differ by more than D")
+    parser.add_argument(
+        "--agree", type=float, metavar="D", help="fail where a system is missing or scores differ by more than D"
+    )
     parser.add_argument("--json", type=Path, help="write all figures here too")
     arguments = parser.parse_args()
 
     scratch = tempfile.TemporaryDirectory()
     arguments.checkpoint = in_float32(arguments.checkpoint, Path(scratch.name))
     vocabulary = Vocabulary(arguments.checkpoint)
-    sets = [vocabulary.mixed(arguments.mixed)] if arguments.mixed else []
+    sets = [vocabulary.mixed(arguments.mixed, arguments.max_length)] if arguments.mixed else []
     sets += [vocabulary.equal(length, max(1, arguments.tokens // length)) for length in arguments.equal]
     config = json.loads((arguments.checkpoint / "config.json").read_text())
     with scratch:
-        workers = start(arguments.systems, arguments.checkpoint, arguments.core, Path(scratch.name))
+        workers = start(
+            arguments.systems, arguments.checkpoint, arguments.max_length, arguments.core, Path(scratch.name)
+        )
         figures, rate = measure(workers, sets, arguments.rounds)
         for worker in workers.values():
             worker.close()
@@ -212,6 +217,8 @@ def main() -> int:
     if arguments.json:
         content = {"machine": head, "gemm": rate, "figures": [asdict(row) for row in figures]}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    if arguments.agree is not None and len(workers) < len(arguments.systems):
+        return 1
     worst = max(figures, key=lambda row: row.largest_difference)
     if arguments.agree is not None and worst.largest_difference > arguments.agree:
         print(f"{worst.system} differs by {worst.largest_difference:.0e} on {worst.pairs}", file=sys.stderr)

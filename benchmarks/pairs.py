@@ -46,9 +46,9 @@ class Vocabulary:
             raise AssertionError(f"{name}: wanted pairs of {lengths} tokens, made {found}")
         return PairSet(name, query, documents, found)
 
-    def mixed(self, count: int) -> PairSet:
+    def mixed(self, count: int, longest: int) -> PairSet:
         """Lengths as retrieval gives them: lognormal, median 140 tokens, sigma 0.6, in no order."""
-        lengths = [min(512, max(24, round(self._random.lognormvariate(4.94, 0.6)) + 16)) for _ in range(count)]
+        lengths = [min(longest, max(24, round(self._random.lognormvariate(4.94, 0.6)) + 16)) for _ in range(count)]
         return self.pairs("mixed", lengths)
 
     def equal(self, length: int, count: int) -> PairSet:

@@ -9,7 +9,7 @@ from rerank_core.testing.checkpoints import write_tiny_checkpoint
 
 HERE = Path(__file__).parent
 HERE_ONLY = ["packed", "reference", "transformers, sorted, b16", "sentence-transformers"]  # no environment to be made
-SIZES = ["--rounds", "1", "--mixed", "6", "--equal", "64", "--tokens", "256", "--agree", "1e-4"]
+SIZES = ["--rounds", "1", "--mixed", "6", "--equal", "64", "--tokens", "256", "--max-length", "128", "--agree", "1e-4"]
 
 
 def main() -> int:

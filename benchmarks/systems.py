@@ -1,27 +1,26 @@
 """Every system that is measured, behind one call: raw scores of one query's passages.
 
-Each runs in a process of its own, in float32 (or as its name says), with one thread and at most 512 tokens; the peers
-at their defaults, and at their best documented setting.
+Each runs in a process of its own, in float32, with one thread and the same most tokens of a pair; the peers at their
+defaults, and at their best documented setting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
 
-MAX_LENGTH = 512
 
-
-def ours(checkpoint: str, dtype: str, engine: str) -> Score:
+def ours(checkpoint: str, max_length: int, *, engine: str) -> Score:
     import rerank_core
 
-    model = rerank_core.load(checkpoint, device="cpu", dtype=dtype, engine=engine, max_length=MAX_LENGTH)
+    model = rerank_core.load(checkpoint, device="cpu", dtype="float32", engine=engine, max_length=max_length)
     return lambda query, documents: model.score(query, documents, raw=True).values
 
 
-def transformers_sorted(checkpoint: str, batch_size: int) -> Score:
+def transformers_sorted(checkpoint: str, max_length: int, *, batch_size: int) -> Score:
     """Plain transformers, sorted by length, in padded batches: what a careful user writes."""
     import torch
     from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
@@ -37,7 +36,7 @@ def transformers_sorted(checkpoint: str, batch_size: int) -> Score:
             [query] * len(documents),
             list(documents),
             truncation=True,
-            max_length=MAX_LENGTH,
+            max_length=max_length,
             return_token_type_ids=has_types,
             return_attention_mask=False,
         )
@@ -66,11 +65,11 @@ def _padded(torch: Any, encoded: Any, chosen: list[int], pad: int) -> dict[str, 
     return inputs
 
 
-def sentence_transformers(checkpoint: str) -> Score:
+def sentence_transformers(checkpoint: str, max_length: int) -> Score:
     import torch
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(checkpoint, device="cpu", max_length=MAX_LENGTH)
+    model = CrossEncoder(checkpoint, device="cpu", max_length=max_length)
 
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:
         pairs = [(query, document) for document in documents]
@@ -80,10 +79,10 @@ def sentence_transformers(checkpoint: str) -> Score:
     return score
 
 
-def flag_embedding(checkpoint: str, **options: Any) -> Score:
+def flag_embedding(checkpoint: str, max_length: int, **options: Any) -> Score:
     from FlagEmbedding import FlagReranker
 
-    model = FlagReranker(checkpoint, use_fp16=False, devices="cpu", max_length=MAX_LENGTH, **options)
+    model = FlagReranker(checkpoint, use_fp16=False, devices="cpu", max_length=max_length, **options)
 
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:
         values: list[float] = model.compute_score([(query, document) for document in documents])
@@ -92,7 +91,8 @@ def flag_embedding(checkpoint: str, **options: Any) -> Score:
     return score
 
 
-def infinity(checkpoint: str) -> Score:
+def infinity(checkpoint: str, max_length: int) -> Score:
+    """It has no setting for the length: it reads what the tokenizer's configuration says."""
     from infinity_emb import EngineArgs, SyncEngineArray
 
     arguments = EngineArgs(
@@ -108,14 +108,14 @@ def infinity(checkpoint: str) -> Score:
     return score
 
 
-SYSTEMS: dict[str, Callable[[str], Score]] = {
-    "packed": lambda checkpoint: ours(checkpoint, "float32", "packed"),
-    "reference": lambda checkpoint: ours(checkpoint, "float32", "reference"),
-    "transformers, sorted, b16": lambda checkpoint: transformers_sorted(checkpoint, 16),
-    "transformers, sorted, b1": lambda checkpoint: transformers_sorted(checkpoint, 1),
+SYSTEMS: dict[str, Callable[[str, int], Score]] = {
+    "packed": partial(ours, engine="packed"),
+    "reference": partial(ours, engine="reference"),
+    "transformers, sorted, b16": partial(transformers_sorted, batch_size=16),
+    "transformers, sorted, b1": partial(transformers_sorted, batch_size=1),
     "sentence-transformers": sentence_transformers,
     "FlagEmbedding": flag_embedding,
-    "FlagEmbedding, b16": lambda checkpoint: flag_embedding(checkpoint, batch_size=16),
+    "FlagEmbedding, b16": partial(flag_embedding, batch_size=16),
     "infinity": infinity,
 }
 

@@ -9,7 +9,7 @@ import time
 
 
 def main() -> None:
-    name, checkpoint, core = sys.argv[1:4]
+    name, checkpoint, max_length, core = sys.argv[1:5]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
     answers = os.fdopen(os.dup(1), "w")  # libraries print as they like: their output goes where errors go
@@ -20,7 +20,7 @@ def main() -> None:
     torch.set_num_threads(1)
     from systems import SYSTEMS
 
-    score = SYSTEMS[name](checkpoint)
+    score = SYSTEMS[name](checkpoint, int(max_length))
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
