@@ -98,10 +98,10 @@ def infinity(checkpoint: str, max_length: int) -> Score:
     arguments = EngineArgs(
         model_name_or_path=checkpoint, engine="torch", device="cpu", dtype="float32", model_warmup=False
     )
-    engine = SyncEngineArray.from_args([arguments])[0]
+    engines = SyncEngineArray.from_args([arguments])
 
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:
-        found, _ = engine.rerank(query=query, docs=list(documents), raw_scores=True).result()
+        found, _ = engines.rerank(model=checkpoint, query=query, docs=list(documents), raw_scores=True).result()
         by_index = {item.index: item.relevance_score for item in found}
         return [by_index[index] for index in range(len(documents))]
 
