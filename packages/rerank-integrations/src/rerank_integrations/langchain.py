@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field
 from rerank_core.errors import MissingExtra
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
@@ -18,6 +17,7 @@ try:
     from langchain_core.callbacks import Callbacks
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
+    from pydantic import ConfigDict, Field
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise

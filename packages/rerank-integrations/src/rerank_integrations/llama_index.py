@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
@@ -21,6 +20,7 @@ try:
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+    from pydantic import ConfigDict, Field
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise

@@ -1,0 +1,21 @@
+"""Without its framework an adapter says what to install."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("adapter", "absent", "extra"),
+    [("langchain", "langchain_core", "langchain"), ("llama_index", "llama_index", "llama-index")],
+)
+def test_an_absent_framework_is_named_with_the_extra_that_brings_it(adapter: str, absent: str, extra: str) -> None:
+    """Pydantic comes with the frameworks, so it is absent too."""
+    code = f"import sys; sys.modules[{absent!r}] = sys.modules['pydantic'] = None; import rerank_integrations.{adapter}"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("rerank_core.errors.MissingExtra")
+    assert f"pip install 'rerank-integrations[{extra}]'" in last
