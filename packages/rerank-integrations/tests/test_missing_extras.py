@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-
 ABSENT = """
 import sys
 
