@@ -145,15 +145,16 @@ class Encoder:
 
     def _first_tokens(self, layer: LastLayer, x: Tensor, bounds: Sequence[int]) -> Tensor:
         first = filled_up(x[list(bounds[:-1])])
-        heads, width, hidden = layer.key.shape
-        queries = layer.query(first).view(-1, heads, 1, width) / width**0.5
-        context = torch.zeros_like(first)
+        heads, width, _ = layer.key.shape
+        queries = (layer.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
+        asked = torch.bmm(queries, layer.key)  # W_k^T q, for each head of each sequence [heads, sequences, hidden]
+        mixed = torch.zeros_like(asked)
         for row, (start, end) in enumerate(pairwise(bounds)):
             sequence = x[start:end]
-            asked = torch.bmm(queries[row], layer.key).view(heads, hidden)  # W_k^T q of each head
-            weights = torch.softmax(asked @ sequence.t(), dim=1)
-            mixed = (weights @ sequence).unsqueeze(2)
-            context[row] = torch.bmm(layer.value, mixed).view(hidden) + layer.value_bias
+            weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
+            mixed[:, row] = weights @ sequence
+        context = torch.bmm(mixed, layer.value.transpose(1, 2)).transpose(0, 1).reshape(first.shape)
+        context += layer.value_bias
         layer.attention_out.add_to(first, context)
         return self._feed_forward(layer, layer.attention_norm(first))[0]
 
