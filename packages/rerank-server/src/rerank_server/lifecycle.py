@@ -62,12 +62,16 @@ class Lifecycle:
             if not self._in_flight:
                 self._idle.set()
 
-    async def drain(self, *, limit: float) -> None:
-        """Take no more requests, and wait for those that are in flight, at most ``limit`` seconds."""
+    async def drain(self, *, limit: float) -> bool:
+        """Take no more requests, and wait for those that are in flight. False where ``limit`` seconds were too few."""
         self.state = "draining"
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(limit):
                 await self._idle.wait()
+        except TimeoutError:
+            logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
+            return False
+        return True
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

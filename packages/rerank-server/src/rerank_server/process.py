@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
     So health says ``draining``, and a balancer that has not noticed yet gets an answer instead of a closed port.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Coroutine[None, None, None]]) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Coroutine[None, None, bool]]) -> None:
         super().__init__(config)
         self._drain = drain
         self._draining: asyncio.Task[None] | None = None
@@ -67,15 +67,19 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second."""
-        if self._loop is not None and self._draining is None:
+        if self._loop is None:  # nothing has been accepted yet
+            self.should_exit = True
+        elif self._draining is None:
             self._loop.call_soon_threadsafe(self._begin)
-            return
-        self.ended_by = sig
-        self.should_exit = self.force_exit = True
+        else:
+            self.ended_by = sig
+            self.should_exit = self.force_exit = True
 
     def _begin(self) -> None:
         self._draining = self._draining or asyncio.create_task(self._end())
 
     async def _end(self) -> None:
-        await self._drain()
+        finished = await self._drain()
+        # uvicorn would wait for what is left without any limit.
+        self.force_exit = not finished
         self.should_exit = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rerank_core.errors import InvalidRequest
+from rerank_core.errors import CheckpointError, InvalidRequest
 
 if TYPE_CHECKING:
     from rerank_core.checkpoint import Checkpoint
@@ -19,10 +19,16 @@ ENGINES = {
 
 
 def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str) -> tuple[type[Engine], str]:
-    """The engine that runs a checkpoint, and why. Raises ``InvalidRequest`` for a name that is none."""
+    """The engine that runs a checkpoint, and why.
+
+    Raises ``InvalidRequest`` for a name that is none, and ``CheckpointError`` where the one that is asked for refuses.
+    """
     if wanted != "auto" and wanted not in ENGINES:
         raise InvalidRequest(f"there is no engine {wanted!r}: use auto or one of {', '.join(ENGINES)}")
     if wanted != "auto":
+        refusal = _engine_class(wanted).refusal(checkpoint, device=device)
+        if refusal is not None:
+            raise CheckpointError(f"the {wanted} engine does not run {checkpoint.name}: {refusal}")
         return _engine_class(wanted), "as asked for"
     reasons = [f"the fastest that runs {checkpoint.config.get('model_type')}"]
     for name in ENGINES:

@@ -20,11 +20,24 @@ Result = TypeVar("Result")
 class Lanes:
     """``count`` threads, in each of which torch computes with one thread."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, first: Callable[[], object]) -> None:
+        """``first`` is run once in each lane, one after another, before any of them computes beside another.
+
+        MKL sets itself up in the first calls of a process. Where two threads made these at once, one score in a
+        hundred fresh processes was off by 1e-4.
+        """
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
         before = torch.get_num_threads()
-        everybody = threading.Barrier(count)
-        for started in [self._pool.submit(_compute_alone, everybody) for _ in range(count)]:
+        everybody, one_by_one = threading.Barrier(count), threading.Lock()
+
+        def begin() -> None:
+            torch.get_num_threads()  # a thread takes over the common number when first asked: before it gets its own
+            torch.set_num_threads(1)
+            everybody.wait()  # so that each of these runs in a thread of its own
+            with one_by_one:
+                first()
+
+        for started in [self._pool.submit(begin) for _ in range(count)]:
             started.result()
         # torch also keeps the number for threads to come, which the lanes have just set.
         torch.set_num_threads(before)
@@ -32,12 +45,6 @@ class Lanes:
     def map(self, work: Callable[[Work], Result], parts: Sequence[Work]) -> list[Result]:
         """The results of every part, in their order."""
         return list(self._pool.map(work, parts))
-
-
-def _compute_alone(everybody: threading.Barrier) -> None:
-    torch.get_num_threads()  # a thread takes over the common number when first asked: before it is given its own
-    torch.set_num_threads(1)
-    everybody.wait()  # so that each of these runs in a thread of its own
 
 
 def balanced(sizes: Sequence[int], lanes: int) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 MKL's float32 product gives a row the same bits whatever the other rows are, as long as one thread computes it and
 there are at least ``MIN_ROWS`` of them (measured: from 12 rows on with AVX2, from 16 with AVX-512); see
-``tests/engines/test_invariance.py``. So whoever multiplies fewer rows fills them up first.
+``tests/engines/test_packed.py``. So whoever multiplies fewer rows fills them up first.
 """
 
 from __future__ import annotations

@@ -17,10 +17,12 @@ from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, Mean
 from rerank_core.engines.lanes import Lanes, balanced
 from rerank_core.engines.linear import MIN_ROWS, FloatLinear, Linear
 from rerank_core.engines.weights import Weights
-from rerank_core.errors import CheckpointError
+from rerank_core.types import Segment
 
-# A product of so many rows is at the machine's rate, and its buffers still fit the cache; see benchmarks/README.md.
+# Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
 _LANE_TOKENS = 1024
+
+_FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
 
 class PackedEngine:
@@ -33,7 +35,7 @@ class PackedEngine:
         self._head = head
         self._padding = padding
         self._lane_count = torch.get_num_threads()
-        self._lanes = Lanes(self._lane_count)
+        self._lanes = Lanes(self._lane_count, first=lambda: self._lane(_FIRST, [0]))
 
     @classmethod
     def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
@@ -48,12 +50,9 @@ class PackedEngine:
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> PackedEngine:
-        """Map the weights. Raises ``CheckpointError`` for a checkpoint that it does not run."""
+        """Map the weights of a checkpoint that it does not refuse."""
         weights = Weights(checkpoint)
-        try:
-            plan = plan_of(checkpoint, weights)
-        except Unsupported as unsupported:
-            raise CheckpointError(f"the packed engine does not run {checkpoint.name}: {unsupported}") from unsupported
+        plan = plan_of(checkpoint, weights)
         with torch.inference_mode():
             build = _Builder(weights, plan)
             head, first_only = build.head(checkpoint)

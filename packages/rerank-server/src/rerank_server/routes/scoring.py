@@ -10,7 +10,7 @@ import msgspec
 from litestar import Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from rerank_core.errors import ModelError, RerankError, Unavailable
+from rerank_core.errors import InvalidRequest, ModelError, RerankError, Unavailable
 
 from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
@@ -76,10 +76,10 @@ def _failure(dialect: Dialect, error: RerankError) -> Response[bytes]:
 
 def _refusal(dialect: Dialect, error: HTTPException, limits: Limits) -> Response[bytes]:
     """What the framework refused: in practice a body over the limit."""
-    message = error.detail
-    if error.status_code == 413:
-        message = (
-            f"the body is larger than the {limits.max_body_bytes} bytes that a request may have: "
-            "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
-        )
-    return _json(dialect.error(BodyTooLarge(message)), error.status_code)
+    if error.status_code != 413:
+        return _json(dialect.error(InvalidRequest(error.detail)), error.status_code)
+    too_large = BodyTooLarge(
+        f"the body is larger than the {limits.max_body_bytes} bytes that a request may have: "
+        "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
+    )
+    return _json(dialect.error(too_large), 413)
