@@ -64,15 +64,24 @@ def test_float32_is_what_is_computed_with_unless_another_is_asked_for():
     assert choose_dtype("bfloat16", "cuda:1") == "bfloat16"
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_on_a_cpu_is_refused(tiny, dtype):
-    with pytest.raises(InvalidRequest, match=f"dtype '{dtype}' needs a GPU"):
-        rerank_core.load(str(tiny("bert")), device="cpu", dtype=dtype)
+@pytest.mark.parametrize(
+    ("dtype", "device", "there"),
+    [
+        ("float16", "cpu", "float32, float16-weights, bfloat16, int8"),
+        ("int8", "cuda:1", "float32, float16, bfloat16"),
+        ("float16-weights", "cuda", "float32, float16, bfloat16"),
+        ("bfloat16", "mps", "float32, float16"),
+    ],
+)
+def test_a_dtype_that_a_device_does_not_have_is_refused_with_those_that_it_has(dtype, device, there):
+    with pytest.raises(InvalidRequest, match=f"dtype '{dtype}' is not for {device[:3]}.*: use one of {there}"):
+        choose_dtype(dtype, device)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "fp16", "int8", ""])
+@pytest.mark.parametrize("dtype", ["float64", "fp16", ""])
 def test_a_dtype_that_is_none_is_refused_with_the_names(dtype):
-    with pytest.raises(InvalidRequest, match=f"dtype is '{dtype}': use one of auto, float32, float16, bfloat16"):
+    names = "auto, float32, float16-weights, float16, bfloat16, int8"
+    with pytest.raises(InvalidRequest, match=f"dtype is '{dtype}': use one of {names}"):
         choose_dtype(dtype, "cuda")
 
 

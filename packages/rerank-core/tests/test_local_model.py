@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from rerank_core import EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.bi_encoder import BiEncoder
 from rerank_core.cross_encoder import CrossEncoder
@@ -170,3 +171,96 @@ def test_usage_of_a_bi_encoder_counts_the_query_once(tiny_model):
     model = tiny_model("bert", "bi-encoder")
 
     assert model.score("panda", ["bamboo", "china", "china"]).usage.tokens == 3 + 3 + 3
+
+
+# ---------------------------------------------------------------------------- large requests
+
+
+def test_a_request_that_is_tokenised_in_parts_has_the_scores_and_usage_of_its_pairs(tiny_model, monkeypatch):
+    """Parts follow one another while the network runs; a document in several of them is computed once."""
+    model = tiny_model("bert")
+    documents = [f"panda {number % 7} eats bamboo" for number in range(20)]
+    whole = model.score("a panda", documents)
+    computed: list[int] = []
+    forward = model._engine.forward
+    monkeypatch.setattr("rerank_core.local_model._PART", 3)
+    monkeypatch.setattr(model._engine, "forward", lambda batch: computed.append(len(batch.lengths)) or forward(batch))
+
+    assert model.score("a panda", documents) == whole
+    assert sum(computed) == 7
+
+
+def test_a_refused_pair_of_a_later_part_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):
+    monkeypatch.setattr("rerank_core.local_model._PART", 3)
+    documents = ["bamboo"] * 10 + ["bamboo " * 600]
+
+    with pytest.raises(InputTooLong, match="document 10 "):
+        tiny_model("bert").score("a panda", documents, truncate=False)
+
+
+def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):
+    monkeypatch.setattr("rerank_core.local_model._PART", 3)
+    model = tiny_model("bert")
+    monkeypatch.setattr(model, "_engine", Says(math.nan))
+
+    with pytest.raises(EngineError, match="score of document 0 is nan"):
+        model.score("a panda", ["bamboo"] * 7)
+
+
+# ---------------------------------------------------------------------------- memory
+
+
+class Cramped:
+    """An engine with memory for so many tokens at once; it keeps count of what it was asked."""
+
+    name = "cramped"
+    batch_tokens = 4096
+
+    def __init__(self, engine, error: Exception, room: int) -> None:
+        self._engine = engine
+        self._error = error
+        self._room = room
+        self.asked: list[int] = []
+
+    def forward(self, batch):
+        self.asked.append(int(batch.lengths.sum()))
+        if self.asked[-1] > self._room:
+            raise self._error
+        return self._engine.forward(batch)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes"),
+        MemoryError(),
+    ],
+    ids=["cuda", "mps", "cpu", "python"],
+)
+def test_out_of_memory_halves_the_batch_and_goes_on_with_the_same_scores(tiny_model, monkeypatch, caplog, error):
+    model = tiny_model("bert")
+    documents = [f"panda {'bamboo ' * number}" for number in range(40)]
+    golden = model.score("a panda", documents)
+    cramped = Cramped(model._engine, error, room=300)
+    monkeypatch.setattr(model, "_engine", cramped)
+    monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
+
+    assert model.score("a panda", documents) == golden
+    assert "out of memory with" in caplog.text
+
+    failures = sum(tokens > 300 for tokens in cramped.asked)
+    assert model.score("a panda", documents) == golden
+    assert sum(tokens > 300 for tokens in cramped.asked) == failures  # what it learned it keeps
+    assert model.batch_tokens <= 300
+
+
+def test_one_pair_that_does_not_fit_is_an_error_with_its_tokens(tiny_model, monkeypatch):
+    model = tiny_model("bert")
+    cramped = Cramped(model._engine, torch.OutOfMemoryError("CUDA out of memory"), room=20)
+    monkeypatch.setattr(model, "_engine", cramped)
+    monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
+
+    with pytest.raises(EngineError, match=r"failed on 1 segments of 5\d tokens \(OutOfMemoryError"):
+        model.score("a panda", ["bamboo", "bamboo " * 50])

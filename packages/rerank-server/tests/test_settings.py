@@ -34,7 +34,7 @@ def test_an_empty_value_is_no_value() -> None:
         ("PORT", "-1", "a whole number from 0 to 65535"),
         ("PORT", "http", "a whole number from 0 to 65535"),
         ("USE_FP16", "maybe", "true or false"),
-        ("RERANK_DTYPE", "float8", "one of auto, bfloat16, float16, float32"),
+        ("RERANK_DTYPE", "float8", "one of auto, bfloat16, float16, float16-weights, float32, int8"),
         ("RERANK_MAX_LENGTH", "3", "a whole number, at least 8"),
         ("RERANK_DEVICE", "tpu", "text that matches"),
     ],

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, TypeAlias
 
+from rerank_core import processor
 from rerank_core.errors import InvalidRequest
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
-DType: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
+DType: TypeAlias = Literal["auto", "float32", "float16-weights", "float16", "bfloat16", "int8"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+DTYPES = ("auto", "float32", "float16-weights", "float16", "bfloat16", "int8")
+
+_DTYPES_OF = {
+    "cpu": ("float32", "float16-weights", "bfloat16", "int8"),
+    "cuda": ("float32", "float16", "bfloat16"),
+    "mps": ("float32", "float16"),
+}
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(wanted: str) -> str:
@@ -33,11 +43,30 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_dtype(wanted: str, device: str) -> str:
-    """The numbers to compute with: float32, unless another is wanted. Raises ``InvalidRequest``."""
+    """The numbers to compute with: float32, unless another is wanted.
+
+    ``float16-weights`` are float32 on a machine that cannot, with a line in the log. Raises ``InvalidRequest`` for
+    what a device does not have.
+    """
     if wanted not in DTYPES:
         raise InvalidRequest(f"dtype is {wanted!r}: use one of {', '.join(DTYPES)}")
-    if wanted == "auto":
+    if wanted in ("auto", "float32"):
         return "float32"
-    if device == "cpu" and wanted != "float32":
-        raise InvalidRequest(f"dtype {wanted!r} needs a GPU: on a CPU it is slow and no use; take float32")
+    kind = device.partition(":")[0]
+    if wanted not in _DTYPES_OF[kind]:
+        raise InvalidRequest(f"dtype {wanted!r} is not for {kind}: use one of {', '.join(_DTYPES_OF[kind])}")
+    return _on_this_cpu(wanted) if kind == "cpu" else wanted
+
+
+def _on_this_cpu(wanted: str) -> str:
+    if wanted == "float16-weights" and not processor.has_float16_weights():
+        logger.warning("float16-weights need an x86 processor with AVX2: computing in float32, with twice the memory")
+        return "float32"
+    if wanted == "int8" and not processor.has_int8():
+        raise InvalidRequest("dtype 'int8' needs an x86 processor with AVX2: use float32")
+    if wanted == "bfloat16" and not processor.has_bfloat16():
+        raise InvalidRequest(
+            "dtype 'bfloat16' needs a processor with AMX or AVX512-BF16; without, it is eight times slower than "
+            "float32: use that"
+        )
     return wanted

@@ -11,6 +11,8 @@ from rerank_core.devices import choose_device, choose_dtype
 from rerank_core.engines import choose_engine
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.local_model import LocalModel
+from rerank_core.sample import SAMPLE
+from rerank_core.scoring import distinct_segments
 from rerank_core.sources import DEFAULT_MODEL, locate
 from rerank_core.types import ModelInfo, ScoreOptions, Truncation
 
@@ -40,8 +42,9 @@ def load(
     """Load a model that scores in this process.
 
     - ``model``: a local directory, a name on the Hugging Face hub, or ``lite``; ``revision``: of a hub model.
-    - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``dtype``: ``auto`` (float32), ``float32``, and on
-      a GPU ``float16`` or ``bfloat16``.
+    - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    - ``dtype``: ``auto`` (float32), ``float32``; on a CPU also ``float16-weights``, ``bfloat16`` and ``int8``, on a GPU
+      ``float16`` and ``bfloat16``. docs/scores.md says what each costs.
     - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``label``: which output is the score, by number or name, for a checkpoint with several.
@@ -62,14 +65,32 @@ def load(
     label_index = checkpoint.label_index(label)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
-    engine_class, reason = choose_engine(checkpoint, engine, device=device)
+    engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
 
+    from rerank_core.engines.base import Batch
     from rerank_core.tokenization import PairTokenizer, SideTokenizer, load_tokenizer
 
-    tokenizer = load_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    text = load_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    tokenizer: PairTokenizer | SideTokenizer
+    if checkpoint.kind == "bi-encoder":
+        tokenizer = SideTokenizer(
+            text,
+            max_length=length,
+            has_type_ids=checkpoint.has_type_ids,
+            query_prompt=checkpoint.prompts["query"],
+            document_prompt=checkpoint.prompts["document"],
+        )
+    else:
+        tokenizer = PairTokenizer(text, max_length=length, truncation=truncation, has_type_ids=checkpoint.has_type_ids)
     if threads is not None:
         _set_threads(threads)
-    network = engine_class.load(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    network = engine_class.load(
+        checkpoint,
+        device=device,
+        dtype=dtype,
+        sample=Batch.of(distinct_segments(tokenizer(SAMPLE, ScoreOptions()))),
+        trust_remote_code=trust_remote_code,
+    )
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,
@@ -81,17 +102,9 @@ def load(
         max_length=length,
         activation=checkpoint.activation,
     )
-    if checkpoint.kind == "bi-encoder":
-        sides = SideTokenizer(
-            tokenizer,
-            max_length=length,
-            has_type_ids=checkpoint.has_type_ids,
-            query_prompt=checkpoint.prompts["query"],
-            document_prompt=checkpoint.prompts["document"],
-        )
-        return BiEncoder(network, sides, info)
-    pairs = PairTokenizer(tokenizer, max_length=length, truncation=truncation, has_type_ids=checkpoint.has_type_ids)
-    return CrossEncoder(network, pairs, info, label=label_index)
+    if isinstance(tokenizer, SideTokenizer):
+        return BiEncoder(network, tokenizer, info)
+    return CrossEncoder(network, tokenizer, info, label=label_index)
 
 
 def _set_threads(threads: int) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rerank_core.ahead import one_ahead
 from rerank_core.batching import micro_batches
-from rerank_core.errors import EngineError, RerankError
+from rerank_core.errors import EngineError, InvalidRequest, RerankError
 from rerank_core.scorer import Output
 from rerank_core.scoring import as_pairs, check_text, distinct_segments, score_options, to_scores
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
 
     from rerank_core.engines.base import Engine
 
+_PART = 256  # pairs that are tokenised at once
+
+logger = logging.getLogger(__name__)
+
 
 class LocalModel(ABC):
     """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time."""
@@ -27,6 +35,7 @@ class LocalModel(ABC):
         self._engine = engine
         self._info = info
         self._lock = threading.Lock()
+        self._most_tokens = sys.maxsize  # less once memory has run out
 
     @property
     def info(self) -> ModelInfo:
@@ -36,7 +45,7 @@ class LocalModel(ABC):
     @property
     def batch_tokens(self) -> int:
         """How many tokens one call of ``forward`` should have."""
-        return self._engine.batch_tokens
+        return min(self._engine.batch_tokens, self._most_tokens)
 
     def score(
         self,
@@ -58,13 +67,37 @@ class LocalModel(ABC):
         return self._score(pairs, options or ScoreOptions())
 
     def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
-        encodings = self.tokenize(pairs, options)
-        # Longest first: the largest batch fails at once if memory is short, not an hour in.
-        segments = sorted(distinct_segments(encodings), key=len, reverse=True)
+        encodings: list[Encoding] = []
         outputs: dict[Segment, Output] = {}
-        for batch in micro_batches(segments, self.batch_tokens):
-            outputs.update(zip(batch, self.forward(batch), strict=True))
+        waiting: list[Segment] = []
+        for part in self._tokenized(pairs, options):
+            encodings += part
+            new = [segment for segment in distinct_segments(part) if segment not in outputs]
+            *full, waiting = self._batches({*waiting, *new})  # the last one waits for company
+            for batch in full:
+                outputs.update(zip(batch, self.forward(batch), strict=True))
+        if waiting:
+            outputs.update(zip(waiting, self.forward(waiting), strict=True))
         return to_scores(self, encodings, outputs, options)
+
+    def _batches(self, segments: set[Segment]) -> list[list[Segment]]:
+        """At least one; longest first, so that the segments of a batch are alike."""
+        ordered = sorted(segments, key=lambda segment: (len(segment), segment.token_ids), reverse=True)
+        return list(micro_batches(ordered, self.batch_tokens)) or [[]]
+
+    def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
+        """The pairs' encodings in parts, each tokenised while the one before is in the network."""
+        parts = [range(start, min(start + _PART, len(pairs))) for start in range(0, len(pairs), _PART)]
+
+        def tokenized(part: range) -> list[Encoding]:
+            chosen = [pairs[index] for index in part]
+            return [replace(encoding, pair=part[encoding.pair]) for encoding in self.tokenize(chosen, options)]
+
+        try:
+            yield from one_ahead(tokenized, parts)
+        except InvalidRequest:
+            self.tokenize(pairs, options)  # raises it again, naming the pair by its place among all
+            raise
 
     @abstractmethod
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
@@ -72,20 +105,34 @@ class LocalModel(ABC):
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """See ``PairModel.forward``."""
-        from rerank_core.engines.base import Batch
+        with self._lock:
+            return self._outputs(self._rows(list(segments)))
 
-        try:
-            with self._lock:
-                rows = self._engine.forward(Batch.of(segments))
-        except RerankError:
-            raise
-        except Exception as error:  # an engine may fail in as many ways as its library
-            tokens = sum(len(segment) for segment in segments)
-            raise EngineError(
-                f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        return self._outputs(rows)
+    def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:
+        """The engine's rows; where memory is short, those of one half after the other."""
+        import numpy as np
+
+        from rerank_core.engines.base import Batch
+        from rerank_core.engines.memory import is_out_of_memory, release_memory
+
+        tokens = sum(len(segment) for segment in segments)
+        if len(segments) == 1 or tokens <= self._most_tokens:
+            try:
+                return self._engine.forward(Batch.of(segments))
+            except RerankError:
+                raise
+            except Exception as error:  # an engine may fail in as many ways as its library
+                if len(segments) == 1 or not is_out_of_memory(error):
+                    raise EngineError(
+                        f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "
+                        f"({type(error).__name__}: {error})"
+                    ) from error
+            # Only here, where the error is gone, is what it held on to.
+            release_memory()
+            self._most_tokens = tokens // 2
+            logger.warning("out of memory with %d tokens: batches have at most %d from now on", tokens, tokens // 2)
+        middle = len(segments) // 2
+        return np.concatenate([self._rows(segments[:middle]), self._rows(segments[middle:])])
 
     @abstractmethod
     def _outputs(self, rows: NDArray[np.float32]) -> list[Output]:

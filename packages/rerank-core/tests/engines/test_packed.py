@@ -4,12 +4,15 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError
+from rerank_core.engines import packed
+from rerank_core.engines.linear import FloatLinear
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
 
@@ -90,6 +93,35 @@ def test_a_padding_token_in_a_text_has_the_position_that_transformers_gives_it(t
     assert ours == pytest.approx(golden, rel=1e-5)
 
 
+# ---------------------------------------------------------------------------- what a GPU runs, on a CPU
+
+
+def one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
+    """In place of torch's ``varlen_attn``, which has no kernel for a CPU."""
+    out = torch.empty_like(query)
+    for start, end in pairwise(cu_seq_q.tolist()):
+        parts = (part[start:end].transpose(0, 1)[None] for part in (query, key, value))
+        out[start:end] = torch.nn.functional.scaled_dot_product_attention(*parts)[0].transpose(0, 1)
+    return out
+
+
+@pytest.mark.parametrize(("numbers", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("name", ["minilm-ce", "xlm-roberta", "electra", "lite"])
+def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shared, monkeypatch):
+    """All that is different there, but for the device: one kernel for all sequences, and every part in 16 bits."""
+    source = {"minilm-ce": lambda: str(shared(name)), "lite": lambda: "lite"}.get(name, lambda: str(tiny(name)))()
+    documents = [some_text(words, words) for words in (3, 170, 1, 60)]
+    golden = rerank_core.load(source, device="cpu", engine="reference").score(QUERY, documents, raw=True).values
+    monkeypatch.setattr(packed, "_numbers", lambda device, dtype: (numbers, FloatLinear))
+    monkeypatch.setattr(packed, "_has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_kernel)
+
+    ours = rerank_core.load(source, device="cpu", engine="packed").score(QUERY, documents, raw=True).values
+
+    assert ours == pytest.approx(golden, abs=tolerance, rel=tolerance)
+    assert (numbers == torch.float32) or ours != golden
+
+
 # ---------------------------------------------------------------------------- what it runs
 
 
@@ -118,6 +150,7 @@ def test_other_families_run_on_the_reference_engine_which_says_why(tiny, family)
         ({"hidden_act": "silu"}, "not silu"),
         ({"position_embedding_type": "relative_key"}, "not relative_key"),
         ({"is_decoder": True}, "decoder"),
+        ({"auto_map": {"AutoModel": "code.Model"}}, "code of its own"),
         ({"num_hidden_layers": 1}, "parameters that it does not know"),
         ({"num_hidden_layers": 3}, "encoder.layer.2.* is missing"),
         ({"intermediate_size": 128}, r"has the shape \(64, 32\), not \(128, 32\)"),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from rerank_core.devices import DType
 from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import Truncation
 
@@ -51,8 +52,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda`, `cuda:1`, ... or `mps`.")
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16"],
-        Meta(description="The numbers to compute with. `auto` is float32; the 16-bit ones need a GPU."),
+        DType,
+        Meta(
+            description="The numbers to compute with. `auto` is float32. A CPU has also `float16-weights` (half the "
+            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/scores.md`), a GPU `float16` "
+            "and `bfloat16`."
+        ),
     ] = "auto"
     engine: Annotated[
         Literal["auto", "packed", "reference"],

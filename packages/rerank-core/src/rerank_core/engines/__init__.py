@@ -18,26 +18,29 @@ ENGINES = {
 }
 
 
-def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str) -> tuple[type[Engine], str]:
+def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str, dtype: str) -> tuple[type[Engine], str]:
     """The engine that runs a checkpoint, and why.
 
-    Raises ``InvalidRequest`` for a name that is none, and ``CheckpointError`` where the one that is asked for refuses.
+    Raises ``InvalidRequest`` for a name that is none, and ``CheckpointError`` where the one that is asked for, or every
+    one, refuses.
     """
     if wanted != "auto" and wanted not in ENGINES:
         raise InvalidRequest(f"there is no engine {wanted!r}: use auto or one of {', '.join(ENGINES)}")
     if wanted != "auto":
-        refusal = _engine_class(wanted).refusal(checkpoint, device=device)
+        refusal = _engine_class(wanted).refusal(checkpoint, device=device, dtype=dtype)
         if refusal is not None:
             raise CheckpointError(f"the {wanted} engine does not run {checkpoint.name}: {refusal}")
         return _engine_class(wanted), "as asked for"
     reasons = [f"the fastest that runs {checkpoint.config.get('model_type')}"]
     for name in ENGINES:
         engine = _engine_class(name)
-        refusal = engine.refusal(checkpoint, device=device)
+        refusal = engine.refusal(checkpoint, device=device, dtype=dtype)
         if refusal is None:
             return engine, "; ".join(reasons)
         reasons.append(f"{name} does not: {refusal}")
-    raise AssertionError("the last engine refuses nothing")
+    raise CheckpointError(
+        f"no engine runs {checkpoint.name} on {device} in {dtype}: {'; '.join(reasons[1:])}; use float32"
+    )
 
 
 def _engine_class(name: str) -> type[Engine]:

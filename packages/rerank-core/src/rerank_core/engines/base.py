@@ -42,13 +42,16 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
-        """Why it does not run a checkpoint there, or None where it does."""
+    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+        """Why it does not run a checkpoint there with these numbers, or None where it does."""
         ...
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> Engine:
-        """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run."""
+    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool) -> Engine:
+        """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run.
+
+        ``sample``: ordinary text, for an engine that measures what it rounds.
+        """
         ...
 
     @property

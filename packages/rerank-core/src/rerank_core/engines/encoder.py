@@ -9,14 +9,16 @@ they are; attention runs once for each sequence. As in "Attention Is All You Nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rerank_core.engines.attention import Attention, Bounds
 from rerank_core.engines.linear import MIN_ROWS, Linear
 
 
@@ -24,13 +26,13 @@ from rerank_core.engines.linear import MIN_ROWS, Linear
 class Run:
     """Sequences laid end to end: int64 ids [tokens] of words, positions and types, and where each sequence begins.
 
-    ``bounds`` [sequences + 1] ends with the number of tokens. Rows behind it only fill the run up to ``MIN_ROWS``.
+    Rows behind the last bound only fill the run up to ``MIN_ROWS``.
     """
 
     words: Tensor
     positions: Tensor
     types: Tensor | None
-    bounds: Sequence[int]
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +80,60 @@ class Layer:
     norm: Norm
 
 
-@dataclass(frozen=True, slots=True)
-class LastLayer:
-    """A layer of which only the first token of each sequence is wanted.
+class LastAttention(Protocol):
+    """The attention of first tokens only, to all tokens of their sequences."""
 
-    Then only its query is needed, and keys and values need not be computed at all: for each head, q·(W_k x) is
-    (W_k^T q)·x, and the weighted sum of W_v x is W_v applied to the weighted sum of x. The key's bias adds the same to
-    every weight before the softmax, and so nothing. ``key`` and ``value`` are [heads, head width, hidden].
+    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
+        """The context [rows, hidden] of ``first`` [rows, hidden], which are the first tokens of ``x`` filled up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAttention:
+    """As every layer does it; then only the first tokens' context is kept."""
+
+    qkv: Linear
+
+    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
+        """See ``LastAttention``."""
+        context = torch.zeros_like(x)
+        attend(*split_heads(self.qkv(x), heads), bounds, context.view(len(x), heads, -1))
+        return filled_up(context[bounds.starts])
+
+
+@dataclass(frozen=True, slots=True)
+class AbsorbedAttention:
+    """Keys and values are never computed.
+
+    For each head, q·(W_k x) is (W_k^T q)·x, and the weighted sum of W_v x is W_v applied to the weighted sum of x. The
+    key's bias adds the same to every weight before the softmax, and so nothing. ``key`` and ``value`` are [heads, head
+    width, hidden].
     """
 
     query: Linear
     key: Tensor
     value: Tensor
     value_bias: Tensor
+
+    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
+        """See ``LastAttention``."""
+        width = self.key.shape[1]
+        queries = (self.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
+        asked = torch.bmm(queries, self.key)  # W_k^T q, for each head of each sequence [heads, rows, hidden]
+        mixed = torch.zeros_like(asked)
+        for row, (start, end) in enumerate(pairwise(bounds.places)):
+            sequence = x[start:end]
+            weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
+            mixed[:, row] = weights @ sequence
+        context = torch.bmm(mixed, self.value.transpose(1, 2)).transpose(0, 1).reshape(first.shape)
+        return context.add_(self.value_bias)
+
+
+@dataclass(frozen=True, slots=True)
+class LastLayer:
+    """A layer of which only the first token of each sequence is wanted."""
+
+    attention: LastAttention
     attention_out: Linear
     attention_norm: Norm
     up: Linear
@@ -106,6 +149,7 @@ class Encoder:
     layers: tuple[Layer, ...]
     heads: int
     activation: Callable[[Tensor], object]
+    attend: Attention
     last: LastLayer | None = None
 
     def __call__(self, run: Run) -> Tensor:
@@ -119,22 +163,11 @@ class Encoder:
         qkv, context, wide = x.new_empty(rows, 3 * hidden), x.new_zeros(rows, hidden), None
         for layer in self.layers:
             qkv = layer.qkv(x, qkv)
-            self._attend(qkv, run.bounds, context)
+            self.attend(*split_heads(qkv, self.heads), run.bounds, context.view(rows, self.heads, -1))
             layer.attention_out.add_to(x, context)
             x = layer.attention_norm(x)
             x, wide = self._feed_forward(layer, x, wide)
         return x if self.last is None else self._first_tokens(self.last, x, run.bounds)
-
-    def _attend(self, qkv: Tensor, bounds: Sequence[int], context: Tensor) -> None:
-        """softmax(q k^T / sqrt(width)) v into ``context``, for each head of each sequence."""
-        hidden = context.shape[1]
-        query, key, value = (
-            part.view(1, -1, self.heads, hidden // self.heads).transpose(1, 2) for part in qkv.split(hidden, dim=1)
-        )
-        for start, end in pairwise(bounds):
-            rows = slice(start, end)
-            attended = functional.scaled_dot_product_attention(query[:, :, rows], key[:, :, rows], value[:, :, rows])
-            context[rows].view(1, end - start, self.heads, -1).copy_(attended.transpose(1, 2))
 
     def _feed_forward(self, layer: Layer | LastLayer, x: Tensor, wide: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The layer's second half, and the buffer that it used."""
@@ -143,20 +176,17 @@ class Encoder:
         layer.down.add_to(x, wide)
         return layer.norm(x), wide
 
-    def _first_tokens(self, layer: LastLayer, x: Tensor, bounds: Sequence[int]) -> Tensor:
-        first = filled_up(x[list(bounds[:-1])])
-        heads, width, _ = layer.key.shape
-        queries = (layer.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
-        asked = torch.bmm(queries, layer.key)  # W_k^T q, for each head of each sequence [heads, sequences, hidden]
-        mixed = torch.zeros_like(asked)
-        for row, (start, end) in enumerate(pairwise(bounds)):
-            sequence = x[start:end]
-            weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
-            mixed[:, row] = weights @ sequence
-        context = torch.bmm(mixed, layer.value.transpose(1, 2)).transpose(0, 1).reshape(first.shape)
-        context += layer.value_bias
+    def _first_tokens(self, layer: LastLayer, x: Tensor, bounds: Bounds) -> Tensor:
+        first = filled_up(x[bounds.starts])
+        context = layer.attention(x, first, self.heads, self.attend, bounds)
         layer.attention_out.add_to(first, context)
         return self._feed_forward(layer, layer.attention_norm(first))[0]
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value [tokens, heads, width] out of the three side by side [tokens, 3 * hidden]."""
+    query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+    return query, key, value
 
 
 def filled_up(rows: Tensor) -> Tensor:

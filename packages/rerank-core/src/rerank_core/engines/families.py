@@ -156,6 +156,8 @@ def plan_of(checkpoint: Checkpoint, weights: Weights) -> Plan:
 
 def _plan_of(checkpoint: Checkpoint, weights: Weights) -> Plan:
     config = checkpoint.config
+    if config.get("auto_map"):
+        raise Unsupported("config.json names code of its own (auto_map), which may compute something else")
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
         raise Unsupported(f"it runs {', '.join(FAMILIES)}, not {config.get('model_type')}")

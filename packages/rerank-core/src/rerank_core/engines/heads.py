@@ -24,7 +24,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClassificationHead:
-    """dense, activation (in place), projection to the labels: of first tokens [sequences, hidden]."""
+    """dense, activation (in place), projection to the labels in float32: of first tokens [sequences, hidden]."""
 
     dense: Linear
     activation: Callable[[Tensor], object]
@@ -35,8 +35,9 @@ class ClassificationHead:
         """Logits."""
         x = self.dense(hidden)
         self.activation(x)
-        # Row by row: a product with few columns has other bits for another number of rows.
-        return torch.stack([torch.mv(self.weight, row) for row in x[: len(run.bounds) - 1]]) + self.bias
+        x = x.float()
+        # Not a matrix product: with few columns that has other bits for another number of rows.
+        return (x[:, None] * self.weight).sum(-1)[: len(run.bounds.starts)] + self.bias
 
 
 class MeanPooling:
@@ -44,7 +45,7 @@ class MeanPooling:
 
     def __call__(self, hidden: Tensor, run: Run) -> Tensor:
         """Embeddings."""
-        return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(run.bounds)])
+        return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(run.bounds.places)])
 
 
 class FirstToken:
@@ -52,4 +53,4 @@ class FirstToken:
 
     def __call__(self, hidden: Tensor, run: Run) -> Tensor:
         """Embeddings."""
-        return hidden[: len(run.bounds) - 1]
+        return hidden[: len(run.bounds.starts)]

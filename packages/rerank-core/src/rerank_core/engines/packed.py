@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
@@ -9,39 +11,61 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rerank_core import processor
 from rerank_core.checkpoint import Checkpoint
+from rerank_core.engines.attention import Attention, Bounds, per_sequence, variable_length
 from rerank_core.engines.base import Batch
-from rerank_core.engines.encoder import Embeddings, Encoder, LastLayer, Layer, Norm, Run
+from rerank_core.engines.encoder import (
+    AbsorbedAttention,
+    Embeddings,
+    Encoder,
+    LastAttention,
+    LastLayer,
+    Layer,
+    Norm,
+    Run,
+    WholeAttention,
+)
 from rerank_core.engines.families import Plan, Unsupported, classifier_activation, plan_of
 from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, MeanPooling
+from rerank_core.engines.int8 import in_int8
 from rerank_core.engines.lanes import Lanes, balanced
-from rerank_core.engines.linear import MIN_ROWS, FloatLinear, Linear
+from rerank_core.engines.linear import MIN_ROWS, BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear
 from rerank_core.engines.weights import Weights
 from rerank_core.types import Segment
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
-_LANE_TOKENS = 1024
+_CPU_LANE_TOKENS = 1024
+_MPS_TOKENS = 4096
+_CUDA_TOKENS = 16384
 
 _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
+# How the layers' products are computed on a CPU; everything else there is float32.
+_CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
+    "float32": FloatLinear,
+    "float16-weights": Float16WeightsLinear,
+    "bfloat16": BFloat16Linear,
+    "int8": FloatLinear,  # rounded afterwards, when a sample has shown its outliers
+}
+
 
 class PackedEngine:
-    """The encoder and its head over packed batches; each lane takes whole segments."""
+    """The encoder and its head over packed batches. On a CPU, each of several lanes takes whole segments."""
 
     name: ClassVar[str] = "packed"
 
-    def __init__(self, encoder: Encoder, head: Head, *, padding: int | None) -> None:
+    def __init__(self, encoder: Encoder, head: Head, *, device: str, padding: int | None) -> None:
         self._encoder = encoder
         self._head = head
+        self._device = device
         self._padding = padding
-        self._lane_count = torch.get_num_threads()
-        self._lanes = Lanes(self._lane_count, first=lambda: self._lane(_FIRST, [0]))
+        self._lane_count = torch.get_num_threads() if device == "cpu" else 1
+        self._lanes = Lanes(self._lane_count, first=lambda: self._rows(_FIRST, [0])) if device == "cpu" else None
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
+    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
         """See ``Engine.refusal``."""
-        if device != "cpu":
-            return f"it runs on a CPU, not on {device}"
         try:
             plan_of(checkpoint, Weights(checkpoint))
         except Unsupported as unsupported:
@@ -49,75 +73,109 @@ class PackedEngine:
         return None
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> PackedEngine:
+    def load(
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+    ) -> PackedEngine:
         """Map the weights of a checkpoint that it does not refuse."""
         weights = Weights(checkpoint)
         plan = plan_of(checkpoint, weights)
         with torch.inference_mode():
-            build = _Builder(weights, plan)
+            build = _Builder(weights, plan, device=device, dtype=dtype)
             head, first_only = build.head(checkpoint)
-            return cls(build.encoder(first_only=first_only), head, padding=plan.padding)
+            encoder = build.encoder(first_only=first_only)
+            if dtype == "int8":
+                run = _run(sample, range(len(sample.lengths)), padding=plan.padding, device=device)
+                encoder = in_int8(encoder, run, levels=processor.int8_levels())
+        return cls(encoder, head, device=device, padding=plan.padding)
 
     @property
     def batch_tokens(self) -> int:
-        """Enough for every lane."""
-        return _LANE_TOKENS * self._lane_count
+        """Enough for every lane; or for the device."""
+        if self._device == "cpu":
+            return _CPU_LANE_TOKENS * self._lane_count
+        return _MPS_TOKENS if self._device == "mps" else _CUDA_TOKENS
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
+        if self._lanes is None:
+            return self._rows(batch, range(len(batch.lengths)))
         parts = balanced(batch.lengths.tolist(), self._lane_count)
-        rows = self._lanes.map(lambda part: self._lane(batch, part), parts)
+        rows = self._lanes.map(lambda part: self._rows(batch, part), parts)
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
             result[part] = row
         return result
 
     @torch.inference_mode()
-    def _lane(self, batch: Batch, segments: list[int]) -> NDArray[np.float32]:
-        run = self._run(batch, segments)
-        rows: NDArray[np.float32] = self._head(self._encoder(run), run).float().numpy()
+    def _rows(self, batch: Batch, segments: Sequence[int]) -> NDArray[np.float32]:
+        run = _run(batch, segments, padding=self._padding, device=self._device)
+        rows: NDArray[np.float32] = self._head(self._encoder(run), run).float().cpu().numpy()
         return rows
 
-    def _run(self, batch: Batch, segments: list[int]) -> Run:
-        ends = np.cumsum(batch.lengths)
-        pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
-        words = [batch.token_ids[piece].astype(np.int64) for piece in pieces]
-        types = None if batch.type_ids is None else [batch.type_ids[piece].astype(np.int64) for piece in pieces]
-        return Run(
-            words=_laid_out(words),
-            positions=_laid_out([self._positions(ids) for ids in words]),
-            types=None if types is None else _laid_out(types),
-            bounds=[0, *np.cumsum(batch.lengths[segments]).tolist()],
-        )
 
-    def _positions(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions from 0; or behind the padding id, where a padding token has the padding's own."""
-        if self._padding is None:
-            return np.arange(len(ids), dtype=np.int64)
-        real = (ids != self._padding).astype(np.int64)
-        positions: NDArray[np.int64] = np.cumsum(real) * real + self._padding
-        return positions
+def _run(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> Run:
+    """Some of a batch's segments, end to end, filled up to ``MIN_ROWS``; copied to the device in one piece."""
+    ends = np.cumsum(batch.lengths)
+    pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
+    places = [0, *np.cumsum(batch.lengths[list(segments)]).tolist()]
+    ids = np.zeros((3, max(MIN_ROWS, places[-1])), dtype=np.int64)
+    for start, piece in zip(places, pieces, strict=False):
+        words = batch.token_ids[piece]
+        here = slice(start, start + len(words))
+        ids[0, here] = words
+        ids[1, here] = _positions(words, padding)
+        if batch.type_ids is not None:
+            ids[2, here] = batch.type_ids[piece]
+    words, positions, types = _on(device, ids)
+    offsets = _on(device, np.array(places, dtype=np.int32))
+    return Run(words, positions, None if batch.type_ids is None else types, Bounds(places, offsets))
 
 
-def _laid_out(parts: list[NDArray[np.int64]]) -> Tensor:
-    """End to end, with zeros behind where there are fewer than ``MIN_ROWS``."""
-    missing = MIN_ROWS - sum(len(part) for part in parts)
-    return torch.from_numpy(np.concatenate([*parts, np.zeros(max(0, missing), dtype=np.int64)]))
+def _positions(words: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
+    """Positions from 0; or behind the padding id, where a padding token has the padding's own."""
+    if padding is None:
+        return np.arange(len(words), dtype=np.int64)
+    real = (words != padding).astype(np.int64)
+    positions: NDArray[np.int64] = np.cumsum(real) * real + padding
+    return positions
+
+
+def _on(device: str, numbers: NDArray[np.generic]) -> Tensor:
+    tensor = torch.from_numpy(numbers)
+    if device.startswith("cuda"):  # from pinned memory the copy does not wait for what the device is doing
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor], Linear]]:
+    """What everything is computed in, and the layers' products."""
+    return (torch.float32, _CPU_PRODUCTS[dtype]) if device == "cpu" else (getattr(torch, dtype), FloatLinear)
+
+
+def _has_one_kernel(device: str, dtype: torch.dtype) -> bool:
+    """Whether ``variable_length`` runs there."""
+    there = device.startswith("cuda") and find_spec("torch.nn.attention.varlen") is not None
+    return there and dtype in (torch.float16, torch.bfloat16)
 
 
 class _Builder:
-    """Puts the encoder and its head together from a checkpoint's parameters, in float32."""
+    """Puts the encoder and its head together from a checkpoint's parameters."""
 
-    def __init__(self, weights: Weights, plan: Plan) -> None:
+    def __init__(self, weights: Weights, plan: Plan, *, device: str, dtype: str) -> None:
         self._weights = weights
         self._plan = plan
+        self._device = device
+        self._dtype, self._product = _numbers(device, dtype)
+        self._one_kernel = _has_one_kernel(device, self._dtype)
 
     def encoder(self, *, first_only: bool) -> Encoder:
         plan = self._plan
         count = plan.layers - 1 if first_only else plan.layers
+        words = self._weights.get(plan.name("words") + ".weight")
+        attend: Attention = variable_length if self._one_kernel else per_sequence
         return Encoder(
             embeddings=Embeddings(
-                words=self._weights.get(plan.name("words") + ".weight"),
+                words=words if self._device == "cpu" else words.to(self._device, self._dtype),
                 positions=self._tensor(plan.name("positions") + ".weight"),
                 types=self._tensor(plan.name("types") + ".weight") if plan.has_types else None,
                 norm=self._norm(plan.name("norm")),
@@ -126,6 +184,7 @@ class _Builder:
             layers=tuple(self._layer(number) for number in range(count)),
             heads=plan.heads,
             activation=plan.activation,
+            attend=attend,
             last=self._last_layer(count) if first_only else None,
         )
 
@@ -137,35 +196,28 @@ class _Builder:
         head = ClassificationHead(
             dense=self._linear(names.dense),
             activation=classifier_activation(self._plan.family),
-            weight=self._tensor(names.projection + ".weight"),
-            bias=self._tensor(names.projection + ".bias"),
+            weight=self._tensor(names.projection + ".weight").float(),
+            bias=self._tensor(names.projection + ".bias").float(),
         )
         return head, True
 
     def _layer(self, number: int) -> Layer:
-        name = self._plan.name
-        parts = [name(part, number) for part in ("query", "key", "value")]
+        def product(part: str) -> Linear:
+            return self._product(*self._parameters(self._plan.name(part, number)))
+
         return Layer(
-            qkv=FloatLinear(
-                torch.cat([self._tensor(part + ".weight") for part in parts]),
-                torch.cat([self._tensor(part + ".bias") for part in parts]),
-            ),
-            attention_out=self._linear(name("attention_out", number)),
-            attention_norm=self._norm(name("attention_norm", number)),
-            up=self._linear(name("up", number)),
-            down=self._linear(name("down", number)),
-            norm=self._norm(name("layer_norm", number)),
+            qkv=self._product(*self._qkv(number)),
+            attention_out=product("attention_out"),
+            attention_norm=self._norm(self._plan.name("attention_norm", number)),
+            up=product("up"),
+            down=product("down"),
+            norm=self._norm(self._plan.name("layer_norm", number)),
         )
 
     def _last_layer(self, number: int) -> LastLayer:
-        name, heads = self._plan.name, self._plan.heads
-        key = self._tensor(name("key", number) + ".weight")
-        value = self._tensor(name("value", number) + ".weight")
+        name = self._plan.name
         return LastLayer(
-            query=self._linear(name("query", number)),
-            key=key.view(heads, -1, key.shape[1]),
-            value=value.view(heads, -1, value.shape[1]),
-            value_bias=self._tensor(name("value", number) + ".bias"),
+            attention=self._last_attention(number),
             attention_out=self._linear(name("attention_out", number)),
             attention_norm=self._norm(name("attention_norm", number)),
             up=self._linear(name("up", number)),
@@ -173,12 +225,33 @@ class _Builder:
             norm=self._norm(name("layer_norm", number)),
         )
 
+    def _last_attention(self, number: int) -> LastAttention:
+        if self._one_kernel:  # a loop over the sequences would cost more than keys and values
+            return WholeAttention(FloatLinear(*self._qkv(number)))
+        name, heads = self._plan.name, self._plan.heads
+        key, _ = self._parameters(name("key", number))
+        value, value_bias = self._parameters(name("value", number))
+        return AbsorbedAttention(
+            query=self._linear(name("query", number)),
+            key=key.view(heads, -1, key.shape[1]),
+            value=value.view(heads, -1, value.shape[1]),
+            value_bias=value_bias,
+        )
+
+    def _qkv(self, number: int) -> tuple[Tensor, Tensor]:
+        """Query, key and value side by side."""
+        parts = [self._parameters(self._plan.name(part, number)) for part in ("query", "key", "value")]
+        return torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])
+
     def _linear(self, name: str) -> Linear:
-        return FloatLinear(self._tensor(name + ".weight"), self._tensor(name + ".bias"))
+        return FloatLinear(*self._parameters(name))
+
+    def _parameters(self, name: str) -> tuple[Tensor, Tensor]:
+        return self._tensor(name + ".weight"), self._tensor(name + ".bias")
 
     def _norm(self, name: str) -> Norm:
-        return Norm(self._tensor(name + ".weight"), self._tensor(name + ".bias"), self._plan.epsilon)
+        return Norm(*self._parameters(name), self._plan.epsilon)
 
     def _tensor(self, name: str) -> Tensor:
-        """In float32: where the file has it so, it stays mapped."""
-        return self._weights.get(name).float()
+        """In the type to compute with: where the file has it so, it stays mapped on a CPU."""
+        return self._weights.get(name).to(self._device, self._dtype)

@@ -34,12 +34,14 @@ class ReferenceEngine:
         self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str) -> str | None:
-        """None: it runs whatever transformers runs."""
-        return None
+    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+        """It runs whatever transformers runs, in one of torch's own types."""
+        return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, trust_remote_code: bool) -> ReferenceEngine:
+    def load(
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+    ) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
         try:

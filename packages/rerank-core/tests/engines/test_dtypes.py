@@ -1,0 +1,192 @@
+"""The types that trade exactness for speed or memory: how near they stay, and that company still decides nothing."""
+
+import logging
+import random
+
+import pytest
+import rerank_core
+import torch
+from rerank_core import CheckpointError, InvalidRequest, processor
+from rerank_core.engines.int8 import Int8Linear
+from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear
+from rerank_core.testing.checkpoints import WORDS
+
+QUERY = "where does the giant panda live?"
+
+# As far as a logit may be from float32's, relative to max(1, |logit|): measured on a trained model, with room.
+TOLERANCE = {"float16-weights": 5e-3, "bfloat16": 0.1, "int8": 0.25}
+
+
+def some_text(words: int, seed: int) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def runs_here(dtype: str) -> bool:
+    return {
+        "float16-weights": processor.has_float16_weights,
+        "bfloat16": processor.has_bfloat16,
+        "int8": processor.has_int8,
+    }[dtype]()
+
+
+@pytest.fixture(params=TOLERANCE)
+def dtype(request) -> str:
+    if not runs_here(request.param):
+        pytest.skip(f"SKIPPED LOUDLY: this processor does not compute in {request.param}")
+    return request.param
+
+
+@pytest.fixture(params=["minilm-ce", "bert", "xlm-roberta", "lite"])
+def source(request, tiny, shared) -> str:
+    if request.param == "lite":
+        return "lite"
+    return str(shared(request.param) if request.param == "minilm-ce" else tiny(request.param))
+
+
+def test_scores_stay_near_those_of_float32(source, dtype):
+    documents = [some_text(words, words) for words in (0, 1, 7, 30, 120, 400)]
+    golden = rerank_core.load(source, device="cpu").score(QUERY, documents, raw=True).values
+    model = rerank_core.load(source, device="cpu", dtype=dtype)
+
+    scores = model.score(QUERY, documents, raw=True).values
+
+    assert model.info.dtype == dtype
+    assert scores != golden
+    assert scores == pytest.approx(golden, abs=TOLERANCE[dtype], rel=TOLERANCE[dtype])
+
+
+def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(source, dtype):
+    pair = some_text(30, 0)
+    companions = [some_text(words, seed) for seed, words in enumerate([1, 70, 9, 250, 33, 2, 120, 15, 48, 5] * 5)]
+    before = torch.get_num_threads()
+    scores = set()
+    try:
+        for count in (1, 2):
+            model = rerank_core.load(source, device="cpu", dtype=dtype, threads=count)
+            for company in (0, 1, 2, 11, 12, 50):
+                documents = [pair, *companions[:company]]
+                scores.add(model.score(QUERY, documents, raw=True).values[0])
+                scores.add(model.score(QUERY, documents[::-1], raw=True).values[-1])
+    finally:
+        torch.set_num_threads(before)
+
+    if dtype == "bfloat16" and len(scores) > 1:  # docs/scores.md: its products are oneDNN's, not the same on every CPU
+        assert max(scores) - min(scores) < TOLERANCE[dtype]
+        pytest.skip("SKIPPED LOUDLY: this processor's bfloat16 products are not the same to the bit in any company")
+    assert len(scores) == 1
+
+
+# ---------------------------------------------------------------------------- products
+
+
+@pytest.fixture
+def weight() -> torch.Tensor:
+    """Rows of different sizes."""
+    sizes = torch.logspace(-2, 1, 96)[:, None]
+    return torch.randn(96, 64, generator=torch.Generator().manual_seed(0)) * sizes
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """Rows of different sizes, none centred, with two columns that dwarf all others."""
+    x = torch.randn(300, 64, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 300)[:, None]
+    x += x.abs().amax(1, keepdim=True) / 2
+    x[:, [5, 40]] *= 50
+    return x
+
+
+@pytest.mark.parametrize("kind", [FloatLinear, Float16WeightsLinear, BFloat16Linear])
+def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
+    bias = torch.linspace(-1, 1, 96)
+    linear = kind(weight, bias)
+    golden = linear(x)
+    total = torch.ones(300, 96)
+
+    linear.add_to(total, x)
+
+    assert torch.equal(linear(x, torch.empty(300, 96)), golden)
+    assert torch.allclose(total, golden + 1, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("levels", [256, 128])
+def test_eight_bits_round_each_row_by_its_own_measure(levels, weight, x):
+    """No product is further off than the halves of all its steps together."""
+    if levels > processor.int8_levels():
+        pytest.skip("SKIPPED LOUDLY: this processor's 8-bit products overflow with 256 levels")
+    bias, columns = torch.linspace(-1, 1, 96), torch.tensor([5, 40])
+    linear = Int8Linear(weight, bias, columns, levels=levels)
+
+    product = linear(x)
+
+    inner, inner_weight = x.index_fill(1, columns, 0.0), weight.index_fill(1, columns, 0.0)
+    step = (inner.amax(1) - inner.amin(1)) / (levels - 1)
+    weight_step = inner_weight.abs().amax(1) / 127
+    furthest = torch.outer(step, inner_weight.abs().sum(1) + 32 * weight_step) + torch.outer(
+        inner.abs().sum(1), weight_step
+    )
+    golden = x.double() @ weight.double().t() + bias.double()
+    rounding = 1e-5 * (x.abs() @ weight.abs().t() + 1)
+    assert ((product - golden).abs() <= furthest / 2 + rounding).all()
+    assert torch.equal(linear(x[100:140]), product[100:140])
+    total = torch.ones(300, 96)
+    linear.add_to(total, x)
+    assert torch.equal(total, product + 1)
+
+
+def test_without_its_outlier_columns_a_product_in_eight_bits_is_far_off(weight, x):
+    """The reason for having them."""
+    bias = torch.zeros(96)
+    golden = x @ weight.t()
+
+    def error(columns: list[int]) -> float:
+        product = Int8Linear(weight, bias, torch.tensor(columns), levels=processor.int8_levels())(x)
+        return float(((product - golden).norm(dim=1) / golden.norm(dim=1)).mean())
+
+    assert error([5, 40]) * 3 < error([1, 2])
+
+
+def test_rows_of_nothing_but_zeros_have_the_bias_for_a_product(weight):
+    bias = torch.linspace(-1, 1, 96)
+
+    assert torch.equal(Int8Linear(weight, bias, torch.tensor([0]), levels=128)(torch.zeros(40, 64))[7], bias)
+
+
+# ---------------------------------------------------------------------------- where it cannot
+
+
+def test_float16_weights_are_float32_where_the_machine_cannot_and_the_log_says_so(tiny, monkeypatch, caplog):
+    monkeypatch.setattr(processor, "has_float16_weights", lambda: False)
+
+    with caplog.at_level(logging.WARNING):
+        model = rerank_core.load(str(tiny("bert")), device="cpu", dtype="float16-weights")
+
+    assert model.info.dtype == "float32"
+    assert [record.getMessage() for record in caplog.records] == [
+        "float16-weights need an x86 processor with AVX2: computing in float32, with twice the memory"
+    ]
+
+
+@pytest.mark.parametrize("wanted", ["int8", "bfloat16"])
+def test_a_processor_without_the_instructions_is_refused_with_the_way_out(tiny, monkeypatch, wanted):
+    monkeypatch.setattr(processor, f"has_{wanted}", lambda: False)
+
+    with pytest.raises(InvalidRequest, match=rf"dtype '{wanted}' needs .* processor .*use"):
+        rerank_core.load(str(tiny("bert")), device="cpu", dtype=wanted)
+
+
+@pytest.mark.parametrize("wanted", ["int8", "float16-weights"])
+def test_what_the_packed_engine_does_not_run_is_not_run_in_its_types(tiny, wanted):
+    with pytest.raises(CheckpointError, match=rf"no engine runs .* in {wanted}: .*not deberta-v2; .*use float32"):
+        rerank_core.load(str(tiny("deberta-v2")), device="cpu", dtype=wanted)
+
+
+def test_the_instructions_are_those_that_torch_reports(monkeypatch):
+    def has(**instructions: bool) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+
+    has(avx512_vnni=True, avx512_bf16=False, amx_bf16=True)
+    assert (processor.int8_levels(), processor.has_bfloat16()) == (256, True)
+    has(avx2=True)
+    assert (processor.int8_levels(), processor.has_bfloat16()) == (128, False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert (processor.int8_levels(), processor.has_bfloat16()) == (128, False)
