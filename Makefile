@@ -94,9 +94,13 @@ verify-default: $(SETUP) ## compare the default model with its published logits 
 bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and that scores agree
 	$(BIN)/python benchmarks/smoke.py
 
+RESULTS := benchmarks/results
+
 .PHONY: bench
-bench: $(SETUP) ## compare engines and peers on one core (CHECKPOINT=DIR, a cross-encoder's directory)
-	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT)
+bench: $(SETUP) ## measure engines and peers, memory and scaling (CHECKPOINT=DIR, a cross-encoder's directory)
+	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT) --json $(RESULTS)/engines.json --chart $(RESULTS)/engines.svg
+	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
+	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
 
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated

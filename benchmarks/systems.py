@@ -1,22 +1,27 @@
 """Every system that is measured, behind one call: raw scores of one query's passages.
 
-Each runs in a process of its own, in float32, with one thread and the same most tokens of a pair; the peers at their
-defaults, and at their best documented setting.
+Each runs in a process of its own, in float32 unless its name says another, with one thread and the same most tokens of
+a pair; the peers at their defaults, and at their best documented setting.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
 
+DTYPES = ("float32", "float16-weights", "int8", "bfloat16")  # of our packed engine on a CPU
 
-def ours(checkpoint: str, max_length: int, *, engine: str) -> Score:
+
+def ours(checkpoint: str, max_length: int, *, engine: str, dtype: str = "float32") -> Score:
     import rerank_core
 
-    model = rerank_core.load(checkpoint, device="cpu", dtype="float32", engine=engine, max_length=max_length)
+    model = rerank_core.load(checkpoint, device="cpu", dtype=dtype, engine=engine, max_length=max_length)
+    if model.info.dtype != dtype:
+        raise RuntimeError(f"this machine computes in {model.info.dtype} instead of {dtype}")
     return lambda query, documents: model.score(query, documents, raw=True).values
 
 
@@ -108,8 +113,13 @@ def infinity(checkpoint: str, max_length: int) -> Score:
     return score
 
 
+def packed(dtype: str) -> str:
+    """The name of our packed engine with this dtype."""
+    return "packed" if dtype == "float32" else f"packed, {dtype}"
+
+
 SYSTEMS: dict[str, Callable[[str, int], Score]] = {
-    "packed": partial(ours, engine="packed"),
+    **{packed(dtype): partial(ours, engine="packed", dtype=dtype) for dtype in DTYPES},
     "reference": partial(ours, engine="reference"),
     "transformers, sorted, b16": partial(transformers_sorted, batch_size=16),
     "transformers, sorted, b1": partial(transformers_sorted, batch_size=1),
@@ -119,9 +129,8 @@ SYSTEMS: dict[str, Callable[[str, int], Score]] = {
     "infinity": infinity,
 }
 
-# What a peer needs besides our own environment: pinned, so that its authors can check.
-PEERS = {
-    "FlagEmbedding": ["FlagEmbedding==1.4.2"],
-    "FlagEmbedding, b16": ["FlagEmbedding==1.4.2"],
-    "infinity": ["infinity-emb[torch]==0.0.78", "transformers==4.47.1", "optimum<2", "click<8.2"],
-}
+# The largest difference from float32, relative to max(1, |score|), that smaller numbers may make: where it is inf,
+# ranking quality says whether they will do, and no single score does. A machine may lack what one of these needs.
+REDUCED = {packed("float16-weights"): 5e-3, packed("int8"): math.inf, packed("bfloat16"): math.inf}
+
+OURS = ("packed", *REDUCED, "reference")

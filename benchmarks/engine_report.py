@@ -1,0 +1,127 @@
+"""A run of all systems, to be read: tables, a chart, and all figures for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from charts import Bar, Panel, Tone, draw
+from figures import BASELINE, PACKED, Comparison, Run, Timing
+from machine import Machine
+from markdown_tables import table
+from pairs import PairSet
+from systems import OURS, REDUCED
+
+
+def model_line(checkpoint: str, run: Run) -> str:
+    """What was run."""
+    return f"{checkpoint}, {run.config['num_hidden_layers']} layers of {run.config['hidden_size']}"
+
+
+def machine_line(run: Run, machine: Machine) -> str:
+    """What it was run on."""
+    able = [flag for flag in machine.flags if flag in {"avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "i8mm"}]
+    core = f"one core of {machine.processor} ({', '.join(able) or 'no products of small numbers'})"
+    return f"{core}, torch {machine.versions['torch']}, best GEMM {run.best_gemm:.0f} GF/s"
+
+
+def tables(run: Run) -> str:
+    """A table for each set; then how many times as fast our engine is as each rival, and with smaller numbers."""
+    comparisons = list(run.comparisons())
+    rivals = [(one.other, one) for one in comparisons if one.system == PACKED]
+    smaller = [(one.system, one) for one in comparisons if one.system in REDUCED]
+    return "\n\n".join(
+        [
+            *(_set_table(run, pairs) for pairs in run.sets),
+            *_ratio_table(f"{PACKED} is so many times as fast as", rivals, run.sets),
+            *_ratio_table(f"smaller numbers are so many times as fast as {PACKED} in float32", smaller, run.sets),
+        ]
+    )
+
+
+def _set_table(run: Run, pairs: PairSet) -> str:
+    columns = ["system", "pairs/s", "spread", "against sorted transformers", "share of the GEMM rate"]
+    rows = [_cells(run, timing) for timing in run.on(pairs)]
+    title = f"### {pairs.name}: {len(pairs.lengths)} pairs, {sum(pairs.lengths)} tokens"
+    return f"{title}\n\n{table([*columns, 'largest difference'], rows)}"
+
+
+def _cells(run: Run, timing: Timing) -> list[str]:
+    against = run.against(BASELINE, timing)
+    return [
+        timing.system,
+        f"{timing.pairs_per_second:.3f}",
+        f"{timing.spread:.0%}",
+        f"{against.ratio:.2f}" if against else "-",
+        f"{run.gemm_share(timing):.0%}",
+        f"{timing.largest_difference:.0e}",
+    ]
+
+
+def _ratio_table(title: str, named: Sequence[tuple[str, Comparison]], sets: Sequence[PairSet]) -> Iterator[str]:
+    """A row for each name, a column for each set; nothing where nothing was compared."""
+    ratios = {(name, one.pairs): f"{one.ratio:.2f}" for name, one in named}
+    names = dict.fromkeys(name for name, _ in named)
+    rows = [[name, *(ratios[name, pairs.name] for pairs in sets)] for name in names]
+    if rows:
+        yield f"### {title}\n\n{table(['system', *(pairs.name for pairs in sets)], rows)}"
+
+
+def write_chart(path: Path, checkpoint: str, run: Run, machine: Machine) -> None:
+    """Pairs a second on each set, with the ratios to sorted transformers; as SVG or PNG."""
+    colours = (
+        "Teal: ours; pale: in smaller numbers than float32. " if any(t.system in REDUCED for t in run.timings) else ""
+    )
+    draw(
+        path,
+        [_panel(run, pairs) for pairs in run.sets],
+        title=f"Pairs a second: {model_line(checkpoint, run)}",
+        subtitle=machine_line(run, machine),
+        footnote=f"{colours}×: times as fast as transformers on sorted pairs in batches of 16.",
+    )
+
+
+def _panel(run: Run, pairs: PairSet) -> Panel:
+    count = len(pairs.lengths)
+    lengths = "mixed lengths" if pairs.name == "mixed" else f"{pairs.name} tokens"
+    return Panel(
+        f"{count} {'pair' if count == 1 else 'pairs'} of {lengths}",
+        tuple(_bar(run, timing) for timing in run.on(pairs)),
+    )
+
+
+def _bar(run: Run, timing: Timing) -> Bar:
+    against = run.against(BASELINE, timing)
+    tone = Tone.PALE_ACCENT if timing.system in REDUCED else Tone.ACCENT if timing.system in OURS else Tone.GREY
+    return Bar(timing.system, timing.pairs_per_second, f"{against.ratio:.2f}×" if against else "", tone)
+
+
+def all_figures(run: Run) -> dict[str, Any]:
+    """Every value, and what follows from it."""
+    rates = [rate for found in run.gemm for rate in found]
+    return {
+        "network": {name: run.config[name] for name in ("num_hidden_layers", "hidden_size", "intermediate_size")},
+        "sets": [{"name": pairs.name, "lengths": pairs.lengths} for pairs in run.sets],
+        "gemm_gflops": {"rounds": run.gemm, "best": run.best_gemm, "median": median(rates)},
+        "timings": [_timing_figures(run, timing) for timing in run.timings],
+        "comparisons": [asdict(one) for one in run.comparisons()],
+    }
+
+
+def _timing_figures(run: Run, timing: Timing) -> dict[str, Any]:
+    against = run.against(BASELINE, timing)
+    return {
+        "system": timing.system,
+        "pairs": timing.pairs.name,
+        "cpu_seconds": timing.seconds,
+        "of_these_in_the_kernel": timing.kernel_seconds,
+        "median_cpu_seconds": timing.median,
+        "spread": timing.spread,
+        "pairs_per_second": timing.pairs_per_second,
+        "against_sorted_transformers": against.ratio if against else None,
+        "share_of_gemm": run.gemm_share(timing),
+        "largest_difference": timing.largest_difference,
+    }

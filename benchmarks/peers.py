@@ -1,0 +1,58 @@
+"""What the peers need: a checkpoint in float32, and environments with libraries other than ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rerank_core import manifest
+
+# Pinned, so that their authors can check.
+REQUIREMENTS = {
+    "FlagEmbedding": ["FlagEmbedding==1.4.2"],
+    "FlagEmbedding, b16": ["FlagEmbedding==1.4.2"],
+    "infinity": ["infinity-emb[torch]==0.0.78", "transformers==4.47.1", "optimum<2", "click<8.2"],
+}
+_TORCH = "torch==2.13.0"
+_ENVIRONMENTS = Path(__file__).parent / ".peers"
+
+
+def interpreter(system: str) -> str:
+    """The Python that runs a system: ours, or one of a throw-away environment, made by uv once."""
+    requirements = REQUIREMENTS.get(system)
+    if requirements is None:
+        return sys.executable
+    name = requirements[0].split("==")[0].split("[")[0]
+    environment = _ENVIRONMENTS / name
+    python = environment / "bin" / "python"
+    if not (environment / "ready").exists():
+        print(f"making an environment for {name} ...", file=sys.stderr, flush=True)
+        uv = os.environ.get("UV", "uv")
+        links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
+        subprocess.run([uv, "venv", "--quiet", "--clear", str(environment)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        where = ["--find-links", links] if links else ["--torch-backend", "cpu"]
+        subprocess.run([*install, *where, _TORCH, "sentencepiece", *requirements], check=True)
+        (environment / "ready").touch()
+    return str(python)
+
+
+def in_float32(checkpoint: Path, scratch: Path) -> Path:
+    """The checkpoint, or a copy in float32: some peers compute in whatever the file holds."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    config = json.loads((checkpoint / "config.json").read_text())
+    if all(tensor.element_size() == 4 for tensor in tensors.values() if tensor.is_floating_point()):
+        return checkpoint
+    copy = scratch / checkpoint.name
+    left_out = shutil.ignore_patterns("*.safetensors", manifest.NAME)  # the manifest is of the files as they were
+    shutil.copytree(checkpoint, copy, ignore=left_out, copy_function=shutil.copyfile)
+    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    save_file(floats, copy / "model.safetensors", metadata={"format": "pt"})
+    (copy / "config.json").write_text(json.dumps(config | {"torch_dtype": "float32", "dtype": "float32"}))
+    return copy
