@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rerank_core import manifest
 
-# Pinned, so that their authors can check.
+# Pinned, so that their authors can check. FlagEmbedding does not import with the transformers after this one.
+_FLAG_EMBEDDING = ["FlagEmbedding==1.4.2", "transformers==5.23.0"]
 REQUIREMENTS = {
-    "FlagEmbedding": ["FlagEmbedding==1.4.2"],
-    "FlagEmbedding, b16": ["FlagEmbedding==1.4.2"],
+    "FlagEmbedding": _FLAG_EMBEDDING,
+    "FlagEmbedding, b16": _FLAG_EMBEDDING,
     "infinity": ["infinity-emb[torch]==0.0.78", "transformers==4.47.1", "optimum<2", "click<8.2"],
 }
 _TORCH = "torch==2.13.0"
@@ -22,14 +23,15 @@ _ENVIRONMENTS = Path(__file__).parent / ".peers"
 
 
 def interpreter(system: str) -> str:
-    """The Python that runs a system: ours, or one of a throw-away environment, made by uv once."""
+    """The Python that runs a system: ours, or one of a throw-away environment, made by uv once for its requirements."""
     requirements = REQUIREMENTS.get(system)
     if requirements is None:
         return sys.executable
     name = requirements[0].split("==")[0].split("[")[0]
     environment = _ENVIRONMENTS / name
     python = environment / "bin" / "python"
-    if not (environment / "ready").exists():
+    ready, wanted = environment / "ready", "\n".join([_TORCH, *requirements])
+    if not ready.exists() or ready.read_text() != wanted:
         print(f"making an environment for {name} ...", file=sys.stderr, flush=True)
         uv = os.environ.get("UV", "uv")
         links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
@@ -37,7 +39,7 @@ def interpreter(system: str) -> str:
         install = [uv, "pip", "install", "--quiet", "--python", str(python)]
         where = ["--find-links", links] if links else ["--torch-backend", "cpu"]
         subprocess.run([*install, *where, _TORCH, "sentencepiece", *requirements], check=True)
-        (environment / "ready").touch()
+        ready.write_text(wanted)
     return str(python)
 
 
