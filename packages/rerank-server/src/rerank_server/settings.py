@@ -84,10 +84,54 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
     ] = 100_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
-    drain_seconds: Annotated[
-        int, Meta(ge=0, description="Seconds that requests in flight have to finish when the server is told to stop.")
-    ] = 30
+    max_queue_pairs: Annotated[
+        int,
+        Meta(ge=1, description="Pairs of all requests that may be in the server at once; beyond them it answers 429."),
+    ] = 4000
+    max_queue_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="The same in tokens. Without it: `RERANK_MAX_QUEUE_PAIRS` of the longest that the model reads."
+        ),
+    ] = None
+    timeout: Annotated[
+        float,
+        Meta(
+            gt=0, description="Seconds a request may take, then it is answered 504; `X-Request-Timeout` may shorten it."
+        ),
+    ] = 300.0
+    receive_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds a client has to deliver its request; then the connection is closed.")
+    ] = 30.0
+    cache_mb: Annotated[
+        int, Meta(ge=0, description="Megabytes for the scores of pairs that were scored before; 0 keeps none.")
+    ] = 0
+    prestop_seconds: Annotated[
+        float,
+        Meta(ge=0, description="Seconds that new requests are still taken after the server is told to stop."),
+    ] = 0.0
+    drain_seconds: Annotated[int, Meta(ge=0, description="Seconds that requests in flight then have to finish.")] = 30
+    api_keys: Annotated[
+        str | None,
+        Meta(description="Keys that clients may use, separated by commas. Without any, no key is asked for."),
+    ] = None
+    api_keys_file: Annotated[
+        str | None, Meta(description="A file with such keys, one a line, beside those of `RERANK_API_KEYS`.")
+    ] = None
+    metrics_auth: Annotated[bool, Meta(description="Ask for a key at `/metrics` too.")] = False
+    uds: Annotated[str | None, Meta(description="A Unix socket to listen on, instead of `HOST` and `PORT`.")] = None
+    root_path: Annotated[
+        str,
+        Meta(pattern=r"^(/[^/\s]+)*$", description="The prefix under which an ingress serves this, such as `/rerank`."),
+    ] = ""
+    otlp_endpoint: Annotated[
+        str | None,
+        Meta(
+            description="Where to send OpenTelemetry traces over HTTP, such as `http://collector:4318`; needs the extra `otel`."
+        ),
+    ] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="What is logged.")] = "info"
+    log_format: Annotated[Literal["console", "json"], Meta(description="How a line of the log looks.")] = "console"
 
     def __post_init__(self) -> None:
         """Refuse what is well-formed and still cannot be."""
@@ -98,8 +142,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise SettingsError(
                     f"CORS_ORIGINS holds {origin!r}: an origin is like https://app.example, or there is just one *"
                 )
+        if self.max_queue_pairs < self.max_documents:
+            raise SettingsError(
+                f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that a "
+                "request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
+            )
         if "*" in self.origins and len(self.origins) > 1:
             raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")
+
+    def __repr__(self) -> str:
+        """All fields; of the keys only that there are some."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.api_keys is not None:
+            values["api_keys"] = "(hidden)"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -165,6 +221,10 @@ def _in_words(kind: msgspec.inspect.Type) -> str:
             return "true or false"
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"a whole number from {low} to {high}" if high is not None else f"a whole number, at least {low}"
+        case msgspec.inspect.FloatType(gt=0):
+            return "a number above 0"
+        case msgspec.inspect.FloatType():
+            return "a number, at least 0"
         case msgspec.inspect.LiteralType(values=values):
             return "one of " + ", ".join(str(value) for value in values)
         case msgspec.inspect.StrType(pattern=pattern) if pattern:
