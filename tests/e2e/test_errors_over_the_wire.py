@@ -23,12 +23,12 @@ def every_class() -> list[type[RerankError]]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model() -> OverlapModel:
     return OverlapModel()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scorer(model: OverlapModel) -> Iterator[HTTPScorer]:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))

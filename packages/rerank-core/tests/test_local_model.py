@@ -1,12 +1,14 @@
 import contextlib
 import math
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import rerank_core
 import torch
-from rerank_core import EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
+from rerank_core import DeviceError, EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.bi_encoder import BiEncoder
 from rerank_core.cross_encoder import CrossEncoder
 from rerank_core.types import Encoding, Segment
@@ -91,7 +93,7 @@ def test_an_engines_own_error_is_passed_on_as_it_is(tiny_model):
             raise original
 
     with pytest.raises(EngineError) as caught:
-        CrossEncoder(Gone(), real._tokenizer, real.info).score("a panda", ["bamboo"])
+        CrossEncoder(Gone(), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
     assert caught.value is original
 
 
@@ -105,7 +107,9 @@ def test_the_longest_go_first_and_batches_keep_to_the_engines_budget(tiny_model)
             batches.append(batch.lengths.tolist())
             return super().forward(batch)
 
-    CrossEncoder(Noting(1.0), real._tokenizer, real.info).score("panda", ["panda " * n for n in (1, 30, 7, 60, 20)])
+    CrossEncoder(Noting(1.0), real._tokenizer, real.info, real.fingerprint).score(
+        "panda", ["panda " * n for n in (1, 30, 7, 60, 20)]
+    )
 
     assert batches == [[64], [34, 24], [11, 5]]
 
@@ -121,7 +125,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
                 met.append(both_inside.wait(timeout=0.2))
             return super().forward(batch)
 
-    model = CrossEncoder(Meeting(1.0), real._tokenizer, real.info)
+    model = CrossEncoder(Meeting(1.0), real._tokenizer, real.info, real.fingerprint)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda text: model.score("panda", [text]), ["bamboo", "china"]))
 
@@ -131,7 +135,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_network_that_says_no_finite_number_is_an_engine_error(tiny_model, bad):
     real = tiny_model("bert")
-    broken = CrossEncoder(Says(bad), real._tokenizer, real.info)
+    broken = CrossEncoder(Says(bad), real._tokenizer, real.info, real.fingerprint)
 
     with pytest.raises(EngineError, match="not a finite number"):
         broken.score("a panda", ["bamboo"])
@@ -142,13 +146,13 @@ def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
     real = tiny_model("bert", "bi-encoder")
 
     with pytest.raises(EngineError, match="not a finite number"):
-        BiEncoder(Says(0.0, 0.0), real._tokenizer, real.info).score("a panda", ["bamboo"])
+        BiEncoder(Says(0.0, 0.0), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
 
 
 def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
     real = tiny_model("bert")
 
-    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, label=1)
+    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, real.fingerprint, label=1)
 
     assert model.score("a", ["b"], raw=True).values == (-2.5,)
 
@@ -161,7 +165,7 @@ def test_the_best_window_is_the_score_of_a_document(tiny_model):
 
 def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
     real = tiny_model("bert", "bi-encoder")
-    model = BiEncoder(Says(3.0, 4.0), real._tokenizer, real.info)
+    model = BiEncoder(Says(3.0, 4.0), real._tokenizer, real.info, real.fingerprint)
 
     assert model.score("a", ["b"], raw=True).values == pytest.approx((1.0,), abs=1e-12)
     assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)
@@ -264,3 +268,28 @@ def test_one_pair_that_does_not_fit_is_an_error_with_its_tokens(tiny_model, monk
 
     with pytest.raises(EngineError, match=r"failed on 1 segments of 5\d tokens \(OutOfMemoryError"):
         model.score("a panda", ["bamboo", "bamboo " * 50])
+
+
+def test_a_device_in_an_error_state_is_an_error_of_its_own(tiny_model, monkeypatch):
+    """So that a server ends its process, instead of trying the next batch on it."""
+    model = tiny_model("bert")
+
+    def lost(_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model._engine, "forward", lost)
+        with pytest.raises(DeviceError, match="start the process again"):
+            model.score("a panda", ["bamboo", "china"])
+
+
+def test_the_fingerprint_is_of_what_decides_scores_and_not_of_where_it_lies(tiny, tmp_path):
+    here = rerank_core.load(str(tiny("bert")))
+    shutil.copytree(tiny("bert"), tmp_path / "elsewhere")
+
+    assert rerank_core.load(str(tmp_path / "elsewhere")).fingerprint() == here.fingerprint()
+    assert rerank_core.load(str(tiny("bert")), max_length=20).fingerprint() != here.fingerprint()
+    assert rerank_core.load(str(tiny("roberta"))).fingerprint() != here.fingerprint()
+    config = tmp_path / "elsewhere" / "tokenizer.json"
+    config.write_text(config.read_text() + " ")
+    assert rerank_core.load(str(tmp_path / "elsewhere")).fingerprint() != here.fingerprint()

@@ -41,9 +41,11 @@ async def _serve(
         await life
 
 
-async def _until_ready(client: AsyncClient) -> None:
+async def _until_ready(client: AsyncClient, model: OverlapModel | None = None) -> None:
     while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 (over HTTP there is no event to wait for)
         await asyncio.sleep(0)  # lets the loop turn: in process, nothing else does
+    if model is not None:
+        model.forget()
 
 
 @pytest.fixture
@@ -53,8 +55,8 @@ def serve() -> Serve:
 
 
 @pytest.fixture
-def until_ready() -> Callable[[AsyncClient], Awaitable[None]]:
-    """Waits, asking, until a server has loaded its model."""
+def until_ready() -> Callable[..., Awaitable[None]]:
+    """Waits, asking, until a server has loaded its model, and makes that forget its warm-up."""
     return _until_ready
 
 
@@ -67,5 +69,5 @@ def model() -> OverlapModel:
 async def client(model: OverlapModel) -> AsyncIterator[AsyncClient]:
     """A client of a server that is ready."""
     async with _serve(lambda _: model) as client:
-        await _until_ready(client)
+        await _until_ready(client, model)
         yield client

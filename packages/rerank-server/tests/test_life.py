@@ -18,7 +18,7 @@ PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
 
 
 async def test_the_port_answers_while_the_model_loads(
-    serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready: Callable[[Client], Awaitable[None]]
+    serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     may_load = threading.Event()
 
@@ -174,17 +174,17 @@ async def test_only_the_known_files_are_served(client: Client, path: str) -> Non
 
 
 async def test_draining_refuses_new_requests_and_waits_for_those_in_flight(
-    model: OverlapModel, until_ready: Callable[[Client], Awaitable[None]]
+    model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
     lifecycle = app.state.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
-        await until_ready(client)
+        await until_ready(client, model)
         model.gate.clear()
         in_flight = asyncio.create_task(client.post("/rerank", json=PAIR))
         await asyncio.to_thread(model.started.wait)
 
-        draining = asyncio.create_task(lifecycle.drain(limit=60))
+        draining = asyncio.create_task(lifecycle.drain(prestop=0, limit=60))
         await asyncio.sleep(0)
         health = await client.get("/health")
         refused = await client.post("/rerank", json=PAIR)
@@ -199,18 +199,20 @@ async def test_draining_refuses_new_requests_and_waits_for_those_in_flight(
     assert answered.status_code == 200
 
 
-async def test_draining_waits_no_longer_than_its_limit(
-    model: OverlapModel, until_ready: Callable[[Client], Awaitable[None]]
+async def test_what_is_not_done_when_draining_is_over_is_answered_all_the_same(
+    model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
     lifecycle = app.state.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
-        await until_ready(client)
+        await until_ready(client, model)
         model.gate.clear()
         in_flight = asyncio.create_task(client.post("/rerank", json=PAIR))
         await asyncio.to_thread(model.started.wait)
 
-        assert not await lifecycle.drain(limit=0)
-        assert not in_flight.done()
+        assert not await lifecycle.drain(prestop=0, limit=0)
+        answered = await in_flight
         model.gate.set()
-        await in_flight
+
+    assert answered.status_code == 503
+    assert "the server ended before this was computed" in answered.json()["detail"]

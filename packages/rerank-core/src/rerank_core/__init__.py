@@ -11,6 +11,7 @@ Importing this loads nothing heavy; ``load`` does.
 from rerank_core.errors import (
     CheckpointError,
     DeadlineExceeded,
+    DeviceError,
     EngineError,
     InputTooLong,
     InvalidRequest,
@@ -19,6 +20,7 @@ from rerank_core.errors import (
     Overloaded,
     RerankError,
     TooManyDocuments,
+    Unauthorized,
     Unavailable,
 )
 from rerank_core.loading import load
@@ -30,6 +32,7 @@ __all__ = [
     "AsyncScorer",
     "CheckpointError",
     "DeadlineExceeded",
+    "DeviceError",
     "EngineError",
     "InputTooLong",
     "InvalidRequest",
@@ -46,6 +49,7 @@ __all__ = [
     "Scores",
     "Span",
     "TooManyDocuments",
+    "Unauthorized",
     "Unavailable",
     "Usage",
     "__version__",

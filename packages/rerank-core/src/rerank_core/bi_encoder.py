@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.local_model import LocalModel
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class BiEncoder(LocalModel):
     """Raw score: the cosine of the two embeddings."""
 
-    def __init__(self, engine: Engine, tokenizer: SideTokenizer, info: ModelInfo) -> None:
-        super().__init__(engine, info)
+    def __init__(
+        self, engine: Engine, tokenizer: SideTokenizer, info: ModelInfo, fingerprint: Callable[[], str]
+    ) -> None:
+        super().__init__(engine, info, fingerprint)
         self._tokenizer = tokenizer
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
-        return self._tokenizer(pairs, options)
+        return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         """Unit vectors, in double precision."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.local_model import LocalModel
@@ -19,14 +19,22 @@ if TYPE_CHECKING:
 class CrossEncoder(LocalModel):
     """Raw score: the logit of the head's label."""
 
-    def __init__(self, engine: Engine, tokenizer: PairTokenizer, info: ModelInfo, *, label: int = 0) -> None:
-        super().__init__(engine, info)
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PairTokenizer,
+        info: ModelInfo,
+        fingerprint: Callable[[], str],
+        *,
+        label: int = 0,
+    ) -> None:
+        super().__init__(engine, info, fingerprint)
         self._tokenizer = tokenizer
         self._label = label
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
-        return self._tokenizer(pairs, options)
+        return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[float]:
         logits: list[float] = rows[:, self._label].tolist()

@@ -2,6 +2,7 @@
 
     RerankError                      code
     ├── InvalidRequest               invalid_request       the caller must change the request (also ValueError)
+    │   ├── Unauthorized             unauthorized          its key is missing or wrong
     │   ├── InputTooLong             input_too_long        more tokens than the model reads, and truncation was refused
     │   └── TooManyDocuments         too_many_documents    more than can ever be scored in one request
     ├── Unavailable                  unavailable           the same request may succeed later
@@ -10,6 +11,7 @@
     ├── ModelError                   model_error           this model cannot answer
     │   ├── CheckpointError          checkpoint_error      the files do not make a model we can run
     │   └── EngineError              engine_error          the forward pass failed, or a score was not finite
+    │       └── DeviceError          device_error          the device will not compute again in this process
     └── MissingExtra                 missing_extra         an optional library is not installed (also ImportError)
 
 The class says whose turn it is: the caller's, time's, or ours. ``code`` is the same word on every road, also on the
@@ -29,6 +31,12 @@ class InvalidRequest(RerankError, ValueError):
     """The caller must change the request."""
 
     code = "invalid_request"
+
+
+class Unauthorized(InvalidRequest):
+    """The request's API key is missing, or is none that the server knows."""
+
+    code = "unauthorized"
 
 
 class InputTooLong(InvalidRequest):
@@ -84,6 +92,12 @@ class EngineError(ModelError):
     """The forward pass failed, or a score was not a finite number."""
 
     code = "engine_error"
+
+
+class DeviceError(EngineError):
+    """The device is in an error state that only a new process gets out of."""
+
+    code = "device_error"
 
 
 class MissingExtra(RerankError, ImportError):

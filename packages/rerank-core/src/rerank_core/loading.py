@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib.util import find_spec
 
 from rerank_core.bi_encoder import BiEncoder
@@ -11,6 +12,7 @@ from rerank_core.devices import choose_device, choose_dtype
 from rerank_core.engines import choose_engine
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.local_model import LocalModel
+from rerank_core.manifest import digest
 from rerank_core.sample import SAMPLE
 from rerank_core.scoring import distinct_segments
 from rerank_core.sources import DEFAULT_MODEL, locate
@@ -102,9 +104,14 @@ def load(
         max_length=length,
         activation=checkpoint.activation,
     )
+    choices = (info.kind, info.engine, device, dtype, length, truncation, label_index)
+
+    def fingerprint() -> str:
+        return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
+
     if isinstance(tokenizer, SideTokenizer):
-        return BiEncoder(network, tokenizer, info)
-    return CrossEncoder(network, tokenizer, info, label=label_index)
+        return BiEncoder(network, tokenizer, info, fingerprint)
+    return CrossEncoder(network, tokenizer, info, fingerprint, label=label_index)
 
 
 def _set_threads(threads: int) -> None:

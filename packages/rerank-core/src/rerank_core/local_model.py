@@ -6,13 +6,12 @@ import logging
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.ahead import one_ahead
 from rerank_core.batching import micro_batches
-from rerank_core.errors import EngineError, InvalidRequest, RerankError
+from rerank_core.errors import DeviceError, EngineError, RerankError
 from rerank_core.scorer import Output
 from rerank_core.scoring import as_pairs, check_text, distinct_segments, score_options, to_scores
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
@@ -31,9 +30,10 @@ logger = logging.getLogger(__name__)
 class LocalModel(ABC):
     """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time."""
 
-    def __init__(self, engine: Engine, info: ModelInfo) -> None:
+    def __init__(self, engine: Engine, info: ModelInfo, fingerprint: Callable[[], str]) -> None:
         self._engine = engine
         self._info = info
+        self._fingerprint = fingerprint
         self._lock = threading.Lock()
         self._most_tokens = sys.maxsize  # less once memory has run out
 
@@ -46,6 +46,10 @@ class LocalModel(ABC):
     def batch_tokens(self) -> int:
         """How many tokens one call of ``forward`` should have."""
         return min(self._engine.batch_tokens, self._most_tokens)
+
+    def fingerprint(self) -> str:
+        """See ``PairModel.fingerprint``. Reads the checkpoint's files, so it takes seconds for a large one."""
+        return self._fingerprint()
 
     def score(
         self,
@@ -87,20 +91,12 @@ class LocalModel(ABC):
 
     def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """The pairs' encodings in parts, each tokenised while the one before is in the network."""
-        parts = [range(start, min(start + _PART, len(pairs))) for start in range(0, len(pairs), _PART)]
-
-        def tokenized(part: range) -> list[Encoding]:
-            chosen = [pairs[index] for index in part]
-            return [replace(encoding, pair=part[encoding.pair]) for encoding in self.tokenize(chosen, options)]
-
-        try:
-            yield from one_ahead(tokenized, parts)
-        except InvalidRequest:
-            self.tokenize(pairs, options)  # raises it again, naming the pair by its place among all
-            raise
+        return one_ahead(
+            lambda start: self.tokenize(pairs[start : start + _PART], options, start), range(0, len(pairs), _PART)
+        )
 
     @abstractmethod
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
@@ -113,7 +109,7 @@ class LocalModel(ABC):
         import numpy as np
 
         from rerank_core.engines.base import Batch
-        from rerank_core.engines.memory import is_out_of_memory, release_memory
+        from rerank_core.engines.failures import is_device_error, is_out_of_memory, release_memory
 
         tokens = sum(len(segment) for segment in segments)
         if len(segments) == 1 or tokens <= self._most_tokens:
@@ -122,6 +118,11 @@ class LocalModel(ABC):
             except RerankError:
                 raise
             except Exception as error:  # an engine may fail in as many ways as its library
+                if is_device_error(error):
+                    raise DeviceError(
+                        f"{self._info.device} is in an error state and computes no more ({type(error).__name__}): "
+                        "start the process again"
+                    ) from error
                 if len(segments) == 1 or not is_out_of_memory(error):
                     raise EngineError(
                         f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "

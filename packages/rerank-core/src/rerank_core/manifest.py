@@ -85,6 +85,13 @@ def verify_file(path: Path, *, sha256_expected: str, size_expected: int | None =
     _verified[path.resolve()] = now
 
 
+def digest(directory: Path) -> str:
+    """A SHA-256 over the names and contents of all files, the same wherever the directory lies."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != NAME)
+    lines = [f"{sha256(path)} {path.relative_to(directory).as_posix()}\n" for path in paths]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -71,12 +71,19 @@ class PairModel(Protocol):
         """How many tokens one call of ``forward`` should have, for the best speed."""
         ...
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
-        """One encoding per pair, in their order. Safe to call from several threads. Raises ``InvalidRequest``."""
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """One encoding per pair, in their order; ``first`` is the first pair's position in its request.
+
+        Safe to call from several threads. Raises ``InvalidRequest``.
+        """
         ...
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """One output per segment, in their order. Raises ``EngineError``."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What tells this model from every other: a hash of all that decides its scores, the same in every process."""
         ...
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:

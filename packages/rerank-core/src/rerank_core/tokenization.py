@@ -143,12 +143,15 @@ class PairTokenizer:
         self._truncation = truncation
         self._has_type_ids = has_type_ids
 
-    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
-        """One encoding per pair; each distinct text is tokenised once. Raises ``InputTooLong``."""
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """One encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+
+        Raises ``InputTooLong``.
+        """
         text_ids = self._text_ids([text for pair in pairs for text in pair])
         return [
             self._encode(index, text_ids[pair.query], text_ids[pair.document], options)
-            for index, pair in enumerate(pairs)
+            for index, pair in enumerate(pairs, first)
         ]
 
     def _encode(self, index: int, query: Sequence[int], document: Sequence[int], options: ScoreOptions) -> Encoding:
@@ -192,8 +195,11 @@ class SideTokenizer:
         self._query_prompt = query_prompt
         self._document_prompt = document_prompt
 
-    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
-        """One encoding per pair; each distinct text is tokenised once. Raises ``InputTooLong``."""
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """One encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+
+        Raises ``InputTooLong``.
+        """
         queries = [self._query_prompt + pair.query for pair in pairs]
         documents = [self._document_prompt + pair.document for pair in pairs]
         text_ids = self._text_ids(queries + documents)
@@ -201,7 +207,7 @@ class SideTokenizer:
             text: self._side(text_ids[text], options.max_query_tokens, "the query", options) for text in set(queries)
         }
         encodings = []
-        for index, (query, document) in enumerate(zip(queries, documents, strict=True)):
+        for index, (query, document) in enumerate(zip(queries, documents, strict=True), first):
             query_side, query_cut = query_sides[query]
             document_side, document_cut = self._side(
                 text_ids[document], options.max_document_tokens, f"document {index}", options

@@ -7,7 +7,6 @@ is wrong, 128 + a signal that ended it at once.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_core.cli.main import Command
-from rerank_core.errors import RerankError
+from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__
+from rerank_server.logs import configure_logging
 from rerank_server.settings import Settings, SettingsError, allowed, settings_fields, variable_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    _configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     if arguments.check:
         return _check(settings)
     if arguments.reload:
@@ -59,7 +59,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from rerank_server.process import serve
 
-    return serve(settings)
+    try:
+        return serve(settings)
+    except SettingsError as error:
+        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except MissingExtra as error:
+        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the environment).", _configure, _run)
@@ -70,24 +77,20 @@ def application() -> Litestar:
     from rerank_server.app import create_app
 
     settings = Settings.from_env(os.environ)
-    _configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     return create_app(settings)
-
-
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # what else libraries have to say is not for operators
-        logging.getLogger(ours).setLevel(settings.log_level.upper())
 
 
 def _check(settings: Settings) -> int:
     from rerank_server.model import load_model
 
     try:
-        info = load_model(settings).info
+        model = load_model(settings)
+        model.score("Does it score?", ["It does."])
     except RerankError as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    info = model.info
     print(f"ok: {info.title} on {info.device} in {info.dtype}, {info.max_length} tokens, {info.engine} engine")  # noqa: T201
     return 0
 

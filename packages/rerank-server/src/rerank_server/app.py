@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import Callable
-from functools import partial
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
-from rerank_server.lifecycle import Lifecycle
-from rerank_server.model import load_model
+from rerank_server.auth import Guard, Guarded, read_keys
+from rerank_server.lifecycle import Lifecycle, OnDeath
+from rerank_server.metrics import Metrics
+from rerank_server.model import Loaded, load_model
 from rerank_server.question import Limits
+from rerank_server.root_path import BelowRoot
 from rerank_server.routes.docs import docs_routes
 from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.health import health_routes
 from rerank_server.routes.info import info_routes
-from rerank_server.routes.scoring import scoring_routes
+from rerank_server.routes.metrics import metrics_routes
+from rerank_server.routes.scoring import refusal, scoring_routes
+from rerank_server.service import Service
 from rerank_server.settings import Settings
+from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry
+from rerank_server.tracing import open_tracing
 
 
 def create_app(
@@ -34,22 +43,50 @@ def create_app(
     """The server as an ASGI application.
 
     ``load`` makes the model, in a thread of its own while the application already answers. ``stop`` is called where
-    that fails, and should end the process; by default it is sent SIGTERM.
+    that fails, or the model can compute no more, and should end the process; by default it is sent SIGTERM. Raises
+    ``SettingsError`` and ``MissingExtra`` for settings that cannot be followed here.
     """
-    lifecycle = Lifecycle(partial(load, settings), stop or _terminate)
+    metrics, tracing = Metrics(), open_tracing(settings.otlp_endpoint)
+
+    def serve(loaded: Loaded, on_death: OnDeath) -> Service:
+        service = Service(
+            loaded.model,
+            max_pairs=settings.max_queue_pairs,
+            max_tokens=settings.max_queue_tokens,
+            cache=loaded.cache,
+            on_batch=metrics.batch,
+            on_death=on_death,
+        )
+        _watch(metrics, service)
+        return service
+
+    lifecycle = Lifecycle(lambda: Loaded.of(load(settings), settings), serve, stop or _terminate)
+    metrics.watch(model_ready=lambda: lifecycle.state == "healthy")
+    guard = Guard(read_keys(settings), metrics=settings.metrics_auth)
     limits = Limits(
         max_documents=settings.max_documents,
         max_text_chars=settings.max_text_chars,
         max_body_bytes=settings.max_body_bytes,
     )
-    return Litestar(
+
+    @asynccontextmanager
+    async def life(_: Litestar) -> AsyncIterator[None]:
+        try:
+            async with lifecycle.run(), _measured_lag(metrics):
+                yield
+        finally:
+            await asyncio.to_thread(tracing.close)
+
+    app = Litestar(
         route_handlers=[
             *health_routes(lifecycle, settings),
             *info_routes(lifecycle, settings),
-            *scoring_routes(lifecycle, limits),
+            *scoring_routes(lifecycle, limits, settings.timeout),
+            *metrics_routes(metrics),
             *docs_routes(),
         ],
-        lifespan=[lambda _: lifecycle.run()],
+        lifespan=[life],
+        middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],
         state=State({"lifecycle": lifecycle}),
         exception_handlers={HTTPException: _refusal},
         cors_config=_cors(settings.origins),
@@ -58,6 +95,37 @@ def create_app(
         logging_config=None,  # __main__ configures it
         debug=False,
     )
+    # Around everything, what the framework answers itself included; its own middleware stands inside each route.
+    routes = {route.path for route in app.routes}
+    told = Telemetry(app.asgi_handler, routes=routes, metrics=metrics, tracing=tracing)
+    app.asgi_handler = BelowRoot(told, root=settings.root_path)
+    return app
+
+
+def _watch(metrics: Metrics, service: Service) -> None:
+    scheduler, admission, cache = service.scheduler, service.admission, service.cache
+    metrics.watch(
+        queue_pairs=lambda: scheduler.waiting_segments,
+        queue_tokens=lambda: scheduler.waiting_tokens,
+        in_flight_pairs=lambda: admission.pairs,
+        in_flight_tokens=lambda: admission.tokens,
+        capacity_pairs=lambda: admission.max_pairs,
+        capacity_tokens=lambda: admission.max_tokens,
+        tokens_per_second=lambda: scheduler.tokens_per_second or 0.0,
+    )
+    if cache is not None:
+        metrics.watch(cache_bytes=lambda: cache.bytes, cache_entries=lambda: len(cache))
+
+
+@asynccontextmanager
+async def _measured_lag(metrics: Metrics) -> AsyncIterator[None]:
+    lag = LoopLag()
+    metrics.watch(event_loop_lag_seconds=lambda: lag.seconds)
+    task = asyncio.create_task(lag.run())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _refusal(_: AnyRequest, error: HTTPException) -> Response[dict[str, str]]:
@@ -67,13 +135,13 @@ def _refusal(_: AnyRequest, error: HTTPException) -> Response[dict[str, str]]:
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig:
     named = origins != ("*",)
-    headers = ["Accept", "Content-Type", "X-Request-ID"]
+    headers = ["Accept", "Content-Type", "X-Request-ID", "X-Request-Timeout", "traceparent", "tracestate"]
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
         allow_headers=[*headers, "Authorization"] if named else headers,
         allow_credentials=named,
-        expose_headers=["Retry-After"],
+        expose_headers=["Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS],
     )
 
 

@@ -22,6 +22,10 @@ class AmbiguousBody(InvalidRequest):
     """A body in two languages at once, or in one that is spoken elsewhere."""
 
 
+class InvalidHeader(InvalidRequest):
+    """A header that says what cannot be."""
+
+
 class BodyTooLarge(InvalidRequest):
     """More bytes than a request may have."""
 

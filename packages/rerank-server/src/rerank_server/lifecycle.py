@@ -12,38 +12,53 @@ from typing import Literal, TypeAlias
 from rerank_core.errors import RerankError, Unavailable
 from rerank_core.scorer import PairModel
 
+from rerank_server.model import Loaded
 from rerank_server.service import Service
 
 logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["loading", "healthy", "draining", "unhealthy"]
+OnDeath: TypeAlias = Callable[[BaseException], None]
 
 _RETRY = 5.0  # seconds; a model takes some to load, and asking again costs nothing
+_LAST_WORDS = 2.0  # seconds to send what is answered when all time is over
 
 
 class Lifecycle:
     """Holds the service once there is one.
 
-    ``load`` runs in a thread of its own while the port already answers. Where it fails, ``stop`` is called, which
-    should end the process.
+    ``load`` runs in a thread of its own while the port already answers; ``serve`` makes a service of what it loaded,
+    and is told what to call where that can compute no more. Where either fails, ``stop`` is called, which should end
+    the process.
     """
 
     def __init__(
-        self, load: Callable[[], PairModel], stop: Callable[[], None], serve: Callable[[PairModel], Service] = Service
+        self,
+        load: Callable[[], Loaded],
+        serve: Callable[[Loaded, OnDeath], Service],
+        stop: Callable[[], None],
     ) -> None:
         self._load = load
-        self._stop = stop
         self._serve = serve
-        self._service: Service | None = None
+        self._stop = stop
+        self._state: State = "loading"
+        self._accepts = False
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.state: State = "loading"
+        self.service: Service | None = None
+
+    @property
+    def state(self) -> State:
+        """Unhealthy also while the last batches failed, and so does a sample."""
+        if self._state == "healthy" and self.service and not self.service.scheduler.is_fine:
+            return "unhealthy"
+        return self._state
 
     @property
     def model(self) -> PairModel | None:
         """The model, once it is loaded."""
-        return self._service.model if self._service else None
+        return self.service.model if self.service else None
 
     @contextmanager
     def request(self) -> Iterator[Service]:
@@ -51,25 +66,43 @@ class Lifecycle:
 
         Raises ``Unavailable`` while nothing does.
         """
-        if self._service is None or self.state != "healthy":
-            raise Unavailable(f"the server is {self.state}: try again", retry_after=_RETRY)
+        if self.service is None or not self._accepts:
+            raise Unavailable(f"the server is {self._state}: try again", retry_after=_RETRY)
         self._in_flight += 1
         self._idle.clear()
         try:
-            yield self._service
+            yield self.service
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
 
-    async def drain(self, *, limit: float) -> bool:
-        """Take no more requests, and wait for those that are in flight. False where ``limit`` seconds were too few."""
-        self.state = "draining"
+    async def drain(self, *, prestop: float, limit: float) -> bool:
+        """Say that the server is about to end; then take no more requests, and wait for those that are in flight.
+
+        For ``prestop`` seconds requests are still taken, until whoever sends them has noticed. What is not answered
+        ``limit`` seconds later is answered with ``Unavailable``; then this is False.
+        """
+        if self._state == "healthy":
+            self._state = "draining"
+            if prestop:
+                await asyncio.sleep(prestop)
+        self._accepts = False
+        if self._state != "unhealthy":
+            self._state = "draining"
+        if await self._idle_within(limit):
+            return True
+        logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
+        if self.service is not None:
+            self.service.close(Unavailable("the server ended before this was computed: try again", retry_after=_RETRY))
+            await self._idle_within(_LAST_WORDS)
+        return False
+
+    async def _idle_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
             return False
         return True
 
@@ -77,21 +110,22 @@ class Lifecycle:
     async def run(self) -> AsyncIterator[None]:
         """From the start of the server to its end."""
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[PairModel] = loop.create_future()
+        loaded: asyncio.Future[Loaded] = loop.create_future()
         # A daemon, so that a server that is stopped while it loads need not wait for the rest of the file.
         threading.Thread(target=self._load_into, args=(loop, loaded), name="load", daemon=True).start()
         ready = asyncio.create_task(self._become_ready(loaded))
         try:
             yield
         finally:
-            if self.state != "unhealthy":
-                self.state = "draining"
+            if self._state != "unhealthy":
+                self._state = "draining"
+            self._accepts = False
             ready.cancel()
-            if self._service is not None:
-                self._service.close()
+            if self.service is not None:
+                self.service.close()
 
-    def _load_into(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[PairModel]) -> None:
-        def settle(model: PairModel | None, error: BaseException | None) -> None:
+    def _load_into(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[Loaded]) -> None:
+        def settle(model: Loaded | None, error: BaseException | None) -> None:
             if loaded.done():
                 return
             if model is None:
@@ -107,23 +141,29 @@ class Lifecycle:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(settle, model, failure)
 
-    async def _become_ready(self, loaded: asyncio.Future[PairModel]) -> None:
+    async def _become_ready(self, loaded: asyncio.Future[Loaded]) -> None:
         logger.info("loading the model")
         try:
-            model = await loaded
+            service = self._serve(await loaded, self._die)
+            await service.warm_up()
         except RerankError as error:
             self._fail(f"the model cannot be loaded: {error}")
         except Exception:
             logger.exception("the model cannot be loaded")
             self._fail("the model cannot be loaded: see the traceback above")
         else:
-            self._service = self._serve(model)
-            if self.state == "loading":
-                self.state = "healthy"
-            info = model.info
+            self.service = service
+            if self._state == "loading":
+                self._state, self._accepts = "healthy", True
+            info = service.model.info
             logger.info("ready: %s on %s in %s by the %s engine", info.title, info.device, info.dtype, info.engine)
+
+    def _die(self, error: BaseException) -> None:
+        """Nothing is computed any more: end, so that somebody starts the server again."""
+        self._accepts = False
+        self._fail(f"nothing can be computed any more: {error}")
 
     def _fail(self, message: str) -> None:
         logger.error(message)
-        self.state = "unhealthy"
+        self._state = "unhealthy"
         self._stop()

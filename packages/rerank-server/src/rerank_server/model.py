@@ -1,29 +1,44 @@
-"""From settings to a model that is loaded and has scored once."""
+"""From settings to a model that is loaded."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from rerank_core import load
 from rerank_core.devices import choose_device
 from rerank_core.loading import require_libraries
+from rerank_core.local_model import LocalModel
 from rerank_core.scorer import PairModel
 
+from rerank_server.cache import ScoreCache
 from rerank_server.cpus import available_cpus
 from rerank_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-def load_model(settings: Settings) -> PairModel:
-    """Load the model and score one pair with it, so that the first request finds it warm.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model, and where its scores are kept, if they are."""
 
-    Raises ``RerankError`` where that cannot be.
-    """
+    model: PairModel
+    cache: ScoreCache | None = None
+
+    @classmethod
+    def of(cls, model: PairModel, settings: Settings) -> Loaded:
+        """With a cache as the settings say. It needs a fingerprint, which reads all of the model's files."""
+        if not settings.cache_mb:
+            return cls(model)
+        return cls(model, ScoreCache(settings.cache_mb * 1_000_000, model.fingerprint()))
+
+
+def load_model(settings: Settings) -> LocalModel:
+    """Load the model. Raises ``RerankError`` where that cannot be."""
     require_libraries()
     device = choose_device(settings.device)
     label = settings.label
-    model = load(
+    return load(
         settings.model,
         revision=settings.revision,
         device=device,
@@ -35,8 +50,6 @@ def load_model(settings: Settings) -> PairModel:
         threads=settings.threads or available_cpus(),
         trust_remote_code=settings.trust_remote_code,
     )
-    model.score("Is it warm?", ["It is now."])
-    return model
 
 
 def _dtype(settings: Settings, device: str) -> str:

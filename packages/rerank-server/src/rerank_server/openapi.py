@@ -31,13 +31,17 @@ _PARIS = "Paris is the capital of France."
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """An answer: its status, what it means, the bodies it may have and an example. No body where there is none."""
+    """An answer: its status, what it means, the bodies it may have and an example. No body where there is none.
+
+    ``text``: the media type of a body that is not JSON.
+    """
 
     status: int
     description: str
     body: tuple[type[Struct], ...] = ()
     example: object = None
     headers: dict[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,23 @@ class _Operation:
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
 }
+_WWW_AUTHENTICATE = {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}}
+
+# What a request for scores may say in its head.
+_HEADERS = [
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds that the request may take, where that is less than the server's own limit.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "description": "What to call this request in the log and the answer.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    },
+]
 
 
 def _documents_error(message: str, code: str, param: str | None = None) -> dict[str, Any]:
@@ -82,10 +103,24 @@ def _failures(bodies: tuple[type[Struct], ...]) -> tuple[_Reply, ...]:
 
     return (
         _Reply(
+            401,
+            "The server asks for an API key, and this is none that it knows.",
+            bodies,
+            said("this needs an API key: send it as 'Authorization: Bearer KEY'", "unauthorized"),
+            _WWW_AUTHENTICATE,
+        ),
+        _Reply(
             413,
             "More than a request may have.",
             bodies,
             said("the request has 1001 documents, a request may have 1000", "too_many_documents"),
+        ),
+        _Reply(
+            429,
+            "The server is full, or could not be done in time.",
+            bodies,
+            said("4 pairs would wait about 400 s, longer than the 300 s that the request has", "overloaded"),
+            _RETRY_AFTER,
         ),
         _Reply(500, "The model failed.", bodies, said("the reference engine failed on 1 segments", "engine_error")),
         _Reply(
@@ -94,6 +129,12 @@ def _failures(bodies: tuple[type[Struct], ...]) -> tuple[_Reply, ...]:
             bodies,
             said("the server is loading: try again", "unavailable"),
             _RETRY_AFTER,
+        ),
+        _Reply(
+            504,
+            "The request's time is over.",
+            bodies,
+            said("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed", "deadline_exceeded"),
         ),
     )
 
@@ -153,6 +194,12 @@ _OPERATIONS = (
                 "The scores, in the order of the pairs.",
                 (native.BatchResponse,),
                 {"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
+            ),
+            _Reply(
+                400,
+                "The body speaks two languages at once, or a header says what cannot be.",
+                _NATIVE,
+                {"detail": "the body has documents and pairs: send only one of them"},
             ),
             _WRONG_FIELDS,
             *_failures(_NATIVE),
@@ -222,6 +269,13 @@ _OPERATIONS = (
     _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", (Service,)),), "about"),
     _Operation(
         "get",
+        "/metrics",
+        "Numbers for Prometheus",
+        (_Reply(200, "In Prometheus' text format.", text="text/plain"),),
+        "health",
+    ),
+    _Operation(
+        "get",
         "/info",
         "The model and the limits, as text-embeddings-inference says it",
         (_Reply(200, "The model and the limits.", (Info,)),),
@@ -255,7 +309,12 @@ def openapi_document() -> dict[str, Any]:
             {"name": "about", "description": "What runs here."},
         ],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+            },
+        },
     }
 
 
@@ -267,6 +326,8 @@ def _operation(operation: _Operation) -> dict[str, Any]:
         "description": operation.description or operation.summary + ".",
         "responses": {str(reply.status): _reply(reply) for reply in operation.replies},
     }
+    if operation.tag == "scoring":
+        described |= {"parameters": _HEADERS, "security": [{}, {"key": []}]}
     if operation.body:
         examples = {name: {"value": value} for name, value in operation.examples.items()}
         content = {"schema": _schema(operation.body), "examples": examples}
@@ -281,6 +342,8 @@ def _reply(reply: _Reply) -> dict[str, Any]:
         if reply.example is not None:
             content["example"] = reply.example
         described["content"] = {"application/json": content}
+    if reply.text is not None:
+        described["content"] = {reply.text: {"schema": {"type": "string"}}}
     if reply.headers:
         described["headers"] = reply.headers
     return described

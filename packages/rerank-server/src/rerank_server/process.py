@@ -11,17 +11,20 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
+from rerank_core.scorer import PairModel
 
 from rerank_server.app import create_app
+from rerank_server.model import load_model
+from rerank_server.receiving import receiving_protocol
 from rerank_server.settings import Settings
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_model) -> int:
     """Serve until told to stop.
 
     The first SIGTERM or SIGINT drains: requests in flight are answered, new ones refused. The second ends at once.
-    Gives the exit code: 0 stopped as asked, 1 it could not begin or not load its model, 128 + the signal that ended it
-    at once.
+    Gives the exit code: 0 stopped as asked, 1 it could not begin, not load its model or not compute any more, 128 + the
+    signal that ended it at once. Raises as ``create_app``.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a server: nothing has been accepted yet
     failed = False
@@ -30,17 +33,29 @@ def serve(settings: Settings) -> int:
         nonlocal failed
         failed = server.should_exit = True
 
-    app = create_app(settings, stop=stop)
+    app = create_app(settings, load=load, stop=stop)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, lifespan="on", log_config=None, server_header=False
+        app,
+        host=settings.host,
+        port=settings.port,
+        uds=settings.uds,
+        http=receiving_protocol(settings.receive_timeout),
+        loop="asyncio",  # deadlines are times of its clock
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # telemetry.py has a line for every request
+        server_header=False,
     )
-    server = _Server(config, partial(app.state.lifecycle.drain, limit=settings.drain_seconds))
+    drain = partial(app.state.lifecycle.drain, prestop=settings.prestop_seconds, limit=settings.drain_seconds)
+    server = _Server(config, drain)
     try:
         server.run()
     except SystemExit as exit_:
         if exit_.code:  # uvicorn has logged why
-            where = f"{settings.host}:{settings.port}"
-            print(f"rerank-server: cannot listen on {where}, the log says why: set HOST or PORT", file=sys.stderr)  # noqa: T201
+            where, ours = (
+                (settings.uds, "RERANK_UDS") if settings.uds else (f"{settings.host}:{settings.port}", "HOST or PORT")
+            )
+            print(f"rerank-server: cannot listen on {where}, the log says why: set {ours}", file=sys.stderr)  # noqa: T201
         return 1 if exit_.code else 0
     if server.ended_by is not None:
         return 128 + server.ended_by

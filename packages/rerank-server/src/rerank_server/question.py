@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rerank_core.errors import InvalidRequest, TooManyDocuments
 from rerank_core.types import Pair, ScoreOptions, Scores
 
+from rerank_server.record import Record
 from rerank_server.service import Service
 
 
@@ -27,8 +28,10 @@ class Question:
     options: ScoreOptions
 
 
-async def ask(service: Service, question: Question, limits: Limits) -> Scores:
-    """Check the question's size and have it answered. Raises as ``Scorer.score``."""
+async def ask(service: Service, question: Question, limits: Limits, *, seconds: float, record: Record) -> Scores:
+    """Check the question's size and have it answered within so many seconds. Raises as ``Service.score_pairs``."""
+    record.pairs = len(question.pairs)
+    record.characters = sum(len(pair.query) + len(pair.document) for pair in question.pairs)
     if len(question.pairs) > limits.max_documents:
         raise TooManyDocuments(
             f"the request has {len(question.pairs)} documents, a request may have {limits.max_documents}: "
@@ -41,4 +44,4 @@ async def ask(service: Service, question: Question, limits: Limits) -> Scores:
                     f"{name} has {len(text)} characters, a text may have {limits.max_text_chars}: "
                     "shorten it (the limit is RERANK_MAX_TEXT_CHARS)"
                 )
-    return await service.score_pairs(question.pairs, question.options)
+    return await service.score_pairs(question.pairs, question.options, seconds=seconds, record=record)

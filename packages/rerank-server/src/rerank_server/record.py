@@ -16,7 +16,8 @@ class Record:
     - ``tokens``: of its distinct segments; ``truncated``: pairs that were cut.
     - ``tokenize_seconds``; ``forward_seconds``: of the batches that some of it was in; ``queue_seconds``: the rest
       between tokenising and its last batch.
-    - ``error``: the code of what was answered instead of scores; ``status``: of HTTP, 499 for a client that left.
+    - ``error``: the code of what was answered instead of scores; ``rejection``: why, where it was turned away or given
+      up; ``status``: of HTTP, 499 for a client that left.
     """
 
     request_id: str
@@ -33,10 +34,11 @@ class Record:
     queue_seconds: float = 0.0
     forward_seconds: float = 0.0
     error: str | None = None
+    rejection: str | None = None
     status: int = 0
     total_seconds: float = 0.0
 
     @property
     def is_scoring(self) -> bool:
-        """Whether it was a request for scores."""
-        return self.method == "POST" and self.route != "other"
+        """Whether it was a request for scores: whoever takes a POST here gives them."""
+        return self.method == "POST" and self.route != "other" and self.status != 405

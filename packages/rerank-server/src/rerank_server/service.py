@@ -1,40 +1,144 @@
-"""How a request becomes scores without ever holding the event loop."""
+"""A request's way to its scores: admitted, tokenised, computed beside others, and never holding the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
 
-from rerank_core.batching import micro_batches
+from rerank_core.errors import DeadlineExceeded, RerankError
 from rerank_core.scorer import Output, PairModel
 from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
 
+from rerank_server.admission import Admission, estimated_tokens
+from rerank_server.cache import Known, ScoreCache
+from rerank_server.record import Record
+from rerank_server.scheduling.scheduler import BatchObserver, Scheduler, Ticket
+
+_PART = 64  # pairs that are tokenised at once: a small request waits for one part of a large one
+
 
 class Service:
-    """Tokenises in one thread and computes in another.
+    """One model, and everything that stands between it and many requests at once. Made on the event loop."""
 
-    Requests take turns, a micro-batch each, so that a short one need not wait for the end of a long one.
-    """
-
-    def __init__(self, model: PairModel) -> None:
+    def __init__(
+        self,
+        model: PairModel,
+        *,
+        max_pairs: int,
+        max_tokens: int | None = None,
+        cache: ScoreCache | None = None,
+        on_batch: BatchObserver | None = None,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
         self.model = model
-        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
-        self._computing = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self.cache = cache
+        self.scheduler = Scheduler(model, on_batch=on_batch, on_death=on_death)
+        self.admission = Admission(
+            max_pairs=max_pairs,
+            max_tokens=max_tokens or max_pairs * model.info.max_length,
+            tokens_per_second=lambda: self.scheduler.tokens_per_second,
+            waiting_tokens=lambda: self.scheduler.waiting_tokens,
+        )
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
 
-    async def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
-        """One score per pair, in their order. Raises as ``Scorer.score``."""
-        loop = asyncio.get_running_loop()
-        encodings: list[Encoding] = await loop.run_in_executor(self._tokenising, self.model.tokenize, pairs, options)
-        segments = sorted(distinct_segments(encodings), key=len, reverse=True)
-        outputs: dict[Segment, Output] = {}
-        for batch in micro_batches(segments, self.model.batch_tokens):
-            said = await loop.run_in_executor(self._computing, self.model.forward, batch)
-            outputs.update(zip(batch, said, strict=True))
-        return to_scores(self.model, encodings, outputs, options)
+    async def score_pairs(
+        self, pairs: Sequence[Pair], options: ScoreOptions, *, seconds: float, record: Record
+    ) -> Scores:
+        """One score per pair, in their order, within so many seconds. What became of it is noted in ``record``.
 
-    def close(self) -> None:
-        """Let the threads end after what they are at."""
-        self._tokenising.shutdown(wait=False, cancel_futures=True)
-        self._computing.shutdown(wait=False, cancel_futures=True)
+        Raises as ``Scorer.score``; ``Overloaded`` and ``TooManyDocuments`` before any work is done, and
+        ``DeadlineExceeded`` when the time is over. When it is cancelled, what is not computed yet never will be.
+        """
+        tokens = estimated_tokens(pairs, self.model.info.max_length)
+        deadline = asyncio.get_running_loop().time() + seconds
+        with (
+            self.admission.hold(len(pairs), tokens, seconds=seconds) as hold,
+            self.scheduler.ticket(deadline) as ticket,
+        ):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    work = await self._encode(pairs, options, ticket, record)
+                    hold.tokens = sum(len(segment) for segment in distinct_segments(work.encodings))
+                    outputs = work.outputs | await self._computed(ticket, record)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"the {seconds:g} s of this request are over, with {ticket.computed} segments of its "
+                    f"{len(pairs)} pairs computed: send fewer at once, or give it more time"
+                ) from None
+        scores = to_scores(self.model, work.encodings, outputs, options)
+        record.tokens, record.truncated = scores.usage.tokens, scores.usage.truncated
+        if self.cache is not None:
+            for key, encoding in zip(work.new, work.encodings, strict=True):
+                if key is not None:
+                    self.cache.put(key, Known(encoding, tuple(outputs[segment] for segment in encoding.segments)))
+        return scores
+
+    async def warm_up(self) -> None:
+        """Compute something, so that the first request finds everything set up. Raises ``EngineError``."""
+        await self.scheduler.warm_up()
+
+    def close(self, error: RerankError | None = None) -> None:
+        """Answer whoever waits with ``error``, and let the threads end after what they are at."""
+        self.scheduler.close(error)
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+
+    async def _encode(self, pairs: Sequence[Pair], options: ScoreOptions, ticket: Ticket, record: Record) -> _Work:
+        """Tokenise in a thread, part by part; the network may begin with the first before the last is done."""
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
+        work = _Work()
+        for start in range(0, len(pairs), _PART):
+            part = await loop.run_in_executor(
+                self._tokenizing, self._encode_part, pairs[start : start + _PART], options, start
+            )
+            work.extend(part)
+            wanted = [segment for segment in distinct_segments(part.encodings) if segment not in work.outputs]
+            ticket.add(sorted(wanted, key=len, reverse=True))
+        record.cached = len(pairs) - sum(key is not None for key in work.new) if self.cache else 0
+        record.tokenize_seconds = time.perf_counter() - began
+        return work
+
+    def _encode_part(self, pairs: Sequence[Pair], options: ScoreOptions, first: int) -> _Work:
+        if self.cache is None:
+            return _Work(self.model.tokenize(pairs, options, first))
+        work, places = _Work(), range(len(pairs))
+        keys = self.cache.keys(pairs, options)
+        known = [self.cache.get(keys[place], first + place) for place in places]
+        for is_known, group in groupby(places, key=lambda place: known[place] is not None):
+            run = list(group)
+            if is_known:
+                for one in filter(None, known[run[0] : run[-1] + 1]):
+                    work.extend(
+                        _Work([one.encoding], [None], dict(zip(one.encoding.segments, one.outputs, strict=True)))
+                    )
+            else:
+                new = slice(run[0], run[-1] + 1)
+                work.extend(_Work(self.model.tokenize(pairs[new], options, first + run[0]), keys[new]))
+        return work
+
+    async def _computed(self, ticket: Ticket, record: Record) -> dict[Segment, Output]:
+        began = time.perf_counter()
+        try:
+            return await ticket.outputs()
+        finally:
+            record.forward_seconds = ticket.forward_seconds
+            record.queue_seconds = max(0.0, time.perf_counter() - began - ticket.forward_seconds)
+
+
+@dataclass(slots=True)
+class _Work:
+    """Encodings; with a cache, for each the key of what is new (None for what was known), and what was known."""
+
+    encodings: list[Encoding] = field(default_factory=list)
+    new: Sequence[bytes | None] = field(default_factory=list)
+    outputs: dict[Segment, Output] = field(default_factory=dict)
+
+    def extend(self, other: _Work) -> None:
+        """Add what comes next."""
+        self.encodings += other.encodings
+        self.new = [*self.new, *other.new]
+        self.outputs |= other.outputs

@@ -127,7 +127,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     otlp_endpoint: Annotated[
         str | None,
         Meta(
-            description="Where to send OpenTelemetry traces over HTTP, such as `http://collector:4318`; needs the extra `otel`."
+            description="Where to send OpenTelemetry traces over HTTP, such as `http://collector:4318`; needs "
+            "the extra `otel`."
         ),
     ] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="What is logged.")] = "info"
@@ -144,8 +145,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 )
         if self.max_queue_pairs < self.max_documents:
             raise SettingsError(
-                f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that a "
-                "request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
+                f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that "
+                "a request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
             )
         if "*" in self.origins and len(self.origins) > 1:
             raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")

@@ -1,17 +1,26 @@
-"""What went wrong → HTTP status, where a dialect does not say otherwise. The only file with both words."""
+"""What went wrong → HTTP status. The only file with both words."""
 
 from rerank_core.errors import RerankError
 
-_STATUSES = {
-    "invalid_request": 400,
-    "input_too_long": 400,
-    "too_many_documents": 413,
+from rerank_server.body import BodyTooLarge
+
+# The same in every language.
+_OURS = {
+    "unauthorized": 401,
     "overloaded": 429,
     "unavailable": 503,
     "deadline_exceeded": 504,
 }
+# Where a language does not say otherwise.
+_DEFAULTS = {
+    "invalid_request": 400,
+    "input_too_long": 400,
+    "too_many_documents": 413,
+}
 
 
-def status_of(error: RerankError) -> int:
-    """The status of an error; 500 for what is not the caller's to change."""
-    return _STATUSES.get(error.code, 500)
+def status_of(error: RerankError, own: int | None = None) -> int:
+    """The status of an error; ``own`` is what its language says. 500 for what is not the caller's to change."""
+    if isinstance(error, BodyTooLarge):
+        return 413
+    return _OURS.get(error.code) or own or _DEFAULTS.get(error.code, 500)

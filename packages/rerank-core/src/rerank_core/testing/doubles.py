@@ -34,6 +34,11 @@ class OverlapModel:
         self.started = threading.Event()
         self.fail_next: Exception | None = None
 
+    def forget(self) -> None:
+        """As if no forward pass had been: of what went before a test, such as a warm-up."""
+        self.forwards.clear()
+        self.started.clear()
+
     @property
     def info(self) -> ModelInfo:
         """What runs here."""
@@ -71,9 +76,9 @@ class OverlapModel:
         """See ``AsyncScorer.ascore``."""
         return self.score(query, documents, raw=raw, truncate=truncate, options=options)
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Encoding]:
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
-        return [self._encode(index, pair, options) for index, pair in enumerate(pairs)]
+        return [self._encode(index, pair, options) for index, pair in enumerate(pairs, first)]
 
     def _encode(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
         side = options.truncation_side
@@ -104,6 +109,10 @@ class OverlapModel:
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """The only segment's logit."""
         return float(outputs[0]), 0
+
+    def fingerprint(self) -> str:
+        """Its name and length: nothing else decides its scores."""
+        return f"{self._info.name} {self._info.max_length}"
 
 
 class FailingScorer:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from msgspec import Meta, Struct
-from rerank_core.errors import InvalidRequest, RerankError
+from rerank_core.errors import InvalidRequest, RerankError, TooManyDocuments, Unauthorized
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.body import AmbiguousBody, BodyTooLarge, MalformedBody
+from rerank_server.body import AmbiguousBody, BodyTooLarge, InvalidHeader, MalformedBody
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.question import Question
 
@@ -141,9 +141,13 @@ def batch_answer(request: BatchRequest, scores: Scores) -> BatchResponse:
     return BatchResponse(list(scores.values), request.normalize, len(request.pairs))
 
 
+# What is wrong with a request, but with no field of its body.
+_NOT_OF_FIELDS = (AmbiguousBody, BodyTooLarge, InvalidHeader, TooManyDocuments, Unauthorized)
+
+
 def error(error: RerankError) -> WrongFields | Problem:
     """How a failure looks in this language."""
-    if not isinstance(error, InvalidRequest) or isinstance(error, AmbiguousBody | BodyTooLarge):
+    if not isinstance(error, InvalidRequest) or isinstance(error, _NOT_OF_FIELDS):
         return Problem(str(error))
     if isinstance(error, InvalidBody):
         return WrongFields(error.fields)
@@ -153,7 +157,7 @@ def error(error: RerankError) -> WrongFields | Problem:
 
 def status(error: RerankError) -> int | None:
     """The status where it is this language's own: whatever is wrong with a body is 422."""
-    if isinstance(error, AmbiguousBody | BodyTooLarge):
+    if isinstance(error, _NOT_OF_FIELDS):
         return None
     return 422 if isinstance(error, InvalidRequest) else None
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 from litestar import Response, post
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from rerank_core.errors import InvalidRequest, ModelError, RerankError, Unavailable
+from rerank_core.errors import ModelError, RerankError, Unavailable
 
 from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
@@ -19,34 +18,47 @@ from rerank_server.dialects.documents import DOCUMENTS
 from rerank_server.dialects.native import BATCH, PAIR
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.question import Limits, ask
+from rerank_server.record import Record
+from rerank_server.routes.client import ClientGone, patience, read_body, unless_gone
 from rerank_server.routes.get import AnyRequest
 from rerank_server.statuses import status_of
+from rerank_server.telemetry import record_of
 
 logger = logging.getLogger(__name__)
 
+_REJECTIONS = {"overloaded", "deadline_exceeded", "too_many_documents"}
 
-def scoring_routes(lifecycle: Lifecycle, limits: Limits) -> list[HTTPRouteHandler]:
-    """``/rerank``, ``/rerank/batch`` and ``/v1/rerank``."""
+# /rerank speaks both: what one language has to say there is in the other's error too.
+_LANGUAGES = {"/rerank": DOCUMENTS, "/v1/rerank": DOCUMENTS}
+
+
+def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float) -> list[HTTPRouteHandler]:
+    """``/rerank``, ``/rerank/batch`` and ``/v1/rerank``. ``timeout``: seconds that a request may take."""
 
     async def serve(
         request: AnyRequest, default: Dialect, choose: Callable[[object], Dialect] | None = None
     ) -> Response[bytes]:
-        dialect = default
+        dialect, record = default, record_of(request.scope)
         try:
             with lifecycle.request() as service:
-                body = read_json(await request.body(), request.headers.get("content-type"))
+                seconds = patience(request.headers.get("x-request-timeout"), timeout)
+                content = await read_body(request.receive, limits.max_body_bytes)
+                body = read_json(content, request.headers.get("content-type"))
                 check_one_language(body)
                 dialect = choose(body) if choose else default
                 wanted = dialect.read(body)
-                scores = await ask(service, dialect.question(wanted), limits)
+                asked = ask(service, dialect.question(wanted), limits, seconds=seconds, record=record)
+                scores = await unless_gone(request.receive, asked)
                 return _json(dialect.answer(wanted, scores), 200)
         except RerankError as error:
-            return _failure(dialect, error)
-        except HTTPException as error:
-            return _refusal(dialect, error, limits)
+            record.rejection = _rejection(error, lifecycle)
+            return _failure(dialect, error, record)
+        except ClientGone:
+            record.error = record.rejection = "disconnected"
+            return Response(b"", status_code=499)  # to nobody
         except Exception:
             logger.exception("%s failed", request.url.path)
-            return _failure(dialect, ModelError("the server failed on this request: its log says why"))
+            return _failure(dialect, ModelError("the server failed on this request: its log says why"), record)
 
     @post("/rerank", status_code=200)
     async def rerank(request: AnyRequest) -> Response[bytes]:
@@ -67,19 +79,23 @@ def _json(content: msgspec.Struct, status: int, headers: dict[str, str] | None =
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json", headers=headers)
 
 
-def _failure(dialect: Dialect, error: RerankError) -> Response[bytes]:
+def refusal(path: str, error: RerankError) -> bytes:
+    """The body of an error, in the language of a path, for those who answer before the route is asked."""
+    return msgspec.json.encode(_LANGUAGES.get(path, BATCH).error(error))
+
+
+def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:
+    record.error = error.code
     headers = {}
     if isinstance(error, Unavailable) and error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return _json(dialect.error(error), dialect.status(error) or status_of(error), headers)
+    return _json(dialect.error(error), status_of(error, dialect.status(error)), headers)
 
 
-def _refusal(dialect: Dialect, error: HTTPException, limits: Limits) -> Response[bytes]:
-    """What the framework refused: in practice a body over the limit."""
-    if error.status_code != 413:
-        return _json(dialect.error(InvalidRequest(error.detail)), error.status_code)
-    too_large = BodyTooLarge(
-        f"the body is larger than the {limits.max_body_bytes} bytes that a request may have: "
-        "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
-    )
-    return _json(dialect.error(too_large), 413)
+def _rejection(error: RerankError, lifecycle: Lifecycle) -> str | None:
+    """Why a request was turned away or given up; None where it was only wrong, or failed."""
+    if error.code == "unavailable":
+        return lifecycle.state
+    if isinstance(error, BodyTooLarge):
+        return "body_too_large"
+    return error.code if error.code in _REJECTIONS else None

@@ -1,0 +1,29 @@
+"""What an engine's failure means: every device says it in its own words."""
+
+from __future__ import annotations
+
+import torch
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_DEVICE = ("cuda error", "device-side assert", "cublas_status", "cudnn_status")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an engine failed for want of memory, so that a smaller batch may go through."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether the device itself failed: after a CUDA error every later call of the process fails too."""
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    known = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, known) or any(words in str(error).lower() for words in _DEVICE)
+
+
+def release_memory() -> None:
+    """Give back what torch keeps for later: its blocks may be too small for what comes next."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

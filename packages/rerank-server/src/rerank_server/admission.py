@@ -1,0 +1,115 @@
+"""How much work may be in the server at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.types import Pair
+
+_TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
+_UNKNOWN = 5.0  # seconds to wait where nothing was measured yet
+_LONGEST = 600.0
+
+
+def estimated_tokens(pairs: Sequence[Pair], max_length: int) -> int:
+    """How many tokens pairs may have, from their characters."""
+    characters = (len(pair.query) + len(pair.document) for pair in pairs)
+    return sum(min(max_length, 4 + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """The room that one request has: ``tokens`` are estimated at first, and counted once they are known."""
+
+    pairs: int
+    tokens: int
+
+
+class Admission:
+    """Takes whole requests or refuses them, before any work is done.
+
+    ``tokens_per_second`` is the measured rate, None before there is one; ``waiting_tokens`` are those that wait for the
+    network. Both are asked when somebody is refused. What was admitted may always finish: a correction never turns it
+    out, it only keeps the next one waiting.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_pairs: int,
+        max_tokens: int,
+        tokens_per_second: Callable[[], float | None],
+        waiting_tokens: Callable[[], int],
+    ) -> None:
+        self.max_pairs = max_pairs
+        self.max_tokens = max_tokens
+        self._rate = tokens_per_second
+        self._waiting_tokens = waiting_tokens
+        self._holds: set[Hold] = set()
+
+    @property
+    def pairs(self) -> int:
+        """Of all requests in the server."""
+        return sum(hold.pairs for hold in self._holds)
+
+    @property
+    def tokens(self) -> int:
+        """Of all requests in the server."""
+        return sum(hold.tokens for hold in self._holds)
+
+    @contextmanager
+    def hold(self, pairs: int, tokens: int, *, seconds: float) -> Iterator[Hold]:
+        """Room for one request, which has so many ``seconds``.
+
+        Raises ``TooManyDocuments`` for what the server can never hold, and ``Overloaded``, with the time after which
+        there should be room, for what it cannot hold now, or could not finish in time.
+        """
+        self._check_size(pairs, tokens)
+        held_pairs, held_tokens = self.pairs, self.tokens
+        excess = max((held_pairs + pairs) / self.max_pairs, (held_tokens + tokens) / self.max_tokens) - 1
+        if excess > 0:
+            raise Overloaded(
+                f"the server holds {held_pairs} of {self.max_pairs} pairs, {held_tokens} of {self.max_tokens} tokens: "
+                f"no room for {pairs} pairs of about {tokens} tokens; try again later, or send fewer at once",
+                retry_after=self._seconds_for(self._waiting_tokens() * min(1.0, excess)),
+            )
+        wait = self._seconds_ahead(tokens)
+        if wait > seconds:
+            raise Overloaded(
+                f"{pairs} pairs would wait about {wait:.0f} s, longer than the {seconds:g} s that the request has: "
+                "try again later, or send fewer at once",
+                retry_after=min(_LONGEST, wait - seconds + 1),
+            )
+        held = Hold(pairs, tokens)
+        self._holds.add(held)
+        try:
+            yield held
+        finally:
+            self._holds.discard(held)
+
+    def _check_size(self, pairs: int, tokens: int) -> None:
+        if pairs > self.max_pairs:
+            raise TooManyDocuments(
+                f"the request has {pairs} pairs, the server holds {self.max_pairs}: "
+                "send several requests (the limit is RERANK_MAX_QUEUE_PAIRS)"
+            )
+        if tokens > self.max_tokens:
+            raise TooManyDocuments(
+                f"the request has about {tokens} tokens, the server holds {self.max_tokens}: "
+                "send several requests (the limit is RERANK_MAX_QUEUE_TOKENS)"
+            )
+
+    def _seconds_ahead(self, tokens: int) -> float:
+        """At least so long a request of ``tokens`` waits: nobody is overtaken by more than a request's own work."""
+        rate = self._rate()
+        if not rate:
+            return 0.0
+        return min(self._waiting_tokens(), sum(min(hold.tokens, tokens) for hold in self._holds)) / rate
+
+    def _seconds_for(self, tokens: float) -> float:
+        rate = self._rate()
+        return min(_LONGEST, max(1.0, tokens / rate)) if rate else _UNKNOWN

@@ -1,0 +1,99 @@
+"""Who may ask: a key in the header ``Authorization: Bearer``."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rerank_core.errors import Unauthorized
+
+from rerank_server.settings import Settings, SettingsError
+from rerank_server.statuses import status_of
+from rerank_server.telemetry import record_of
+
+# Everybody may look at these, with GET and HEAD.
+OPEN = frozenset(
+    {"/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"}
+)
+_OPEN_BELOW = "/static/"  # what the pages are made of
+
+
+def read_keys(settings: Settings) -> tuple[bytes, ...]:
+    """The keys of the environment and of the file. Raises ``SettingsError`` where there should be some but are none."""
+    keys = _words((settings.api_keys or "").split(","))
+    if settings.api_keys and not keys:
+        raise SettingsError("RERANK_API_KEYS holds no key: set at least one, or leave it out")
+    if settings.api_keys_file:
+        try:
+            lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SettingsError(f"RERANK_API_KEYS_FILE cannot be read: {reason}: {settings.api_keys_file}") from None
+        found = _words(line for line in lines if not line.startswith("#"))
+        if not found:
+            raise SettingsError(f"RERANK_API_KEYS_FILE holds no key: {settings.api_keys_file}")
+        keys += found
+    return tuple(keys)
+
+
+class Guard:
+    """Lets through what needs no key, and what brings one of the known. Without any keys, everything."""
+
+    def __init__(self, keys: tuple[bytes, ...], *, metrics: bool) -> None:
+        self._keys = keys
+        self._open = OPEN - {"/metrics"} if metrics else OPEN
+
+    def check(self, method: str, path: str, authorization: str | None) -> None:
+        """Raises ``Unauthorized``."""
+        if not self._keys or method == "OPTIONS":
+            return
+        if method in {"GET", "HEAD"} and (path.rstrip("/") or "/") in self._open:
+            return
+        if method in {"GET", "HEAD"} and path.startswith(_OPEN_BELOW):
+            return
+        if authorization is None:
+            raise Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'")
+        scheme, _, given = authorization.partition(" ")
+        # Every key is compared, each in constant time: how long it takes tells nothing about them.
+        known = [hmac.compare_digest(given.strip().encode("latin-1"), key) for key in self._keys]
+        if scheme.lower() != "bearer" or not any(known):
+            raise Unauthorized(
+                "this API key is not one that the server knows: send another, as 'Authorization: Bearer KEY'"
+            )
+
+
+class Guarded:
+    """ASGI: asks the guard before anything else. ``refusal`` is the answer's body, in the language of the path."""
+
+    def __init__(self, app: Asgi, *, guard: Guard, refusal: Callable[[str, Unauthorized], bytes]) -> None:
+        self._app = app
+        self._guard = guard
+        self._refusal = refusal
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            try:
+                self._guard.check(scope["method"], scope["path"], _header(scope, b"authorization"))
+            except Unauthorized as error:
+                record = record_of(scope)
+                record.error = record.rejection = error.code
+                headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+                await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
+                await send({"type": "http.response.body", "body": self._refusal(scope["path"], error)})
+                return
+        await self._app(scope, receive, send)
+
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def _header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin-1") if values else None
+
+
+def _words(texts: Iterable[str]) -> list[bytes]:
+    return [text.strip().encode() for text in texts if text.strip()]

@@ -1,0 +1,157 @@
+"""The segments of all requests that wait for the network, and which of them go next. Pure: no thread, no clock.
+
+Each batch is dealt out in two halves. One goes to the request that has waited longest, so that everybody is done some
+day: a request is never overtaken by more than its own work. The other goes to the requests that have been given least,
+so that a small one that comes while a large one runs is in the next batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from rerank_core.types import Segment
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A segment to compute, once, for every order that wants it. ``taken`` when a batch has it."""
+
+    segment: Segment
+    orders: list[Order] = field(default_factory=list)
+    taken: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """What one request wants computed. ``number``: by arrival; ``deadline``: when it wants nothing any more.
+
+    ``given``: tokens that batches took for it; ``missing``: its segments that are not computed yet.
+    """
+
+    number: int
+    deadline: float
+    jobs: deque[Job] = field(default_factory=deque)
+    missing: dict[Segment, Job] = field(default_factory=dict)
+    given: int = 0
+
+
+class Queue:
+    """Orders and their jobs. ``segments`` and ``tokens`` count what no batch has taken yet."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[Segment, Job] = {}
+        self._waiting: dict[Order, None] = {}  # orders with jobs left to take, by arrival
+        self._by_given: list[tuple[int, int, Order]] = []  # a heap; an entry may be out of date
+        self._arrivals = 0
+        self._lead = 0  # tokens that the longest waiting have had more than those that were given least
+        self.segments = 0
+        self.tokens = 0
+
+    def open(self, deadline: float) -> Order:
+        """A new order, of nothing yet."""
+        self._arrivals += 1
+        return Order(self._arrivals, deadline)
+
+    def add(self, order: Order, segments: Iterable[Segment]) -> None:
+        """Want segments, in this order. One that somebody waits for already is only waited for."""
+        for segment in segments:
+            if segment in order.missing:
+                continue
+            job = self._jobs.get(segment)
+            if job is None:
+                job = self._jobs[segment] = Job(segment)
+                self.segments += 1
+                self.tokens += len(segment)
+            job.orders.append(order)
+            order.missing[segment] = job
+            if not job.taken:
+                order.jobs.append(job)
+        if order.jobs and order not in self._waiting:
+            self._waiting[order] = None
+            if len(self._by_given) > 2 * len(self._waiting) + 64:  # most of it is out of date
+                self._by_given = [(one.given, one.number, one) for one in self._waiting]
+                heapify(self._by_given)
+            else:
+                heappush(self._by_given, (order.given, order.number, order))
+
+    def drop(self, order: Order) -> None:
+        """Want nothing any more. What nobody else wants is never taken."""
+        self._waiting.pop(order, None)
+        order.jobs.clear()
+        for job in order.missing.values():
+            job.orders.remove(order)
+            if not job.orders and not job.taken:
+                self._forget(job)
+        order.missing.clear()
+
+    def take(self, budget: int, now: float) -> list[Job]:
+        """The next batch: at most ``budget`` tokens, or a single job; empty where nothing waits."""
+        batch: list[Job] = []
+        room = budget
+        while (found := self._next(room, now, or_any=not batch)) is not None:
+            order, job = found
+            job.taken = True
+            batch.append(job)
+            room -= len(job.segment)
+            order.given += len(job.segment)
+            self.segments -= 1
+            self.tokens -= len(job.segment)
+        return batch
+
+    def settle(self, job: Job) -> list[Order]:
+        """A job is computed. Gives the orders that want to know."""
+        self._jobs.pop(job.segment, None)
+        for order in job.orders:
+            del order.missing[job.segment]
+        return job.orders
+
+    def _next(self, room: int, now: float, *, or_any: bool) -> tuple[Order, Job] | None:
+        oldest, least = self._oldest(now), self._given_least(now)
+        if oldest is None or least is None:
+            return None
+        sides = [(oldest, 1), (least, -1)] if self._lead <= 0 else [(least, -1), (oldest, 1)]
+        for order, sign in sides:
+            job = order.jobs[0]
+            if len(job.segment) <= room or or_any:
+                if oldest is not least:
+                    self._lead += sign * len(job.segment)
+                return order, job
+        return None
+
+    def _oldest(self, now: float) -> Order | None:
+        while self._waiting:
+            order = next(iter(self._waiting))
+            if self._wants(order, now):
+                return order
+        return None
+
+    def _given_least(self, now: float) -> Order | None:
+        while self._by_given:
+            given, number, order = self._by_given[0]
+            if not self._wants(order, now):
+                heappop(self._by_given)
+            elif given != order.given:
+                heappop(self._by_given)
+                heappush(self._by_given, (order.given, number, order))
+            else:
+                return order
+        return None
+
+    def _wants(self, order: Order, now: float) -> bool:
+        """Whether its first job can be taken; otherwise it waits no more."""
+        if order.deadline <= now:
+            order.jobs.clear()
+        while order.jobs and order.jobs[0].taken:
+            order.jobs.popleft()
+        if not order.jobs:
+            self._waiting.pop(order, None)
+        return bool(order.jobs)
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[job.segment]
+        job.taken = True  # so that no order's list gives it to a batch
+        self.segments -= 1
+        self.tokens -= len(job.segment)

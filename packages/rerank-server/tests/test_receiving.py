@@ -1,0 +1,506 @@
+"""How long a client may take to deliver its request, over real connections."""
+
+import asyncio
+import inspect
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import uvicorn
+from rerank_server.receiving import receiving_protocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+LIMIT = 30.0  # seconds, on a clock that is moved by hand
+KEEP_ALIVE = 5.0  # seconds: uvicorn's own
+
+GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+CHUNKED = b"POST /%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+EXPECTING = b"POST /%s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+
+COMPLETE = {
+    "no body": (GET % b"reads-then-waits", 0),
+    "a length": (POST % (b"reads-then-waits", 5) + b"12345", 5),
+    "chunks": (CHUNKED % b"reads-then-waits" + b"2\r\n12\r\n3\r\n345\r\n0\r\n\r\n", 5),
+    "a body sent without waiting for 100-continue": (EXPECTING % b"reads-then-waits" + b"12345", 5),
+}
+PARTS = {
+    "nothing": b"",
+    "empty lines": b"\r\n\r\n",
+    "half a head": b"POST /rerank HTTP/1.1\r\nHos",
+    "a head without its last line": b"GET / HTTP/1.1\r\nHost: x\r\n",
+    "a head without its body": POST % (b"", 5),
+    "half a body": POST % (b"", 5) + b"12",
+    "half a chunk": CHUNKED % b"" + b"5\r\n12",
+    "chunks without the last": CHUNKED % b"" + b"2\r\n12\r\n",
+    "no body after 100-continue": EXPECTING % b"",
+}
+
+
+class App:
+    """Reads the whole body, then answers with the path and the body's length. What it sees, others may wait for."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[str] = asyncio.Queue()
+        self.chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self.complete: asyncio.Queue[int] = asyncio.Queue()  # sizes of bodies
+        self.left: asyncio.Queue[str] = asyncio.Queue()  # paths of requests whose clients went away
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        path = scope["path"].strip("/")
+        self.begun.put_nowait(path)
+        size = 0
+        if path == "waits-then-reads":
+            await self.go_on.wait()
+        if path == "answers-unread":
+            await self._answer(send, b"unread")
+            return
+        if path == "begins-to-answer":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        if path == "answers-at-length":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(32_000_000), "more_body": True})
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.left.put_nowait(path)
+                return
+            size += len(message["body"])
+            self.chunks.put_nowait(message["body"])
+            if not message["more_body"]:
+                break
+        self.complete.put_nowait(size)
+        if path == "reads-then-waits":
+            leaving = asyncio.ensure_future(receive())  # as who works for a client does
+            await self.go_on.wait()
+            leaving.cancel()
+        await self._answer(send, b"%s %d" % (path.encode(), size))
+
+    async def _answer(self, send: Callable[..., Any], body: bytes) -> None:
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Clock:
+    """The loop's clock, which runs on as ever, and can be moved."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+    async def passes(self, seconds: float) -> None:
+        """All that is due within ``seconds`` has happened."""
+        loop = asyncio.get_running_loop()
+        due = loop.create_future()
+        loop.call_later(seconds, due.set_result, None)
+        self._ahead += seconds
+        await due
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Status and body."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status, *lines = head.decode().lower().split("\r\n")
+        headers = dict(line.split(": ") for line in lines if line)
+        return int(status.split()[1]), await self._reader.readexactly(int(headers.get("content-length", 0)))
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes the connection."""
+        received = b""
+        with suppress(ConnectionResetError):  # so it ends for who was still sending
+            while block := await self._reader.read(65_536):
+                received += block
+        return received
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+class Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """A connection that the server knows of."""
+        reader, writer = await asyncio.open_connection(*self.servers[0].sockets[0].getsockname())
+        name = writer.get_extra_info("sockname")
+        while name not in {connection.client for connection in self.server_state.connections}:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # lets the loop turn: there is no event to wait for
+        client = Client(reader, writer)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def answers(self) -> None:
+        """Whatever was sent before has been read, and a new client is served."""
+        async with self.client() as client:
+            client.send(GET % b"another")
+            assert await client.answer() == (200, b"another 0")
+
+
+@asynccontextmanager
+async def serving(app: Any, limit: float) -> AsyncIterator[Server]:
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=receiving_protocol(limit),
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=5,  # for a test that fails: a connection that nothing closes ends with it
+    )
+    server = Server(config)
+    running = asyncio.create_task(server.serve())
+    await server.listening.wait()
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing to warn of: neither by uvicorn nor by asyncio."""
+    yield
+    records = [record for phase in ("call", "teardown") for record in caplog.get_records(phase)]
+    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+    return clock
+
+
+@pytest.fixture
+async def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def server(app: App, clock: Clock) -> AsyncIterator[Server]:
+    async with serving(app, LIMIT) as server:
+        yield server
+
+
+def refused(answer: bytes, limit: float = LIMIT) -> bool:
+    """Whether this is the whole refusal, and nothing else."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *headers = head.split(b"\r\n")
+    return (
+        status == b"HTTP/1.1 408 Request Timeout"
+        and {b"connection: close", b"content-type: application/json", b"content-length: %d" % len(body)} <= {*headers}
+        and json.loads(body) == {"detail": f"the request was not complete within {limit:g} s: send it faster"}
+    )
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+async def test_a_request_that_is_never_complete_is_refused_and_its_connection_closed(app: App, part: bytes) -> None:
+    """On the true clock: whatever has arrived by then, the answer is the same."""
+    async with serving(app, 0.2) as server, server.client() as client:
+        client.send(part)
+
+        answer = await client.rest()
+
+    assert refused(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 0.2)
+
+
+async def test_each_connection_has_its_own_time(server: Server, clock: Clock) -> None:
+    async with server.client() as early:
+        await clock.passes(LIMIT / 2)
+        async with server.client() as late:
+            await clock.passes(LIMIT / 2)
+
+            assert refused(await early.rest())
+            late.send(GET % b"late")
+            assert await late.answer() == (200, b"late 0")
+
+
+async def test_a_dripping_head_gains_no_time_nor_does_its_first_byte(server: Server, clock: Clock) -> None:
+    async with server.client() as client:
+        await clock.passes(LIMIT / 8)
+        for byte in b"GET / H":
+            client.send(bytes([byte]))
+            await server.answers()
+            await clock.passes(LIMIT / 8)
+
+        assert refused(await client.rest())
+
+
+async def test_a_dripping_body_gains_no_time_and_its_application_sees_the_client_leave(
+    server: Server, app: App, clock: Clock
+) -> None:
+    async with server.client() as client:
+        client.send(POST % (b"dripping", 100))
+        for _ in range(8):
+            client.send(b"x")
+            assert await app.chunks.get() == b"x"
+            await clock.passes(LIMIT / 8)
+
+        assert refused(await client.rest())
+        assert await app.left.get() == "dripping"
+
+
+@pytest.mark.parametrize(("request_", "size"), COMPLETE.values(), ids=COMPLETE)
+async def test_a_complete_request_may_take_its_time(
+    server: Server, app: App, clock: Clock, request_: bytes, size: int
+) -> None:
+    async with server.client() as client, server.client() as silent:
+        client.send(request_)
+        assert await app.complete.get() == size
+
+        await clock.passes(10 * LIMIT)
+
+        assert refused(await silent.rest())
+        app.go_on.set()
+        interim = await client.answer() if b"Expect" in request_ else (100, b"")
+        assert interim == (100, b"")
+        assert await client.answer() == (200, b"reads-then-waits %d" % size)
+
+
+async def test_a_later_request_has_its_own_time_from_its_first_byte(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(GET % b"first")
+        assert await client.answer() == (200, b"first 0")
+        assert await app.chunks.get() == b""
+        await clock.passes(KEEP_ALIVE / 2)
+
+        client.send(POST % (b"second", 100) + b"x")
+        assert await app.chunks.get() == b"x"
+        await clock.passes(LIMIT - 2)  # since the connection, more than the limit
+        client.send(b"x")
+        assert await app.chunks.get() == b"x"
+        await clock.passes(2)
+
+        assert refused(await client.rest())
+        assert await app.left.get() == "second"
+
+
+async def test_between_requests_a_connection_is_kept_as_long_as_ever(server: Server, clock: Clock) -> None:
+    async with server.client() as client:
+        for _ in range(20):  # longer than the limit in all
+            client.send(GET % b"again")
+            assert await client.answer() == (200, b"again 0")
+            await clock.passes(KEEP_ALIVE / 2)
+
+        await clock.passes(KEEP_ALIVE / 2)
+        assert await client.rest() == b""
+
+
+async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    async with server.client() as client:
+        client.send(GET % b"a" + POST % (b"b", 5) + b"12345" + GET % b"c")
+
+        assert [await client.answer() for _ in "abc"] == [(200, b"a 0"), (200, b"b 5"), (200, b"c 0")]
+
+
+NEXT = {
+    "half a head": (b"GET /next HTT", b"P/1.1\r\n\r\n", b"next 0"),
+    "half a body": (POST % (b"next", 5) + b"12", b"345", b"next 5"),
+}
+
+
+@pytest.mark.parametrize(("part", "rest", "answer"), NEXT.values(), ids=NEXT)
+async def test_the_time_of_a_pipelined_request_begins_when_its_turn_comes(
+    server: Server, app: App, clock: Clock, part: bytes, rest: bytes, answer: bytes
+) -> None:
+    async with server.client() as patient, server.client() as late:
+        for client in (patient, late):
+            client.send(GET % b"reads-then-waits" + part)
+            await app.begun.get()
+        await clock.passes(2.9 * LIMIT)
+
+        app.go_on.set()
+        for client in (patient, late):
+            assert await client.answer() == (200, b"reads-then-waits 0")
+        await clock.passes(LIMIT / 2)
+        patient.send(rest)
+        assert await patient.answer() == (200, answer)
+        await clock.passes(LIMIT / 2)
+        assert refused(await late.rest())
+
+
+async def test_who_waits_to_be_told_to_continue_is_not_late(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(EXPECTING % b"waits-then-reads")
+        await app.begun.get()
+        await clock.passes(2.5 * LIMIT)
+
+        app.go_on.set()
+        assert await client.answer() == (100, b"")
+        client.send(b"12345")
+        assert await client.answer() == (200, b"waits-then-reads 5")
+
+
+async def test_who_waits_for_the_application_to_read_is_not_late(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(POST % (b"waits-then-reads", 8_000_000) + bytes(8_000_000))
+        await app.begun.get()
+        await server.answers()
+        await clock.passes(2.5 * LIMIT)
+
+        app.go_on.set()
+        assert await client.answer() == (200, b"waits-then-reads 8000000")
+
+
+async def test_an_answer_that_has_begun_is_cut_and_not_answered_again(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(POST % (b"begins-to-answer", 5) + b"12")
+        assert await app.chunks.get() == b"12"
+        await clock.passes(LIMIT)
+
+        assert (await client.rest()).endswith(b"\r\n\r\nbegun")
+        assert await app.left.get() == "begins-to-answer"
+
+
+async def test_an_early_answer_gains_a_dripping_body_no_time_and_no_other_answer(server: Server, clock: Clock) -> None:
+    async with server.client() as client:
+        await clock.passes(LIMIT / 2)
+        client.send(POST % (b"answers-unread", 5) + b"1")
+        assert await client.answer() == (200, b"unread")
+        client.send(b"2")
+        await server.answers()
+        rest = asyncio.create_task(client.rest())
+        await clock.passes(LIMIT / 2)
+        await server.answers()
+
+        assert rest.done()
+        assert await rest == b""
+
+
+@pytest.mark.parametrize("idle", [b"345", b"345\r\n", b"3", b"345" + GET % b"next" + b"\r\n"])
+async def test_no_bytes_keep_a_connection_open_without_a_request(server: Server, clock: Clock, idle: bytes) -> None:
+    """uvicorn forgets its keep-alive time when a byte comes, be it no request's."""
+    async with server.client() as client:
+        client.send(POST % (b"answers-unread", 5) + b"12")
+        assert await client.answer() == (200, b"unread")
+        client.send(idle)
+        if b"GET" in idle:
+            assert await client.answer() == (200, b"next 0")
+            client.send(b"\r\n")
+        await server.answers()
+        await clock.passes(LIMIT)
+
+        assert await client.rest() == b""
+
+
+async def test_who_neither_delivers_nor_reads_is_let_go(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(POST % (b"answers-at-length", 5) + b"12")
+        assert await app.chunks.get() == b"12"
+        await clock.passes(LIMIT)
+
+        assert await app.left.get() == "answers-at-length"
+
+
+async def test_a_crowd_that_delivers_nothing_keeps_nobody_from_being_served(server: Server, clock: Clock) -> None:
+    async with AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(server.client()) for _ in range(50)]
+        dripping = [await stack.enter_async_context(server.client()) for _ in range(50)]
+        hanging = [asyncio.create_task(client.rest()) for client in idle + dripping]
+        for byte in b"POST /":
+            for client in dripping:
+                client.send(bytes([byte]))
+            await asyncio.gather(*(server.answers() for _ in range(5)))
+            await clock.passes(LIMIT / 12)
+        assert not any(client.done() for client in hanging)
+
+        await clock.passes(LIMIT / 2)
+
+        assert all(refused(answer) for answer in await asyncio.gather(*hanging))
+
+
+async def test_a_closed_connection_leaves_one_line_for_who_debugs_and_nothing_of_its_content(
+    server: Server, app: App, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    async with server.client() as client:
+        client.send(POST % (b"secret", 100) + b"secret")
+        assert await app.chunks.get() == b"secret"
+        await clock.passes(LIMIT)
+        await client.rest()
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.receiving"]
+    assert lines == ["a request was not complete within 30 s: its connection is closed"]
+
+
+async def test_who_goes_before_the_time_is_over_is_forgotten(
+    server: Server, app: App, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    async with server.client() as client:
+        client.send(POST % (b"left", 100) + b"x")
+        assert await app.chunks.get() == b"x"
+    assert await app.left.get() == "left"
+
+    await clock.passes(LIMIT)
+
+    assert [record for record in caplog.records if record.name == "rerank_server.receiving"] == []
+
+
+async def test_uvicorn_is_still_made_as_we_lean_on_it(app: App) -> None:
+    """Should an upgrade fail here, read ``receiving.py`` against the new uvicorn."""
+    parameters = {
+        "connection_made": ["self", "transport"],
+        "connection_lost": ["self", "exc"],
+        "data_received": ["self", "data"],
+        "on_message_begin": ["self"],
+        "on_message_complete": ["self"],
+        "on_response_complete": ["self"],
+        "_unset_keepalive_if_required": ["self"],
+    }
+    assert parameters == {
+        name: [*inspect.signature(getattr(HttpToolsProtocol, name)).parameters] for name in parameters
+    }
+
+    protocol = HttpToolsProtocol(
+        uvicorn.Config(app, log_config=None), ServerState(), {}, _loop=asyncio.get_running_loop()
+    )
+    assert protocol.loop is asyncio.get_running_loop()
+    assert (protocol.transport, protocol.flow, protocol.scope, protocol.cycle) == (None, None, None, None)
+    assert protocol.timeout_keep_alive_task is None
+    assert not protocol.pipeline
+    assert protocol.server_state.default_headers == []
+
+    assert "on_response" in inspect.signature(RequestResponseCycle).parameters
+    assert {"scope", "response_started", "response_complete", "waiting_for_100_continue"} <= set_by(
+        RequestResponseCycle
+    )
+    assert "read_paused" in set_by(FlowControl)
+
+
+def set_by(kind: type) -> set[str]:
+    """The attributes that a class gives itself as it is made."""
+    return {*re.findall(r"self\.(\w+)(?::[^=]+)? = ", inspect.getsource(kind.__init__))}
