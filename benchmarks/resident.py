@@ -1,20 +1,24 @@
-"""How much memory this process has, as Linux counts it."""
+"""How much memory a process has, as Linux counts it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FIELDS = ("RssAnon", "VmRSS", "VmHWM")
-_STATUS = Path("/proc/self/status")
 
 
 def is_counted() -> bool:
     """Whether this system counts memory there."""
-    return _STATUS.exists() and all(field in _STATUS.read_text() for field in FIELDS)
+    status = _status("self")
+    return status.exists() and all(field in status.read_text() for field in FIELDS)
 
 
-def resident() -> dict[str, float]:
+def resident(process: int | str = "self") -> dict[str, float]:
     """In MB (10^6 bytes): RssAnon, the process's own; VmRSS, with mapped files; VmHWM, the most VmRSS has been."""
-    lines = (line.partition(":") for line in _STATUS.read_text().splitlines())
+    lines = (line.partition(":") for line in _status(process).read_text().splitlines())
     values = {name: text for name, _, text in lines if name in FIELDS}
     return {field: int(values[field].split()[0]) * 1024 / 1e6 for field in FIELDS}
+
+
+def _status(process: int | str) -> Path:
+    return Path(f"/proc/{process}/status")

@@ -21,9 +21,16 @@ BENCHMARKS = {
     "memory": SMALL,
     "scaling": [*SMALL, "--budgets", "256", "1024"],
     "steady": ["--pairs", "60", "--request", "10", "--every", "20", "--max-length", "128"],
+    "http": [
+        *("--requests", "4", "--documents", "10", "--crowd", "8", "--large", "200", "--length", "64", "--probes", "5"),
+        *("--refusals", "10", "--refusing-limit", "10", "--max-length", "128", "--rounds", "2"),
+    ],
+    "load": ["--rates", "0.5", "1.1", "--duration", "1", "--capacity-requests", "20", "--max-length", "128"],
+    "soak": ["--requests", "60", "--every", "20", "--clients", "4", "--max-length", "128"],
 }
 
-OF_MEMORY = {"memory", "steady"}  # they skip themselves, loudly, where memory is not counted
+OF_MEMORY = {"memory", "steady", "soak"}  # they skip themselves, loudly, where memory is not counted
+WITH_CHART = {"engines", "load", "soak"}
 
 
 def main() -> int:
@@ -31,14 +38,18 @@ def main() -> int:
         scratch = Path(folder)
         checkpoint = write_tiny_checkpoint(scratch / "tiny", "bert")
         write_manifest(checkpoint, model="tiny", revision=None)
-        chart = scratch / "engines.svg"
-        written = [scratch / f"{name}.json" for name in BENCHMARKS if is_counted() or name not in OF_MEMORY] + [chart]
-        failed = []
+        failed: list[str] = []
+        written: list[Path] = []
         for name, arguments in BENCHMARKS.items():
             command = [sys.executable, str(HERE / f"bench_{name}.py"), str(checkpoint), *arguments]
-            outputs = ["--json", str(scratch / f"{name}.json"), *(["--chart", str(chart)] if name == "engines" else [])]
+            outputs = {"--json": scratch / f"{name}.json"}
+            if name in WITH_CHART:
+                outputs["--chart"] = scratch / f"{name}.svg"
+            if is_counted() or name not in OF_MEMORY:
+                written += outputs.values()
             print(f"\n## {name}\n", flush=True)
-            if subprocess.run([*command, *outputs], check=False).returncode:
+            command += [word for option, path in outputs.items() for word in (option, str(path))]
+            if subprocess.run(command, check=False).returncode:
                 failed.append(f"{name} failed")
         failed += [f"{path.name} was not written" for path in written if not path.exists()]
     for complaint in failed:
