@@ -12,7 +12,7 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError
 from rerank_core.engines import packed
-from rerank_core.engines.linear import FloatLinear
+from rerank_core.engines.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
 
@@ -61,6 +61,14 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(name
             scores.add(model.score(QUERY, documents[::-1], raw=True).values[-1])
 
     assert len(scores) == 1
+
+
+def test_a_thousand_different_batches_have_few_different_numbers_of_rows():
+    """A library that keeps something for each shape that it has seen would grow with every batch."""
+    counts = {filled(tokens) for tokens in range(1, 1001)}
+
+    assert all(filled(tokens) >= tokens for tokens in range(1, 1001))
+    assert len(counts) < 65
 
 
 def test_the_threads_of_the_caller_are_left_alone(tiny, threads):

@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.attention import Attention, Bounds
-from rerank_core.engines.linear import MIN_ROWS, Linear
+from rerank_core.engines.linear import Linear, filled
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Sequences laid end to end: int64 ids [tokens] of words, positions and types, and where each sequence begins.
 
-    Rows behind the last bound only fill the run up to ``MIN_ROWS``.
+    Rows behind the last bound only fill it up.
     """
 
     words: Tensor
@@ -190,6 +190,6 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def filled_up(rows: Tensor) -> Tensor:
-    """The rows, with zeros behind them where they are fewer than a product needs to be the same for each of them."""
-    missing = MIN_ROWS - rows.shape[0]
-    return rows if missing <= 0 else functional.pad(rows, (0, 0, 0, missing))
+    """The rows, with zeros behind them, as many as a product should have."""
+    missing = filled(len(rows)) - len(rows)
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows

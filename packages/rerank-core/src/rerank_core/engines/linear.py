@@ -3,7 +3,7 @@
 A score must not depend on its neighbours in a batch, so a product must give a row the same bits whatever the other rows
 are. MKL's float32 product does, as long as one thread computes it and there are at least ``MIN_ROWS`` rows (measured:
 from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/test_packed.py``. So whoever multiplies fewer
-rows fills them up first.
+rows fills them up first (``filled``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from torch import Tensor
 from torch.nn import functional
 
 MIN_ROWS = 32
+_STEP = 16
+
+
+def filled(rows: int) -> int:
+    """How many rows to compute for so many: not too few, and of not too many different numbers.
+
+    oneDNN keeps code for each shape it has seen, which adds up to a hundred megabytes where every batch has a shape of
+    its own; and memory that is given back in few sizes is used again.
+    """
+    return max(MIN_ROWS, -(-rows // _STEP) * _STEP)
 
 
 class Linear(Protocol):

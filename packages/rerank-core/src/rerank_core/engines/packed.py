@@ -30,7 +30,7 @@ from rerank_core.engines.families import Plan, Unsupported, classifier_activatio
 from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, MeanPooling
 from rerank_core.engines.int8 import in_int8
 from rerank_core.engines.lanes import Lanes, balanced
-from rerank_core.engines.linear import MIN_ROWS, BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear
+from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear, filled
 from rerank_core.engines.weights import Weights
 from rerank_core.types import Segment
 
@@ -114,11 +114,11 @@ class PackedEngine:
 
 
 def _run(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> Run:
-    """Some of a batch's segments, end to end, filled up to ``MIN_ROWS``; copied to the device in one piece."""
+    """Some of a batch's segments, end to end, filled up; copied to the device in one piece."""
     ends = np.cumsum(batch.lengths)
     pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
     places = [0, *np.cumsum(batch.lengths[list(segments)]).tolist()]
-    ids = np.zeros((3, max(MIN_ROWS, places[-1])), dtype=np.int64)
+    ids = np.zeros((3, filled(places[-1])), dtype=np.int64)
     for start, piece in zip(places, pieces, strict=False):
         words = batch.token_ids[piece]
         here = slice(start, start + len(words))

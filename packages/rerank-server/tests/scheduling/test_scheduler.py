@@ -1,0 +1,268 @@
+"""The compute thread: every ticket answered once, with an output or an error."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from rerank_core.errors import DeviceError, EngineError, Unavailable
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import Pair, ScoreOptions, Segment
+from rerank_server.scheduling.scheduler import Scheduler
+
+NEVER = float("inf")
+
+
+class Model(OverlapModel):
+    """Fails on every batch that holds one of ``poison``, by calling it; notes the segments of each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poison: dict[Segment, BaseException] = {}
+        self.batches: list[list[Segment]] = []
+
+    def forward(self, segments):
+        self.batches.append(list(segments))
+        outputs = super().forward(segments)
+        for segment in segments:
+            if segment in self.poison:
+                raise self.poison[segment]
+        return outputs
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+async def start(model: Model) -> Iterator[Callable[..., Scheduler]]:
+    """Starts a scheduler, which the test's end closes."""
+    started: list[Scheduler] = []
+
+    def start(**options) -> Scheduler:
+        started.append(Scheduler(model, **options))
+        return started[-1]
+
+    yield start
+    model.gate.set()
+    for scheduler in started:
+        scheduler.close()
+
+
+def segments(model: Model, *documents: str) -> list[Segment]:
+    pairs = [Pair("panda", document) for document in documents]
+    return [encoding.segments[0] for encoding in model.tokenize(pairs, ScoreOptions())]
+
+
+async def compute(scheduler: Scheduler, wanted: list[Segment], deadline: float = NEVER):
+    with scheduler.ticket(deadline) as ticket:
+        ticket.add(wanted)
+        return await ticket.outputs()
+
+
+async def begun(model: Model) -> None:
+    """Waits until the thread is in the network."""
+    await asyncio.to_thread(model.started.wait)
+
+
+async def test_every_segment_has_the_output_that_the_model_says_of_it_alone(start, model) -> None:
+    wanted = segments(model, "panda", "china", "panda panda bamboo")
+
+    outputs = await compute(start(), wanted)
+
+    assert outputs == {segment: model.forward([segment])[0] for segment in wanted}
+
+
+async def test_the_segments_of_all_tickets_go_through_the_network_together(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "first", "a", "b", "c")
+    model.gate.clear()
+    running = asyncio.create_task(compute(scheduler, wanted[:1]))
+    await begun(model)
+    waiting = [asyncio.create_task(compute(scheduler, [segment])) for segment in wanted[1:]]
+    await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.gather(running, *waiting)
+
+    assert model.batches == [wanted[:1], wanted[1:]]
+
+
+async def test_equal_segments_in_flight_are_computed_once(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "panda")
+    model.gate.clear()
+    first = asyncio.create_task(compute(scheduler, wanted))
+    await begun(model)
+    second = asyncio.create_task(compute(scheduler, wanted))
+    await asyncio.sleep(0)
+    model.gate.set()
+
+    assert await first == await second
+    assert model.batches == [wanted]
+
+
+async def test_a_ticket_may_be_added_to_while_it_is_computed(start, model) -> None:
+    wanted = segments(model, "a", "b")
+    with start().ticket(NEVER) as ticket:
+        ticket.add(wanted[:1])
+        await ticket.outputs()
+        ticket.add(wanted)
+        outputs = await ticket.outputs()
+
+    assert set(outputs) == set(wanted)
+    assert model.batches == [wanted[:1], wanted[1:]]
+
+
+async def test_a_cancelled_ticket_leaves_the_queue_and_the_running_batch_still_answers_others(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "shared", "left behind")
+    model.gate.clear()
+    leaving = asyncio.create_task(compute(scheduler, wanted[:1]))
+    staying = asyncio.create_task(compute(scheduler, wanted[:1]))
+    await begun(model)
+    gone = asyncio.create_task(compute(scheduler, wanted[1:]))
+    await asyncio.sleep(0)
+    for task in (leaving, gone):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    empty = (scheduler.waiting_segments, scheduler.waiting_tokens)
+    model.gate.set()
+
+    assert set(await staying) == set(wanted[:1])
+    assert empty == (0, 0)
+    assert model.batches == [wanted[:1]]
+
+
+async def test_what_expired_in_the_queue_is_never_computed(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "running", "late", "in time")
+    model.gate.clear()
+    running = asyncio.create_task(compute(scheduler, wanted[:1]))
+    await begun(model)
+    late = asyncio.create_task(compute(scheduler, wanted[1:2], deadline=0.0))
+    in_time = asyncio.create_task(compute(scheduler, wanted[2:]))
+    await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.gather(running, in_time)
+    late.cancel()
+
+    assert model.batches == [wanted[:1], wanted[2:]]
+
+
+@pytest.mark.parametrize("place", range(7))
+async def test_a_poisonous_segment_fails_its_own_ticket_and_no_other(start, model, place) -> None:
+    scheduler = start()
+    first, *wanted = segments(model, *"abcdefgh")
+    model.poison[wanted[place]] = RuntimeError("bad")
+    model.gate.clear()
+    running = asyncio.create_task(compute(scheduler, [first]))
+    await begun(model)
+    tickets = [asyncio.create_task(compute(scheduler, [segment])) for segment in wanted]
+    await asyncio.sleep(0)
+    model.gate.set()
+    await running
+    results = await asyncio.gather(*tickets, return_exceptions=True)
+
+    failed = [number for number, result in enumerate(results) if isinstance(result, EngineError)]
+    assert failed == [place]
+    assert model.batches[1] == wanted
+
+
+async def test_a_failed_batch_leaves_the_next_one_alone(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "panda")
+    model.fail_next = EngineError("once")
+
+    with pytest.raises(EngineError, match="once"):
+        await compute(scheduler, wanted)
+
+    assert await compute(scheduler, wanted)
+
+
+async def test_three_bad_batches_and_a_bad_sample_are_not_fine_until_one_succeeds(start, model) -> None:
+    scheduler = start()
+    good, *bad = segments(model, "good", "a", "b", "c")
+    sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())[0].segments[0]
+    model.poison = dict.fromkeys([*bad, sample], RuntimeError("bad"))
+    for segment in bad:
+        assert scheduler.is_fine
+        with pytest.raises(EngineError):
+            await compute(scheduler, [segment])
+    model.poison.clear()
+
+    await asyncio.to_thread(until, lambda: not scheduler.is_fine)
+    await compute(scheduler, [good])
+    await asyncio.to_thread(until, lambda: scheduler.is_fine)
+
+
+async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is_fine(start, model) -> None:
+    scheduler, bad = start(), segments(model, "a", "b", "c", "d")
+    model.poison = dict.fromkeys(bad, RuntimeError("bad"))
+    for segment in bad:
+        with pytest.raises(EngineError):
+            await compute(scheduler, [segment])
+    await compute(scheduler, segments(model, "good"))
+
+    assert scheduler.is_fine
+    assert len(model.batches) > len(bad) + 1  # the sample was asked
+
+
+@pytest.mark.parametrize("deadly", [DeviceError("the device is lost"), SystemExit(1)])
+async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model, deadly) -> None:
+    died = asyncio.Event()
+    scheduler = start(on_death=lambda _: died.set())
+    running, waiting = segments(model, "deadly", "waiting")
+    model.poison[running] = deadly
+    model.gate.clear()
+    tickets = [asyncio.create_task(compute(scheduler, [running]))]
+    await begun(model)
+    tickets.append(asyncio.create_task(compute(scheduler, [waiting])))
+    await asyncio.sleep(0)
+    model.gate.set()
+    results = await asyncio.gather(*tickets, return_exceptions=True)
+
+    assert [isinstance(result, EngineError) for result in results] == [True, True]
+    await died.wait()
+    with pytest.raises(EngineError):
+        await compute(scheduler, [waiting])
+    assert model.batches == [[running]]
+
+
+async def test_closing_answers_who_waits_and_ends_the_thread(start, model) -> None:
+    scheduler, wanted = start(), segments(model, "a")
+    model.gate.clear()
+    waiting = asyncio.create_task(compute(scheduler, wanted))
+    await begun(model)
+
+    scheduler.close()
+    with pytest.raises(Unavailable, match="the server has ended"):
+        await waiting
+    with pytest.raises(Unavailable):
+        await compute(scheduler, wanted)
+    model.gate.set()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "compute"]:
+        await asyncio.to_thread(thread.join)
+
+
+async def test_batches_are_counted_and_their_rate_measured(start, model) -> None:
+    seen: list[dict] = []
+    scheduler = start(on_batch=lambda **batch: seen.append(batch))
+    assert scheduler.tokens_per_second is None
+
+    wanted = segments(model, "panda bamboo", "china")
+    await compute(scheduler, wanted)
+    model.fail_next = EngineError("once")
+    with pytest.raises(EngineError):
+        await compute(scheduler, segments(model, "bad"))
+    await asyncio.to_thread(until, lambda: len(seen) == 2)
+
+    assert [(batch["segments"], batch["tokens"], batch["failed"]) for batch in seen] == [
+        (2, sum(len(segment) for segment in wanted), False),
+        (1, 3, True),
+    ]
+    assert scheduler.tokens_per_second > 0
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """For what another thread does a moment after it has answered."""
+    turn = threading.Event()
+    while not happened():
+        turn.wait(0.001)

@@ -1,0 +1,100 @@
+import pytest
+from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.types import Pair
+from rerank_server.admission import Admission, estimated_tokens
+
+
+def house(rate: float | None = 100.0, waiting: int = 0, **limits) -> Admission:
+    return Admission(
+        **{"max_pairs": 10, "max_tokens": 1000} | limits,
+        tokens_per_second=lambda: rate,
+        waiting_tokens=lambda: waiting,
+    )
+
+
+def test_room_is_given_back() -> None:
+    admission = house()
+    with admission.hold(4, 100, seconds=60), admission.hold(6, 200, seconds=60):
+        assert (admission.pairs, admission.tokens) == (10, 300)
+
+    assert (admission.pairs, admission.tokens) == (0, 0)
+
+
+def test_a_request_comes_in_whole_or_not_at_all() -> None:
+    admission = house()
+    with admission.hold(8, 100, seconds=60):
+        with pytest.raises(Overloaded, match="8 of 10 pairs"), admission.hold(3, 30, seconds=60):
+            pass
+        assert admission.pairs == 8
+        with admission.hold(2, 30, seconds=60):
+            assert admission.pairs == 10
+
+
+def test_tokens_are_a_limit_of_their_own() -> None:
+    admission = house()
+    with (
+        admission.hold(1, 900, seconds=60),
+        pytest.raises(Overloaded, match="900 of 1000 tokens"),
+        admission.hold(1, 200, seconds=60),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("pairs", "tokens", "limit"), [(11, 20, "MAX_QUEUE_PAIRS"), (2, 1001, "MAX_QUEUE_TOKENS")])
+def test_what_the_house_can_never_hold_is_not_a_matter_of_waiting(pairs: int, tokens: int, limit: str) -> None:
+    with pytest.raises(TooManyDocuments, match=limit), house().hold(pairs, tokens, seconds=60):
+        pass
+
+
+def test_a_corrected_count_keeps_the_next_one_out_and_nobody_is_turned_out() -> None:
+    admission = house()
+    with admission.hold(1, 100, seconds=60) as hold:
+        hold.tokens = 1500
+        assert admission.tokens == 1500
+        with pytest.raises(Overloaded), admission.hold(1, 10, seconds=60):
+            pass
+
+
+def test_the_time_to_wait_follows_from_the_measured_rate() -> None:
+    """Full, and half as much again is wanted: half of the 800 waiting tokens have to go, at 100 a second."""
+    admission = house(rate=100.0, waiting=800)
+    with admission.hold(10, 800, seconds=60), pytest.raises(Overloaded) as caught, admission.hold(5, 1, seconds=60):
+        pass
+
+    assert caught.value.retry_after == 4.0
+
+
+def test_without_a_measured_rate_the_time_to_wait_is_a_guess() -> None:
+    admission = house(rate=None)
+    with admission.hold(10, 800, seconds=60), pytest.raises(Overloaded) as caught, admission.hold(1, 1, seconds=60):
+        pass
+
+    assert caught.value.retry_after == 5.0
+
+
+def test_who_would_wait_longer_than_it_has_is_told_at_once() -> None:
+    admission = house(rate=10.0, waiting=900)
+    with (
+        admission.hold(1, 900, seconds=300),
+        pytest.raises(Overloaded, match="would wait about 9 s") as caught,
+        admission.hold(1, 90, seconds=5),
+    ):
+        pass
+    assert caught.value.retry_after == 5.0
+
+
+def test_a_small_request_does_not_wait_for_a_large_one_and_is_let_in() -> None:
+    admission = house(rate=10.0, waiting=900)
+    with admission.hold(1, 900, seconds=300), admission.hold(1, 40, seconds=5):
+        assert admission.pairs == 2
+
+
+def test_a_request_alone_in_the_house_is_let_in_however_long_it_takes() -> None:
+    with house(rate=1.0).hold(10, 1000, seconds=5) as hold:
+        assert hold.tokens == 1000
+
+
+def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> None:
+    assert estimated_tokens([Pair("a" * 20, "b" * 80)], max_length=512) == 34
+    assert estimated_tokens([Pair("a", "b" * 100_000)] * 3, max_length=512) == 3 * 512
+    assert estimated_tokens([], max_length=512) == 0
