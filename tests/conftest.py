@@ -53,41 +53,54 @@ def minilm() -> Path:
 
 
 @contextmanager
-def _serving(log: Path, model: str | Path, **settings: str) -> Iterator[Server]:
+def _serving(
+    log: Path, model: str | Path, command: tuple[str, ...] = SERVER, uds: Path | None = None, **settings: str
+) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"MODEL_NAME": str(model), "HOST": "127.0.0.1", "PORT": str(port)} | settings
+    where = {"HOST": "127.0.0.1", "PORT": str(port)} if uds is None else {"RERANK_UDS": str(uds)}
     with log.open("w") as output:
-        process = subprocess.Popen(SERVER, env=environment, stdout=output, stderr=output, text=True)
-    url = f"http://127.0.0.1:{port}"
+        environment = os.environ | {"MODEL_NAME": str(model)} | where | settings
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, text=True)
+    server = Server(f"http://127.0.0.1:{port}" if uds is None else "http://socket", process, log)
     try:
-        _wait_until_ready(url, process, log)
-        yield Server(url, process, log)
+        with httpx.Client(base_url=server.url, transport=httpx.HTTPTransport(uds=str(uds) if uds else None)) as client:
+            _wait_until_ready(client, server, uds)
+        yield server
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path) -> None:
+def _wait_until_ready(client: httpx.Client, server: Server, uds: Path | None) -> None:
     limit = time.monotonic() + START_LIMIT
     while time.monotonic() < limit:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended with {process.returncode}:\n{log.read_text()}")
+        if server.process.poll() is not None:
+            pytest.fail(f"the server ended with {server.process.returncode}:\n{server.log.read_text()}")
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if (uds is None or uds.exists()) and client.get("/readyz").status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.05)  # between two questions to another process; nothing here depends on how long
-    pytest.fail(f"the server was not ready in {START_LIMIT:.0f} s:\n{log.read_text()}")
+    pytest.fail(f"the server was not ready in {START_LIMIT:.0f} s:\n{server.log.read_text()}")
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Callable[..., object]:
     """Starts a server of one's own: ``with serving(model, PORT=...) as server``."""
     return lambda model, **settings: _serving(tmp_path / "server.log", model, **settings)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Callable[..., object]:
+    """Starts a server whose model obeys words in the documents: see ``e2e/faulty_server.py``. It holds at ``fifo``."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    command = (sys.executable, str(ROOT / "tests" / "e2e" / "faulty_server.py"))
+    return lambda **settings: _serving(tmp_path / "server.log", "overlap", command, FIFO=str(fifo), **settings)
 
 
 @pytest.fixture(scope="session")

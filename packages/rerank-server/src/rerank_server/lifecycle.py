@@ -81,7 +81,7 @@ class Lifecycle:
         """Say that the server is about to end; then take no more requests, and wait for those that are in flight.
 
         For ``prestop`` seconds requests are still taken, until whoever sends them has noticed. What is not answered
-        ``limit`` seconds later is answered with ``Unavailable``; then this is False.
+        ``limit`` seconds later is answered with ``Unavailable``. False where even that could not be sent.
         """
         if self._state == "healthy":
             self._state = "draining"
@@ -95,8 +95,7 @@ class Lifecycle:
         logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
         if self.service is not None:
             self.service.close(Unavailable("the server ended before this was computed: try again", retry_after=_RETRY))
-            await self._idle_within(_LAST_WORDS)
-        return False
+        return await self._idle_within(_LAST_WORDS)
 
     async def _idle_within(self, seconds: float) -> bool:
         try:

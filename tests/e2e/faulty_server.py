@@ -1,0 +1,41 @@
+"""A server process whose model does what words in the documents tell it, so that tests can break it from outside.
+
+``hold`` waits until somebody opens the FIFO named by FIFO for writing; ``poison`` fails, ``lost`` is a device that is
+lost, ``kill`` ends the compute thread.
+"""
+
+import os
+import sys
+import zlib
+from array import array
+from pathlib import Path
+
+from rerank_core.errors import DeviceError
+from rerank_core.testing.doubles import OverlapModel
+from rerank_server.logs import configure_logging
+from rerank_server.process import serve
+from rerank_server.settings import Settings
+
+
+def word(text: str) -> int:
+    return zlib.crc32(text.encode()) % 2**30 + 1
+
+
+class Obedient(OverlapModel):
+    def forward(self, segments):
+        said = {token for segment in segments for token in array("i", segment.token_ids)}
+        if word("hold") in said:
+            Path(os.environ["FIFO"]).read_bytes()
+        if word("poison") in said:
+            raise RuntimeError("poisoned")
+        if word("lost") in said:
+            raise DeviceError("the device is lost")
+        if word("kill") in said:
+            raise SystemExit(1)
+        return super().forward(segments)
+
+
+if __name__ == "__main__":
+    settings = Settings.from_env({name: value for name, value in os.environ.items() if name != "FIFO"})
+    configure_logging(settings.log_level, settings.log_format)
+    sys.exit(serve(settings, load=lambda _: Obedient()))
