@@ -102,6 +102,11 @@ bench: $(SETUP) ## measure engines and peers, memory and scaling (CHECKPOINT=DIR
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
 
+.PHONY: bench-http
+bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHECKPOINT=DIR, a cross-encoder's directory)
+	$(BIN)/python benchmarks/bench_http.py $(CHECKPOINT) --json $(RESULTS)/http.json
+	$(BIN)/python benchmarks/bench_load.py $(CHECKPOINT) --json $(RESULTS)/load.json --chart $(RESULTS)/load.svg
+
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
