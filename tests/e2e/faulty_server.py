@@ -8,10 +8,13 @@ import os
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 from rerank_core.errors import DeviceError
+from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import Segment
 from rerank_server.logs import configure_logging
 from rerank_server.process import serve
 from rerank_server.settings import Settings
@@ -22,7 +25,7 @@ def word(text: str) -> int:
 
 
 class Obedient(OverlapModel):
-    def forward(self, segments):
+    def forward(self, segments: Sequence[Segment]) -> list[Output]:
         said = {token for segment in segments for token in array("i", segment.token_ids)}
         if word("hold") in said:
             Path(os.environ["FIFO"]).read_bytes()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,7 @@ def test_a_nul_character_is_text(tiny_server: Any) -> None:
 
 
 def test_a_body_without_end_is_refused_at_its_limit(tiny_server: Any) -> None:
-    def chunks():
+    def chunks() -> Iterator[bytes]:
         while True:
             yield b" " * 65536
 

@@ -109,7 +109,8 @@ class LocalModel(ABC):
         import numpy as np
 
         from rerank_core.engines.base import Batch
-        from rerank_core.engines.failures import is_device_error, is_out_of_memory, release_memory
+        from rerank_core.engines.failures import is_device_error, is_out_of_memory
+        from rerank_core.engines.memory import release_memory
 
         tokens = sum(len(segment) for segment in segments)
         if len(segments) == 1 or tokens <= self._most_tokens:

@@ -98,7 +98,7 @@ def x() -> torch.Tensor:
 @pytest.mark.parametrize("kind", [FloatLinear, Float16WeightsLinear, BFloat16Linear])
 def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
     bias = torch.linspace(-1, 1, 96)
-    linear = kind(weight, bias)
+    linear = kind(weight, bias, x.mean(0)) if kind is Float16WeightsLinear else kind(weight, bias)
     golden = linear(x)
     total = torch.ones(300, 96)
 
@@ -106,6 +106,17 @@ def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
 
     assert torch.equal(linear(x, torch.empty(300, 96)), golden)
     assert torch.allclose(total, golden + 1, rtol=1e-2, atol=1e-2)
+
+
+def test_the_mean_row_has_the_product_that_it_has_without_rounding(weight, x):
+    bias, mean = torch.linspace(-1, 1, 96), x.mean(0)
+    rows = mean.expand(32, -1)
+    exact = FloatLinear(weight, bias)(rows)
+
+    corrected = (Float16WeightsLinear(weight, bias, mean)(rows) - exact).abs().max()
+    plain = (Float16WeightsLinear(weight, bias, torch.zeros(64))(rows) - exact).abs().max()
+
+    assert corrected < plain / 100
 
 
 @pytest.mark.parametrize("levels", [256, 128])

@@ -21,9 +21,3 @@ def is_device_error(error: BaseException) -> bool:
         return False
     known = getattr(torch, "AcceleratorError", ())
     return isinstance(error, known) or any(words in str(error).lower() for words in _DEVICE)
-
-
-def release_memory() -> None:
-    """Give back what torch keeps for later: its blocks may be too small for what comes next."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -8,15 +8,10 @@ columns are so much larger than all others that they would waste the levels: the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from rerank_core.engines.encoder import Encoder, Layer, Run
-from rerank_core.engines.linear import FloatLinear, Linear
+from rerank_core.engines.observing import Observed
 
 OUTLIER_COLUMNS = 16
 
@@ -75,52 +70,7 @@ class Int8Linear:
         return rounded, scale, beside
 
 
-def in_int8(encoder: Encoder, sample: Run, *, levels: int) -> Encoder:
-    """The encoder with its layers' products in 8 bits; their outlier columns are those of a sample.
-
-    The last layer and the head, which are computed for first tokens only, stay in float32.
-    """
-    observed = [_observed(layer) for layer in encoder.layers]
-    replace(encoder, layers=tuple(observed))(sample)
-    return replace(encoder, layers=tuple(_rounded_layer(layer, levels) for layer in observed))
-
-
-class _Observed:
-    """A product that keeps the largest magnitude of each input column."""
-
-    def __init__(self, linear: FloatLinear) -> None:
-        self.linear = linear
-        self.largest = torch.zeros(linear.weight.shape[1])
-
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        self._note(x)
-        return self.linear(x, out)
-
-    def add_to(self, total: Tensor, x: Tensor) -> None:
-        self._note(x)
-        self.linear.add_to(total, x)
-
-    def _note(self, x: Tensor) -> None:
-        torch.maximum(self.largest, x.abs().amax(0), out=self.largest)
-
-
-def _observed(layer: Layer) -> Layer:
-    return _with_products(layer, lambda linear: _Observed(linear))
-
-
-def _rounded_layer(layer: Layer, levels: int) -> Layer:
-    def rounded(observed: _Observed) -> Int8Linear:
-        columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
-        return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=levels)
-
-    return _with_products(layer, rounded)
-
-
-def _with_products(layer: Layer, change: Callable[[Any], Linear]) -> Layer:
-    return replace(
-        layer,
-        qkv=change(layer.qkv),
-        attention_out=change(layer.attention_out),
-        up=change(layer.up),
-        down=change(layer.down),
-    )
+def in_int8(observed: Observed, *, levels: int) -> Int8Linear:
+    """A product in 8 bits; its outlier columns are those of the sample."""
+    columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
+    return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=levels)

@@ -31,6 +31,8 @@ from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, Mean
 from rerank_core.engines.int8 import in_int8
 from rerank_core.engines.lanes import Lanes, balanced
 from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear, filled
+from rerank_core.engines.memory import release_memory
+from rerank_core.engines.observing import Observed, rounded
 from rerank_core.engines.weights import Weights
 from rerank_core.types import Segment
 
@@ -39,14 +41,21 @@ _CPU_LANE_TOKENS = 1024
 _MPS_TOKENS = 4096
 _CUDA_TOKENS = 16384
 
+# Numbers of one hidden state of a lane's batch (2 MB), from which on memory is given back after it: what it costs to
+# have it anew is then less than a hundredth of the batch.
+_LARGE = 512 * 1024
+
 _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
 # How the layers' products are computed on a CPU; everything else there is float32.
 _CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
     "float32": FloatLinear,
-    "float16-weights": Float16WeightsLinear,
     "bfloat16": BFloat16Linear,
-    "int8": FloatLinear,  # rounded afterwards, when a sample has shown its outliers
+}
+# Those that are float32 until a sample has shown what goes into them.
+_ROUNDED: dict[str, Callable[[Observed], Linear]] = {
+    "float16-weights": lambda seen: Float16WeightsLinear(seen.linear.weight, seen.linear.bias, seen.mean),
+    "int8": lambda seen: in_int8(seen, levels=processor.int8_levels()),
 }
 
 
@@ -60,6 +69,7 @@ class PackedEngine:
         self._head = head
         self._device = device
         self._padding = padding
+        self._hidden = len(encoder.layers[0].norm.weight)
         self._lane_count = torch.get_num_threads() if device == "cpu" else 1
         self._lanes = Lanes(self._lane_count, first=lambda: self._rows(_FIRST, [0])) if device == "cpu" else None
 
@@ -83,9 +93,10 @@ class PackedEngine:
             build = _Builder(weights, plan, device=device, dtype=dtype)
             head, first_only = build.head(checkpoint)
             encoder = build.encoder(first_only=first_only)
-            if dtype == "int8":
+            if dtype in _ROUNDED:
                 run = _run(sample, range(len(sample.lengths)), padding=plan.padding, device=device)
-                encoder = in_int8(encoder, run, levels=processor.int8_levels())
+                encoder = rounded(encoder, run, _ROUNDED[dtype])
+        release_memory()  # what it took to get here: the weights in float32, say
         return cls(encoder, head, device=device, padding=plan.padding)
 
     @property
@@ -101,6 +112,8 @@ class PackedEngine:
             return self._rows(batch, range(len(batch.lengths)))
         parts = balanced(batch.lengths.tolist(), self._lane_count)
         rows = self._lanes.map(lambda part: self._rows(batch, part), parts)
+        if len(batch.token_ids) * self._hidden >= _LARGE * self._lane_count:
+            release_memory()
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
             result[part] = row
@@ -149,7 +162,11 @@ def _on(device: str, numbers: NDArray[np.generic]) -> Tensor:
 
 def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor], Linear]]:
     """What everything is computed in, and the layers' products."""
-    return (torch.float32, _CPU_PRODUCTS[dtype]) if device == "cpu" else (getattr(torch, dtype), FloatLinear)
+    return (
+        (torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear))
+        if device == "cpu"
+        else (getattr(torch, dtype), FloatLinear)
+    )
 
 
 def _has_one_kernel(device: str, dtype: torch.dtype) -> bool:
