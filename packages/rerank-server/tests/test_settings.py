@@ -94,3 +94,14 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
 
     assert len(set(variables)) == len(variables)
     assert set(DOCUMENTED) < set(variables)
+
+
+@pytest.mark.parametrize("variable", ["RERANK_API_KEYS", "RERANK_API_KEYS_FILE"])
+def test_a_blank_key_does_not_open_the_server(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is blank"):
+        Settings.from_env({variable: " \n"})
+
+
+def test_a_prefix_that_is_a_route_of_ours_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a route of ours begins"):
+        Settings.from_env({"RERANK_ROOT_PATH": "/rerank"})

@@ -18,6 +18,8 @@ from rerank_server.model import load_model
 from rerank_server.receiving import receiving_protocol
 from rerank_server.settings import Settings
 
+_LAST_WORDS = 5.0  # seconds to send answers that are made already
+
 
 def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_model) -> int:
     """Serve until told to stop.
@@ -31,7 +33,8 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
 
     def stop() -> None:
         nonlocal failed
-        failed = server.should_exit = True
+        failed = True
+        server.end_soon()
 
     app = create_app(settings, load=load, stop=stop)
     config = uvicorn.Config(
@@ -95,6 +98,10 @@ class _Server(uvicorn.Server):
 
     async def _end(self) -> None:
         finished = await self._drain()
-        # uvicorn would wait for what is left without any limit.
         self.force_exit = not finished
+        self.end_soon()
+
+    def end_soon(self) -> None:
+        """End, and wait only so long for clients that do not read their answers: uvicorn would wait for ever."""
         self.should_exit = True
+        asyncio.get_running_loop().call_later(_LAST_WORDS, setattr, self, "force_exit", True)

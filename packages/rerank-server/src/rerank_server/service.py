@@ -98,7 +98,7 @@ class Service:
             work.extend(part)
             wanted = [segment for segment in distinct_segments(part.encodings) if segment not in work.outputs]
             ticket.add(sorted(wanted, key=len, reverse=True))
-        record.cached = len(pairs) - sum(key is not None for key in work.new) if self.cache else 0
+        record.cached = len(pairs) - sum(key is not None for key in work.new) if self.cache is not None else 0
         record.tokenize_seconds = time.perf_counter() - began
         return work
 

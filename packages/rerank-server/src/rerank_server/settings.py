@@ -122,7 +122,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     uds: Annotated[str | None, Meta(description="A Unix socket to listen on, instead of `HOST` and `PORT`.")] = None
     root_path: Annotated[
         str,
-        Meta(pattern=r"^(/[^/\s]+)*$", description="The prefix under which an ingress serves this, such as `/rerank`."),
+        Meta(
+            pattern=r"^(/[^/\s]+)*$", description="The prefix under which an ingress serves this, such as `/ranking`."
+        ),
     ] = ""
     otlp_endpoint: Annotated[
         str | None,
@@ -143,6 +145,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise SettingsError(
                     f"CORS_ORIGINS holds {origin!r}: an origin is like https://app.example, or there is just one *"
                 )
+        if self.root_path in {"/rerank", "/v1"}:
+            raise SettingsError(
+                f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
+            )
         if self.max_queue_pairs < self.max_documents:
             raise SettingsError(
                 f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that "
@@ -179,6 +185,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 field = variable.removeprefix(PREFIX).lower()
                 if field not in cls.__struct_fields__ or field in DOCUMENTED.values():
                     raise SettingsError(f"{variable} is not a setting: {_suggestion(cls, variable)}")
+            if field in {"api_keys", "api_keys_file"} and value and not value.strip():
+                raise SettingsError(f"{variable} is blank: set a key, or leave it out to ask for none")
             if value != "":
                 values[field] = value.strip()
         for field, value in values.items():
