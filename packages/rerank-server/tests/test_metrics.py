@@ -74,6 +74,7 @@ def test_a_request_falls_into_the_bucket_of_its_duration(metrics: Metrics) -> No
 
 @pytest.mark.parametrize(
     ("status", "error", "code"),
+    [(429, "overloaded", "overloaded"), (499, None, "http_499"), (500, None, "http_500")],
 )
 def test_a_failed_request_is_an_error_and_nothing_else(
     metrics: Metrics, status: int, error: str | None, code: str
