@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 from httpx import ASGITransport
 from httpx import AsyncClient as Client
-from rerank_core.errors import DeviceError
+from rerank_core.errors import DeviceError, EngineError
+from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Pair, ScoreOptions
+from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
 from rerank_server.app import create_app
 from rerank_server.record import Record
-from rerank_server.service import Service
+from rerank_server.service import Service, part_bounds
 from rerank_server.settings import Settings
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -317,3 +319,68 @@ async def test_a_request_that_was_admitted_is_finished_though_its_tokens_were_mo
 
     assert record.tokens == 20
     assert len(scores.values) == 2
+
+
+class HeldTokenizer(OverlapModel):
+    """Tokenises as often as it is permitted; ``tokenizing`` is set when it is asked to. May be ``broken``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = threading.Semaphore(100)
+        self.tokenizing = threading.Event()
+        self.broken = False
+        self.parts = 0
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        self.tokenizing.set()
+        self.permits.acquire()
+        self.parts += 1
+        return super().tokenize(pairs, options, first)
+
+    def forward(self, segments: Sequence[Segment]) -> list[Output]:
+        if self.broken:
+            raise EngineError("broken")
+        return super().forward(segments)
+
+
+async def test_at_the_end_of_draining_what_is_being_tokenised_is_answered_too(until_ready: Ready) -> None:
+    model = HeldTokenizer()
+    app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
+    lifecycle = app.state.lifecycle
+    async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        await until_ready(client, model)
+        model.permits = threading.Semaphore(0)
+        model.tokenizing.clear()
+        requests = [asyncio.create_task(client.post("/v1/rerank", json=documents(200))) for _ in range(2)]
+        await asyncio.to_thread(model.tokenizing.wait)
+        await until(client, "rerank_in_flight_pairs", 400)
+
+        assert await lifecycle.drain(prestop=0, limit=0)
+        statuses = [(await request).status_code for request in requests]
+        model.permits.release(100)
+
+    assert statuses == [503, 503]
+
+
+async def test_a_request_that_has_failed_is_answered_at_once_and_not_tokenised_to_its_end(
+    serve: Serve, until_ready: Ready
+) -> None:
+    model = HeldTokenizer()
+    async with serve(lambda _: model) as client:
+        await until_ready(client, model)
+        model.parts, model.broken, model.permits = 0, True, threading.Semaphore(1)
+        answered = await client.post("/v1/rerank", json=documents(640))
+        parts = model.parts
+        model.permits.release(100)
+
+    assert answered.status_code == 500
+    assert parts == 1
+
+
+def test_a_part_has_few_pairs_and_few_characters() -> None:
+    short, long = Pair("q", "d"), Pair("q", "d" * 99_999)
+
+    assert part_bounds([]) == [0]
+    assert part_bounds([short] * 130) == [0, 64, 128, 130]
+    assert part_bounds([long] * 5) == [0, 2, 4, 5]
+    assert part_bounds([Pair("q", "d" * 500_000)] * 2) == [0, 1, 2]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
 from rerank_core.scorer import Output, PairModel
@@ -19,7 +19,20 @@ from rerank_server.cache import Known, ScoreCache
 from rerank_server.record import Record
 from rerank_server.scheduling.scheduler import BatchObserver, Scheduler, Ticket
 
-_PART = 64  # pairs that are tokenised at once: a small request waits for one part of a large one
+# What is tokenised at once: a small request waits for one part of a large one.
+_PART_PAIRS = 64
+_PART_CHARACTERS = 200_000
+
+
+def part_bounds(pairs: Sequence[Pair]) -> list[int]:
+    """Where the parts of a request begin, and its length at the end."""
+    bounds, characters = [0], 0
+    for place, pair in enumerate(pairs):
+        characters += len(pair.query) + len(pair.document)
+        if place - bounds[-1] == _PART_PAIRS or (characters > _PART_CHARACTERS and place > bounds[-1]):
+            bounds.append(place)
+            characters = len(pair.query) + len(pair.document)
+    return [*bounds, len(pairs)] if pairs else bounds
 
 
 class Service:
@@ -85,16 +98,15 @@ class Service:
     def close(self, error: RerankError | None = None) -> None:
         """Answer whoever waits with ``error``, and let the threads end after what they are at."""
         self.scheduler.close(error)
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._tokenizing.shutdown(wait=False)
 
     async def _encode(self, pairs: Sequence[Pair], options: ScoreOptions, ticket: Ticket, record: Record) -> _Work:
         """Tokenise in a thread, part by part; the network may begin with the first before the last is done."""
         loop, began = asyncio.get_running_loop(), time.perf_counter()
         work = _Work()
-        for start in range(0, len(pairs), _PART):
-            part = await loop.run_in_executor(
-                self._tokenizing, self._encode_part, pairs[start : start + _PART], options, start
-            )
+        for start, end in pairwise(part_bounds(pairs)):
+            encoding = loop.run_in_executor(self._tokenizing, self._encode_part, pairs[start:end], options, start)
+            part = await ticket.unless_failed(encoding)
             work.extend(part)
             wanted = [segment for segment in distinct_segments(part.encodings) if segment not in work.outputs]
             ticket.add(sorted(wanted, key=len, reverse=True))

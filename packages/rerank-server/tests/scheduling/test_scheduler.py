@@ -227,7 +227,9 @@ async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model,
 
 
 async def test_closing_answers_who_waits_and_ends_the_thread(start, model) -> None:
+    before = set(threading.enumerate())
     scheduler, wanted = start(), segments(model, "a")
+    (thread,) = set(threading.enumerate()) - before
     model.gate.clear()
     waiting = asyncio.create_task(compute(scheduler, wanted))
     await begun(model)
@@ -238,8 +240,7 @@ async def test_closing_answers_who_waits_and_ends_the_thread(start, model) -> No
     with pytest.raises(Unavailable):
         await compute(scheduler, wanted)
     model.gate.set()
-    for thread in [thread for thread in threading.enumerate() if thread.name == "compute"]:
-        await asyncio.to_thread(thread.join)
+    await asyncio.to_thread(thread.join)
 
 
 async def test_batches_are_counted_and_their_rate_measured(start, model) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from rerank_core.errors import DeviceError, EngineError, RerankError, Unavailable
 from rerank_core.scorer import Output, PairModel
@@ -18,6 +18,8 @@ from rerank_core.types import Pair, ScoreOptions, Segment
 from rerank_server.scheduling.queue import Job, Order, Queue
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _BAD_BATCHES = 3  # so many in a row, and the model itself is asked how it is
 _PROBE_SECONDS = 5.0  # between two such questions
@@ -49,6 +51,7 @@ class Ticket:
         self._outputs: dict[Segment, Output] = {}
         self._error: RerankError | None = None
         self._settled = asyncio.Event()
+        self._failed = asyncio.Event()
         self.forward_seconds = 0.0
         """Of the batches that some of it was in."""
 
@@ -58,8 +61,25 @@ class Ticket:
         return len(self._outputs)
 
     def add(self, segments: Iterable[Segment]) -> None:
-        """Want segments computed, in this order; those that are computed already are passed over."""
+        """Want segments computed, in this order; those that are computed already are passed over.
+
+        Raises as ``outputs`` where it has failed already.
+        """
+        if self._error is not None:
+            raise self._error
         self._add(self._order, [segment for segment in segments if segment not in self._outputs])
+
+    async def unless_failed(self, work: asyncio.Future[Result]) -> Result:
+        """What ``work`` gives. Raises as ``outputs`` as soon as this fails; then ``work`` is cancelled."""
+        failing = asyncio.ensure_future(self._failed.wait())
+        try:
+            await asyncio.wait((work, failing), return_when=asyncio.FIRST_COMPLETED)
+            if self._error is not None:
+                raise self._error
+            return await work
+        finally:
+            failing.cancel()
+            work.cancel()
 
     async def outputs(self) -> dict[Segment, Output]:
         """What the network said of everything that was added.
@@ -86,6 +106,7 @@ class Ticket:
         """Nothing more comes."""
         self._error = error
         self._settled.set()
+        self._failed.set()
 
 
 class Scheduler:
