@@ -158,6 +158,21 @@ async def test_what_is_not_done_in_time_when_draining_is_answered_503_and_the_pr
     assert "Traceback" not in log
 
 
+async def test_a_client_that_never_reads_its_answer_does_not_keep_the_process_from_ending(faulty: Any) -> None:
+    content = json.dumps(body(*["x" * 99_000 for _ in range(90)]) | {"return_documents": True}).encode()
+    head = f"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+    with faulty(RERANK_DRAIN_SECONDS="2") as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]), limit=1024)
+        writer.write(head.encode() + content)
+        await writer.drain()
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            await until(client, "rerank_batches_total", lambda batches: batches > 1)  # the first is the warm-up
+        server.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(server.process.wait, 30)
+        writer.close()
+    assert code == 0
+
+
 async def test_idle_and_dripping_connections_hold_nobody_up_and_are_closed(faulty: Any) -> None:
     head = b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     with faulty(RERANK_RECEIVE_TIMEOUT="2") as server:

@@ -55,13 +55,32 @@ def test_a_corrected_count_keeps_the_next_one_out_and_nobody_is_turned_out() -> 
             pass
 
 
-def test_the_time_to_wait_follows_from_the_measured_rate() -> None:
-    """Full, and half as much again is wanted: half of the 800 waiting tokens have to go, at 100 a second."""
+def test_the_time_to_wait_is_until_whole_requests_have_ended_at_the_measured_rate() -> None:
     admission = house(rate=100.0, waiting=800)
+    with (
+        admission.hold(2, 300, seconds=60),
+        admission.hold(8, 500, seconds=60),
+        pytest.raises(Overloaded) as small,
+        admission.hold(1, 1, seconds=60),
+    ):
+        pass
+    with (
+        admission.hold(2, 300, seconds=60),
+        admission.hold(8, 500, seconds=60),
+        pytest.raises(Overloaded) as large,
+        admission.hold(5, 1, seconds=60),
+    ):
+        pass
+
+    assert (small.value.retry_after, large.value.retry_after) == (3.0, 8.0)
+
+
+def test_the_time_to_wait_is_no_more_than_what_is_left_to_compute() -> None:
+    admission = house(rate=100.0, waiting=200)
     with admission.hold(10, 800, seconds=60), pytest.raises(Overloaded) as caught, admission.hold(5, 1, seconds=60):
         pass
 
-    assert caught.value.retry_after == 4.0
+    assert caught.value.retry_after == 2.0
 
 
 def test_without_a_measured_rate_the_time_to_wait_is_a_guess() -> None:

@@ -96,7 +96,7 @@ def test_without_keys_everything_is_open() -> None:
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text("# rotated in May\nthird\n\n  fourth \n")
+    file.write_text("\ufeff# rotated in May\nthird\n\n  # and this in June\n  fourth \n")
 
     assert read_keys(Settings(api_keys="first,second", api_keys_file=str(file))) == (
         b"first", b"second", b"third", b"fourth",

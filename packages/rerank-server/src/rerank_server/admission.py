@@ -70,12 +70,11 @@ class Admission:
         """
         self._check_size(pairs, tokens)
         held_pairs, held_tokens = self.pairs, self.tokens
-        excess = max((held_pairs + pairs) / self.max_pairs, (held_tokens + tokens) / self.max_tokens) - 1
-        if excess > 0:
+        if held_pairs + pairs > self.max_pairs or held_tokens + tokens > self.max_tokens:
             raise Overloaded(
                 f"the server holds {held_pairs} of {self.max_pairs} pairs, {held_tokens} of {self.max_tokens} tokens: "
                 f"no room for {pairs} pairs of about {tokens} tokens; try again later, or send fewer at once",
-                retry_after=self._seconds_for(self._waiting_tokens() * min(1.0, excess)),
+                retry_after=self._seconds_until_room(pairs, tokens),
             )
         wait = self._seconds_ahead(tokens)
         if wait > seconds:
@@ -110,6 +109,16 @@ class Admission:
             return 0.0
         return min(self._waiting_tokens(), sum(min(hold.tokens, tokens) for hold in self._holds)) / rate
 
-    def _seconds_for(self, tokens: float) -> float:
+    def _seconds_until_room(self, pairs: int, tokens: int) -> float:
+        """Room comes back when whole requests end, the smallest ones first."""
         rate = self._rate()
-        return min(_LONGEST, max(1.0, tokens / rate)) if rate else _UNKNOWN
+        if not rate:
+            return _UNKNOWN
+        room_pairs, room_tokens, computed = self.max_pairs - self.pairs, self.max_tokens - self.tokens, 0
+        for hold in sorted(self._holds, key=lambda hold: hold.tokens):
+            if room_pairs >= pairs and room_tokens >= tokens:
+                break
+            room_pairs += hold.pairs
+            room_tokens += hold.tokens
+            computed += hold.tokens
+        return min(_LONGEST, max(1.0, min(computed, self._waiting_tokens()) / rate))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 from litestar import Litestar, Response
@@ -31,7 +32,9 @@ from rerank_server.routes.scoring import refusal, scoring_routes
 from rerank_server.service import Service
 from rerank_server.settings import Settings
 from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry
-from rerank_server.tracing import open_tracing
+from rerank_server.tracing import Tracing, open_tracing
+
+_LAST_SPANS = 2.0  # seconds
 
 
 def create_app(
@@ -75,7 +78,7 @@ def create_app(
             async with lifecycle.run(), _measured_lag(metrics):
                 yield
         finally:
-            await asyncio.to_thread(tracing.close)
+            await _closed(tracing)
 
     app = Litestar(
         route_handlers=[
@@ -100,6 +103,21 @@ def create_app(
     told = Telemetry(app.asgi_handler, routes=routes, metrics=metrics, tracing=tracing)
     app.asgi_handler = BelowRoot(told, root=settings.root_path)
     return app
+
+
+async def _closed(tracing: Tracing) -> None:
+    """Send the last spans, where that does not take long: a collector that is gone must not keep the process."""
+    loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+    def close() -> None:
+        tracing.close()
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(sent.set)
+
+    threading.Thread(target=close, name="traces", daemon=True).start()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SPANS):
+            await sent.wait()
 
 
 def _watch(metrics: Metrics, service: Service) -> None:

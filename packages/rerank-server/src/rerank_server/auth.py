@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ def read_keys(settings: Settings) -> tuple[bytes, ...]:
         raise SettingsError("RERANK_API_KEYS holds no key: set at least one, or leave it out")
     if settings.api_keys_file:
         try:
-            lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
+            lines = Path(settings.api_keys_file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise SettingsError(f"RERANK_API_KEYS_FILE cannot be read: {reason}: {settings.api_keys_file}") from None
-        found = _words(line for line in lines if not line.startswith("#"))
+        found = _words(line for line in lines if not line.lstrip().startswith("#"))
         if not found:
             raise SettingsError(f"RERANK_API_KEYS_FILE holds no key: {settings.api_keys_file}")
         keys += found
@@ -42,12 +43,12 @@ class Guard:
     """Lets through what needs no key, and what brings one of the known. Without any keys, everything."""
 
     def __init__(self, keys: tuple[bytes, ...], *, metrics: bool) -> None:
-        self._keys = keys
+        self._digests = [sha256(key).digest() for key in keys]
         self._open = OPEN - {"/metrics"} if metrics else OPEN
 
     def check(self, method: str, path: str, authorization: str | None) -> None:
         """Raises ``Unauthorized``."""
-        if not self._keys or method == "OPTIONS":
+        if not self._digests or method == "OPTIONS":
             return
         if method in {"GET", "HEAD"} and (path.rstrip("/") or "/") in self._open:
             return
@@ -56,8 +57,9 @@ class Guard:
         if authorization is None:
             raise Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'")
         scheme, _, given = authorization.partition(" ")
-        # Every key is compared, each in constant time: how long it takes tells nothing about them.
-        known = [hmac.compare_digest(given.strip().encode("latin-1"), key) for key in self._keys]
+        # Every key is compared, by hashes of one length: how long it takes tells nothing about them.
+        digest = sha256(given.strip(" \t").encode("latin-1")).digest()
+        known = [hmac.compare_digest(digest, key) for key in self._digests]
         if scheme.lower() != "bearer" or not any(known):
             raise Unauthorized(
                 "this API key is not one that the server knows: send another, as 'Authorization: Bearer KEY'"

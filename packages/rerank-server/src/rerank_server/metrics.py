@@ -55,7 +55,7 @@ _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
 
 # What ``watch`` knows: each is exposed as rerank_* once somebody says how to read it.
 _GAUGES: dict[str, str] = {
-    "queue_pairs": "Pairs that wait for the network.",
+    "queue_pairs": "Segments that wait for the network: of a pair one, of a bi-encoder's two.",
     "queue_tokens": "Tokens that wait for the network.",
     "in_flight_pairs": "Pairs of all requests that are in the server.",
     "in_flight_tokens": "Tokens of all requests that are in the server.",

@@ -74,6 +74,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Coroutine[None, None, bool]]) -> None:
         super().__init__(config)
         self._drain = drain
+        self._told = False
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended_by: int | None = None
@@ -87,14 +88,15 @@ class _Server(uvicorn.Server):
         """Drain at the first signal, end at the second."""
         if self._loop is None:  # nothing has been accepted yet
             self.should_exit = True
-        elif self._draining is None:
+        elif not self._told:
+            self._told = True
             self._loop.call_soon_threadsafe(self._begin)
         else:
             self.ended_by = sig
             self.should_exit = self.force_exit = True
 
     def _begin(self) -> None:
-        self._draining = self._draining or asyncio.create_task(self._end())
+        self._draining = asyncio.create_task(self._end())
 
     async def _end(self) -> None:
         finished = await self._drain()

@@ -81,10 +81,7 @@ class Telemetry:
             self._tracing.finish(record, context)
 
     def _route(self, scope: Any) -> str:
-        path, root = scope["path"], scope.get("root_path", "")
-        if root and path.startswith(f"{root}/"):
-            path = path.removeprefix(root)
-        path = path.rstrip("/") or "/"
+        path = re.sub("/+", "/", scope["path"]).rstrip("/") or "/"  # as the router reads it
         return path if path in self._routes else "other"
 
 

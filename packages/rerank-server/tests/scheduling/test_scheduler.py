@@ -259,7 +259,19 @@ async def test_batches_are_counted_and_their_rate_measured(start, model) -> None
         (2, sum(len(segment) for segment in wanted), False),
         (1, 3, True),
     ]
+    assert scheduler.tokens_per_second is None
+
+    await compute(scheduler, segments(model, *[f"panda bamboo {number}" for number in range(20)]))
+    await asyncio.to_thread(until, lambda: len(seen) == 3)
+
     assert scheduler.tokens_per_second > 0
+
+
+async def test_a_model_whose_scores_are_no_numbers_does_not_get_warm(start, model, monkeypatch) -> None:
+    monkeypatch.setattr(model, "forward", lambda segments: [float("nan")] * len(segments))
+
+    with pytest.raises(EngineError, match="not a finite number"):
+        await start().warm_up()
 
 
 def until(happened: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from rerank_core.errors import DeviceError, EngineError, RerankError, Unavailable
 from rerank_core.scorer import Output, PairModel
+from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Pair, ScoreOptions, Segment
 
 from rerank_server.scheduling.queue import Job, Order, Queue
@@ -23,7 +24,7 @@ Result = TypeVar("Result")
 
 _BAD_BATCHES = 3  # so many in a row, and the model itself is asked how it is
 _PROBE_SECONDS = 5.0  # between two such questions
-_MEMORY = 0.8  # how much of the measured rate is the past's
+_MEMORY = 0.8  # how much of what was measured stays with each further batch
 
 
 class BatchObserver(Protocol):
@@ -131,13 +132,10 @@ class Scheduler:
         self._news = threading.Condition()  # also guards the queue
         self._ended: RerankError | None = None
         self._bad_batches = 0
-        self._probe_segments = [
-            segment
-            for encoding in model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
-            for segment in encoding.segments
-        ]
+        self._sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
+        self._tokens = self._seconds = 0.0  # of late
         self.tokens_per_second: float | None = None
-        """As measured, of late."""
+        """Of batches that are half full and more, of late; None before there was one."""
         self.is_fine = True
         """Whether the last batches were."""
         # A daemon: a batch that never ends must not keep the process alive.
@@ -172,10 +170,10 @@ class Scheduler:
                 self._queue.drop(order)
 
     async def warm_up(self) -> None:
-        """Compute something, so that the first request finds everything set up. Raises ``EngineError``."""
+        """Score something, so that the first request finds everything set up. Raises ``EngineError``."""
         with self.ticket(float("inf")) as ticket:
-            ticket.add(self._probe_segments)
-            await ticket.outputs()
+            ticket.add(distinct_segments(self._sample))
+            to_scores(self._model, self._sample, await ticket.outputs(), ScoreOptions())
 
     def close(self, error: RerankError | None = None) -> None:
         """Compute nothing any more. Whoever waits still gets ``error``, by default an ``Unavailable``."""
@@ -257,12 +255,13 @@ class Scheduler:
                 self.is_fine = self._probe()
             return
         self._bad_batches, self.is_fine = 0, True
-        rate, before = tokens / max(seconds, 1e-9), self.tokens_per_second
-        self.tokens_per_second = rate if before is None else _MEMORY * before + (1 - _MEMORY) * rate
+        if 2 * tokens >= self._model.batch_tokens:  # smaller ones are slower, and say nothing of a full house
+            self._tokens, self._seconds = _MEMORY * self._tokens + tokens, _MEMORY * self._seconds + seconds
+            self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)
 
     def _probe(self) -> bool:
-        """Whether the model computes what it did at the start."""
-        fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(self._probe_segments))
+        """Whether the model computes a sample."""
+        fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(distinct_segments(self._sample)))
         if fine:
             self._bad_batches = 0
         elif self.is_fine:
