@@ -41,9 +41,10 @@ _CPU_LANE_TOKENS = 1024
 _MPS_TOKENS = 4096
 _CUDA_TOKENS = 16384
 
-# Numbers of one hidden state of a lane's batch (2 MB), from which on memory is given back after it: what it costs to
-# have it anew is then less than a hundredth of the batch.
-_LARGE = 512 * 1024
+# When memory is given back. To have it anew costs less than a hundredth of a batch of a wide model; it would be a few of a
+# narrow one's, which waits until each lane has computed so many tokens.
+_WIDE = 1024
+_TOKENS_BETWEEN = 10 * _CPU_LANE_TOKENS
 
 _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
@@ -70,6 +71,7 @@ class PackedEngine:
         self._device = device
         self._padding = padding
         self._hidden = len(encoder.layers[0].norm.weight)
+        self._tokens_since = 0  # memory was given back
         self._lane_count = torch.get_num_threads() if device == "cpu" else 1
         self._lanes = Lanes(self._lane_count, first=lambda: self._rows(_FIRST, [0])) if device == "cpu" else None
 
@@ -112,12 +114,17 @@ class PackedEngine:
             return self._rows(batch, range(len(batch.lengths)))
         parts = balanced(batch.lengths.tolist(), self._lane_count)
         rows = self._lanes.map(lambda part: self._rows(batch, part), parts)
-        if len(batch.token_ids) * self._hidden >= _LARGE * self._lane_count:
-            release_memory()
+        self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
             result[part] = row
         return result
+
+    def _give_back(self, tokens: int) -> None:
+        self._tokens_since += tokens
+        if self._hidden >= _WIDE or self._tokens_since >= _TOKENS_BETWEEN * self._lane_count:
+            release_memory()
+            self._tokens_since = 0
 
     @torch.inference_mode()
     def _rows(self, batch: Batch, segments: Sequence[int]) -> NDArray[np.float32]:
