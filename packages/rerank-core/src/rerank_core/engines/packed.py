@@ -41,8 +41,8 @@ _CPU_LANE_TOKENS = 1024
 _MPS_TOKENS = 4096
 _CUDA_TOKENS = 16384
 
-# When memory is given back. To have it anew costs less than a hundredth of a batch of a wide model; it would be a few of a
-# narrow one's, which waits until each lane has computed so many tokens.
+# When memory is given back. To have it anew costs less than a hundredth of a batch of a wide model, but a few
+# hundredths of a narrow one's: that waits until each lane has computed so many tokens.
 _WIDE = 1024
 _TOKENS_BETWEEN = 10 * _CPU_LANE_TOKENS
 
