@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import uvicorn
-from rerank_server.receiving import receiving_protocol
+from rerank_server.receiving import LINGER, receiving_protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 LIMIT = 30.0  # seconds, on a clock that is moved by hand
 KEEP_ALIVE = 5.0  # seconds: uvicorn's own
+LENGTH = 32_000_000  # bytes: more than the buffers of two sockets hold
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -68,7 +69,9 @@ class App:
             await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         if path == "answers-at-length":
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": bytes(32_000_000), "more_body": True})
+            await send({"type": "http.response.body", "body": bytes(LENGTH), "more_body": True})
+        if path == "answers-completely-at-length":
+            await self._answer(send, bytes(LENGTH))
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -128,11 +131,15 @@ class Client:
 
     async def rest(self) -> bytes:
         """All that comes until the server closes the connection."""
-        received = b""
-        with suppress(ConnectionResetError):  # so it ends for who was still sending
-            while block := await self._reader.read(65_536):
-                received += block
-        return received
+        return await self._reader.read()
+
+    async def delivers(self, data: bytes) -> None:
+        """All of it has gone out."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def take(self, size: int) -> bytes:
+        return await self._reader.readexactly(size)
 
     async def close(self) -> None:
         self._writer.close()
@@ -423,6 +430,46 @@ async def test_who_neither_delivers_nor_reads_is_let_go(server: Server, app: App
         await clock.passes(LIMIT)
 
         assert await app.left.get() == "answers-at-length"
+
+
+@pytest.mark.parametrize("path", [b"answers-at-length", b"answers-completely-at-length"])
+async def test_who_takes_nothing_of_an_answer_is_let_go(
+    server: Server, app: App, clock: Clock, path: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    async with server.client() as client:
+        client.send(GET % path)
+        await app.begun.get()
+        await server.answers()
+        await clock.passes(LIMIT)
+
+        assert len(await client.rest()) < LENGTH
+    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.receiving"]
+    assert lines == ["nothing of an answer was taken for 30 s: its connection is closed"]
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(GET % b"answers-completely-at-length")
+        await app.begun.get()
+        taken = len(await client.take(LENGTH // 4))
+        for _ in range(2):
+            await clock.passes(0.9 * LIMIT)
+            taken += len(await client.take(LENGTH // 4))
+
+        assert len(await client.rest()) > LENGTH - taken  # the head comes on top
+
+
+async def test_who_goes_on_sending_reads_the_refusal_and_is_cut_soon_after(server: Server, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(POST % (b"dripping", LENGTH) + b"x")
+        await clock.passes(LIMIT)
+        client.send(bytes(1_000_000))
+
+        assert refused(await client.rest())
+        await clock.passes(LINGER)
+        with pytest.raises(ConnectionError):
+            await client.delivers(bytes(LENGTH))
 
 
 async def test_a_crowd_that_delivers_nothing_keeps_nobody_from_being_served(server: Server, clock: Clock) -> None:

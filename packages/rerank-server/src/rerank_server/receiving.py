@@ -1,4 +1,4 @@
-"""A client that does not deliver its request in time is shown the door."""
+"""A client that does not deliver its request in time, or does not take its answer, is shown the door."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 logger = logging.getLogger(__name__)
 
+LINGER = 2.0  # seconds in which a client that still sends can read why it is refused
+
 
 def receiving_protocol(seconds: float) -> type[asyncio.Protocol]:
     """For ``uvicorn.Config(http=...)``: gives each request ``seconds`` to arrive, head and body.
 
     They count from the request's first byte, or from the connection where it is the first, and no later byte extends
     them; while it is the client that waits for the server, it is not late. Who is late is answered 408, unless an
-    answer has begun, and the connection is closed.
+    answer has begun, and the connection is closed. So is one whose client takes nothing of its answer for ``seconds``.
     """
 
     class Protocol(_Receiving):
@@ -34,6 +36,7 @@ class _Receiving(HttpToolsProtocol):
 
     limit: ClassVar[float]  # seconds
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -41,7 +44,16 @@ class _Receiving(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -66,6 +78,7 @@ class _Receiving(HttpToolsProtocol):
             self._stop()
             self._start()
             self._unset_keepalive_if_required()  # uvicorn takes the connection for idle while it has half a head
+        self._watch_reading()
 
     def _start(self) -> None:
         self._deadline = self.loop.call_later(self.limit, self._late)
@@ -81,11 +94,41 @@ class _Receiving(HttpToolsProtocol):
             return
         self._deadline = None
         logger.debug("a request was not complete within %g s: its connection is closed", self.limit)
-        if not self._answer_begun():
+        if self._answer_begun():
+            self.transport.close()
+        else:
             self.transport.write(self._refusal())
-        self.transport.close()
+            self._linger()
         if self.transport.get_write_buffer_size():  # nor does it read: closing would wait until it did
             self.transport.abort()
+
+    def _linger(self) -> None:
+        """To close while bytes are on their way would reset the connection, and the client lose its answer."""
+        if not self.transport.can_write_eof():  # TLS
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.connection_lost(TimeoutError())  # for the application the client has left
+        self._unset_keepalive_if_required()
+        self.transport.set_protocol(_Lingering(self.transport, self.loop))
+
+    def _watch_reading(self) -> None:
+        """Looks again after ``limit`` seconds, for as long as there is something that the client has not taken."""
+        if self._reading is None and (waiting := self.transport.get_write_buffer_size()):
+            self._reading = self.loop.call_later(self.limit, self._look_at_reading, waiting)
+
+    def _stop_watching(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _look_at_reading(self, waited: int) -> None:
+        self._reading = None
+        if self.transport.get_write_buffer_size() < waited:
+            self._watch_reading()
+            return
+        logger.debug("nothing of an answer was taken for %g s: its connection is closed", self.limit)
+        self.transport.abort()
 
     def _held_up(self) -> bool:
         """Whether it is the client that waits: for room, for an earlier answer, or to be told to continue."""
@@ -109,3 +152,13 @@ class _Receiving(HttpToolsProtocol):
             b"connection: close",
         ]
         return b"\r\n".join([*lines, b"", body])
+
+
+class _Lingering(asyncio.Protocol):
+    """Drops what comes, until the client has closed or ``LINGER`` is over."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._end = loop.call_later(LINGER, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end.cancel()
