@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rerank_core.errors import DeviceError, EngineError, Unavailable
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Pair, ScoreOptions, Segment
@@ -186,9 +188,9 @@ async def test_three_bad_batches_and_a_bad_sample_are_not_fine_until_one_succeed
         assert scheduler.is_fine
         with pytest.raises(EngineError):
             await compute(scheduler, [segment])
+    await asyncio.to_thread(until, lambda: not scheduler.is_fine)
     model.poison.clear()
 
-    await asyncio.to_thread(until, lambda: not scheduler.is_fine)
     await compute(scheduler, [good])
     await asyncio.to_thread(until, lambda: scheduler.is_fine)
 
@@ -274,8 +276,74 @@ async def test_a_model_whose_scores_are_no_numbers_does_not_get_warm(start, mode
         await start().warm_up()
 
 
+Request = st.tuples(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6),  # a document may be in several requests
+    st.sampled_from(["waits", "waits", "leaves while the first batch runs", "leaves after it", "is late"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(Request, min_size=1, max_size=10), st.sets(st.sampled_from("abcdefgh"), max_size=2), st.booleans())
+def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_segments(requests, poison, dies) -> None:
+    asyncio.run(asyncio.wait_for(_all_are_answered(requests, poison, dies=dies), 5))
+
+
+async def _all_are_answered(requests, poison, *, dies: bool) -> None:
+    model = Model()
+    first, *known = segments(model, "first", *"abcdefgh")
+    named = dict(zip("abcdefgh", known, strict=True))
+    cause = DeviceError("the device is lost") if dies else RuntimeError("bad")
+    model.poison = {named[name]: cause for name in poison}
+    scheduler = Scheduler(model)
+    model.gate.clear()
+    running = asyncio.create_task(compute(scheduler, [first]))
+    await begun(model)
+    tasks = [
+        asyncio.create_task(
+            compute(scheduler, [named[name] for name in names], deadline=0.0 if fate == "is late" else NEVER)
+        )
+        for names, fate in requests
+    ]
+    await asyncio.sleep(0)
+
+    def leave(moment: str) -> None:
+        for (_, fate), task in zip(requests, tasks, strict=True):
+            if fate == moment:
+                task.cancel()
+
+    leave("leaves while the first batch runs")
+    await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.wait({running})  # fails where the thread has died by the time it looks
+    leave("leaves after it")
+    staying = [task for (_, fate), task in zip(requests, tasks, strict=True) if fate == "waits"]
+    await asyncio.gather(*staying, return_exceptions=True)
+    leave("is late")  # as the one who set the deadline does
+    results = await asyncio.gather(running, *tasks, return_exceptions=True)
+    scheduler.close()
+
+    said = [segment for batch in model.batches for segment in batch]
+    for (names, fate), result in zip(requests, results[1:], strict=True):
+        wanted = {named[name] for name in names}
+        if isinstance(result, dict):
+            assert set(result) == wanted
+            assert not wanted & set(model.poison)
+            assert result == {segment: OverlapModel().forward([segment])[0] for segment in wanted}
+        elif fate == "waits":
+            assert isinstance(result, EngineError)
+            assert dies or wanted & set(model.poison)
+        else:
+            assert isinstance(result, asyncio.CancelledError | EngineError)
+    if not poison:
+        assert len(said) == len(set(said))
+        assert all(len(batch) == 1 or sum(map(len, batch)) <= model.batch_tokens for batch in model.batches)
+
+
 def until(happened: Callable[[], bool]) -> None:
     """For what another thread does a moment after it has answered."""
     turn = threading.Event()
-    while not happened():
+    for _ in range(20_000):  # a thread that never ends would keep the tests from ending
+        if happened():
+            return
         turn.wait(0.001)
+    raise AssertionError("it has not happened")
