@@ -69,6 +69,7 @@ def serving(arguments: argparse.Namespace, log: Path, **settings: object) -> Ite
         "RERANK_THREADS": len(arguments.cores),
         "RERANK_CACHE_MB": 0,
         "RERANK_TIMEOUT": LIMIT,
+        "RERANK_RECEIVE_TIMEOUT": LIMIT,  # a connection is opened before its round begins
         "RERANK_DRAIN_SECONDS": 1,
         **settings,
         # As for the model in process.

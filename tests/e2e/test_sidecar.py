@@ -198,6 +198,7 @@ async def test_idle_and_dripping_connections_hold_nobody_up_and_are_closed(fault
         for _, writer in streams:
             writer.close()
     assert set(statuses) == {200}
+    assert ends[:50] == [b""] * 50
     assert all(end.startswith(b"HTTP/1.1 408") for end in ends[50:])
 
 

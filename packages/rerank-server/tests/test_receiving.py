@@ -33,8 +33,6 @@ COMPLETE = {
     "a body sent without waiting for 100-continue": (EXPECTING % b"reads-then-waits" + b"12345", 5),
 }
 PARTS = {
-    "nothing": b"",
-    "empty lines": b"\r\n\r\n",
     "half a head": b"POST /rerank HTTP/1.1\r\nHos",
     "a head without its last line": b"GET / HTTP/1.1\r\nHost: x\r\n",
     "a head without its body": POST % (b"", 5),
@@ -244,13 +242,22 @@ async def test_a_request_that_is_never_complete_is_refused_and_its_connection_cl
     assert refused(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 0.2)
 
 
+@pytest.mark.parametrize("part", [b"", b"\r\n\r\n"], ids=["nothing", "empty lines"])
+async def test_a_connection_without_a_request_is_closed_without_an_answer(app: App, part: bytes) -> None:
+    """A client that keeps it for later would take a 408 for the answer to what it sends in that moment."""
+    async with serving(app, 0.2) as server, server.client() as client:
+        client.send(part)
+
+        assert await client.rest() == b""
+
+
 async def test_each_connection_has_its_own_time(server: Server, clock: Clock) -> None:
     async with server.client() as early:
         await clock.passes(LIMIT / 2)
         async with server.client() as late:
             await clock.passes(LIMIT / 2)
 
-            assert refused(await early.rest())
+            assert await early.rest() == b""
             late.send(GET % b"late")
             assert await late.answer() == (200, b"late 0")
 
@@ -290,7 +297,7 @@ async def test_a_complete_request_may_take_its_time(
 
         await clock.passes(10 * LIMIT)
 
-        assert refused(await silent.rest())
+        assert await silent.rest() == b""
         app.go_on.set()
         interim = await client.answer() if b"Expect" in request_ else (100, b"")
         assert interim == (100, b"")
@@ -486,7 +493,9 @@ async def test_a_crowd_that_delivers_nothing_keeps_nobody_from_being_served(serv
 
         await clock.passes(LIMIT / 2)
 
-        assert all(refused(answer) for answer in await asyncio.gather(*hanging))
+        ends = await asyncio.gather(*hanging)
+        assert ends[:50] == [b""] * 50
+        assert all(refused(answer) for answer in ends[50:])
 
 
 async def test_a_closed_connection_leaves_one_line_for_who_debugs_and_nothing_of_its_content(

@@ -17,8 +17,9 @@ def receiving_protocol(seconds: float) -> type[asyncio.Protocol]:
     """For ``uvicorn.Config(http=...)``: gives each request ``seconds`` to arrive, head and body.
 
     They count from the request's first byte, or from the connection where it is the first, and no later byte extends
-    them; while it is the client that waits for the server, it is not late. Who is late is answered 408, unless an
-    answer has begun, and the connection is closed. So is one whose client takes nothing of its answer for ``seconds``.
+    them; while it is the client that waits for the server, it is not late. Who is late is answered 408, unless no
+    request or already an answer has begun, and the connection is closed. So is one whose client takes nothing of its
+    answer for ``seconds``.
     """
 
     class Protocol(_Receiving):
@@ -35,6 +36,7 @@ class _Receiving(HttpToolsProtocol):
     """
 
     limit: ClassVar[float]  # seconds
+    _begun = False  # whether there is a request that is not complete
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
 
@@ -65,10 +67,12 @@ class _Receiving(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun = True
         if self._deadline is None:
             self._start()
 
     def on_message_complete(self) -> None:
+        self._begun = False
         self._stop()
         super().on_message_complete()
 
@@ -94,11 +98,11 @@ class _Receiving(HttpToolsProtocol):
             return
         self._deadline = None
         logger.debug("a request was not complete within %g s: its connection is closed", self.limit)
-        if self._answer_begun():
-            self.transport.close()
-        else:
+        if self._begun and not self._answer_begun():
             self.transport.write(self._refusal())
             self._linger()
+        else:
+            self.transport.close()
         if self.transport.get_write_buffer_size():  # nor does it read: closing would wait until it did
             self.transport.abort()
 

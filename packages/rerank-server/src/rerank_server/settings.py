@@ -101,7 +101,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 300.0
     receive_timeout: Annotated[
-        float, Meta(gt=0, description="Seconds a client has to deliver its request; then the connection is closed.")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds a client has to deliver its request, or may take nothing of its answer; then the "
+            "connection is closed.",
+        ),
     ] = 30.0
     cache_mb: Annotated[
         int, Meta(ge=0, description="Megabytes for the scores of pairs that were scored before; 0 keeps none.")
