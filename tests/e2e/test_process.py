@@ -76,6 +76,28 @@ def test_check_loads_scores_and_says_so(tiny: Path) -> None:
     assert ended.stdout == f"ok: {tiny} on cpu in float32, 128 tokens, packed engine\n"
 
 
+def test_ready_asks_the_server_that_runs_here(tiny_server: Any) -> None:
+    port = tiny_server.url.rpartition(":")[2]
+
+    asked = run(*SERVER, "--ready", HOST="127.0.0.1", PORT=port)
+
+    assert (asked.returncode, asked.stdout.strip()) == (0, '200 {"status":"healthy"}')
+
+
+def test_ready_asks_at_a_socket_too(serving: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    with serving(tiny, uds=tmp_path / "socket"):
+        asked = run(*SERVER, "--ready", RERANK_UDS=str(tmp_path / "socket"))
+
+    assert asked.returncode == 0
+
+
+def test_ready_says_where_nobody_answers() -> None:
+    asked = run(*SERVER, "--ready", HOST="127.0.0.1", PORT="1")
+
+    assert asked.returncode == 1
+    assert asked.stdout.startswith("no answer: ")
+
+
 def test_half_precision_without_cuda_starts_in_float32_with_one_warning(
     serving: Callable[..., Any], tiny: Path
 ) -> None:

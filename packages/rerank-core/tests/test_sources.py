@@ -115,6 +115,28 @@ def test_a_fetched_directory_scores_as_its_source_and_keeps_its_name(directory, 
     assert model.score("a panda", ["bamboo"]).values == tiny_model("bert").score("a panda", ["bamboo"]).values
 
 
+def test_a_model_may_be_fetched_in_float16_at_half_the_size(directory, tmp_path, tiny_model):
+    whole = fetch(str(directory), tmp_path / "whole").files["model.safetensors"].size
+    halved = fetch(str(directory), tmp_path / "halved", float16=True).files["model.safetensors"].size
+
+    assert halved < 0.6 * whole
+    scores = rerank_core.load(str(tmp_path / "halved"), device="cpu").score("panda", ["a panda", "bamboo"])
+    assert scores.values == pytest.approx(tiny_model("bert").score("panda", ["a panda", "bamboo"]).values, abs=1e-3)
+
+
+def test_weights_beyond_float16_stay_as_they_are(directory, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(directory / "model.safetensors")
+    name = next(iter(weights))
+    weights[name].view(-1)[0] = 70_000.0
+    shutil.copytree(directory, tmp_path / "large")
+    save_file(weights, tmp_path / "large" / "model.safetensors")
+
+    with pytest.raises(CheckpointError, match=f"{name} has numbers beyond float16: keep float32 files"):
+        fetch(str(tmp_path / "large"), tmp_path / "halved", float16=True)
+
+
 def test_fetch_takes_safetensors_tokenizer_and_configuration_files_only(directory, tmp_path):
     for name in ["pytorch_model.bin", "README.md", "modeling.py", "optimizer.safetensors"]:
         (directory / name).write_text("not for you")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rerank_core import hub
 from rerank_core.errors import CheckpointError, InvalidRequest, MissingExtra
+from rerank_core.halving import halve
 from rerank_core.manifest import Manifest, read_manifest, verify, verify_file, write_manifest
 
 DEFAULT_MODEL = "BAAI/bge-reranker-v2-m3"
@@ -86,8 +87,10 @@ def _locate_lite(revision: str | None) -> Source:
     raise CheckpointError(f"the package {_LITE_DISTRIBUTION} holds no model.safetensors: install it again")
 
 
-def fetch(model: str, directory: Path, *, revision: str | None = None) -> Manifest:
+def fetch(model: str, directory: Path, *, revision: str | None = None, float16: bool = False) -> Manifest:
     """Put a model's safetensors, tokenizer and configuration files into a directory, with a manifest of them.
+
+    ``float16``: with weights of half the size, each rounded to that.
 
     Raises ``CheckpointError`` where the model cannot be had, and ``InvalidRequest`` for a directory that holds
     something else already.
@@ -113,6 +116,9 @@ def fetch(model: str, directory: Path, *, revision: str | None = None) -> Manife
     else:
         hub.download(name, revision, directory)
         shutil.rmtree(directory / ".cache", ignore_errors=True)  # the hub client's own notes
+    if float16:
+        for file in sorted(directory.rglob("*.safetensors")):
+            halve(file)
     marker.unlink()
     return write_manifest(directory, model=name, revision=revision)
 

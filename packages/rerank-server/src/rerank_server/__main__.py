@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="load the model, score once, say so and exit")
+    parser.add_argument("--ready", action="store_true", help="ask the server that runs here whether it is ready")
     parser.add_argument("--reload", action="store_true", help="start again whenever the code changes")
 
 
@@ -51,6 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    if arguments.ready:
+        return _ready(settings)
     configure_logging(settings.log_level, settings.log_format)
     if arguments.check:
         return _check(settings)
@@ -93,6 +96,14 @@ def _check(settings: Settings) -> int:
     info = model.info
     print(f"ok: {info.title} on {info.device} in {info.dtype}, {info.max_length} tokens, {info.engine} engine")  # noqa: T201
     return 0
+
+
+def _ready(settings: Settings) -> int:
+    from rerank_server.asking import is_ready
+
+    ready, said = is_ready(settings)
+    print(said)  # noqa: T201
+    return 0 if ready else 1
 
 
 def _serve_and_reload(settings: Settings) -> int:

@@ -1,0 +1,31 @@
+"""Weights files rewritten in float16: half the size, and what that costs is the rounding of each weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rerank_core.errors import CheckpointError
+
+
+def halve(file: Path) -> None:
+    """Rewrite a safetensors file in place, its float32, float64 and bfloat16 numbers as float16; others stay.
+
+    Raises ``CheckpointError`` where a number is beyond float16 (65504); the file is then as it was.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    tensors = {}
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        for name in opened.keys():  # noqa: SIM118  # it has no __iter__
+            tensor = opened.get_tensor(name)
+            if tensor.is_floating_point() and tensor.dtype != torch.float16:
+                tensor = tensor.to(torch.float16)
+                if not bool(torch.isfinite(tensor).all()):
+                    raise CheckpointError(f"{file.name}: {name} has numbers beyond float16: keep float32 files")
+            tensors[name] = tensor.contiguous()
+    halved = file.with_name(file.name + ".float16")
+    save_file(tensors, halved, metadata=metadata)
+    halved.replace(file)

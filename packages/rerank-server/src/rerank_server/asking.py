@@ -1,0 +1,36 @@
+"""Asks the server that runs beside this process whether it is ready: a container's health check, without curl."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+
+from rerank_server.settings import Settings
+
+_PATIENCE = 5.0  # seconds
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to listen, and where to ask
+
+
+def is_ready(settings: Settings) -> tuple[bool, str]:
+    """Whether ``/readyz`` answers 200, and what it said."""
+    try:
+        status, said = _ask(settings)
+    except OSError as error:
+        return False, f"no answer: {error}"
+    except http.client.HTTPException as error:
+        return False, f"no HTTP: {type(error).__name__}"
+    return status == 200, f"{status} {said}"
+
+
+def _ask(settings: Settings) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(_EVERYWHERE.get(settings.host, settings.host), settings.port, _PATIENCE)
+    if settings.uds is not None:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(_PATIENCE)
+        connection.sock.connect(settings.uds)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    finally:
+        connection.close()
