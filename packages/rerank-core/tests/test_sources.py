@@ -120,6 +120,8 @@ def test_a_model_may_be_fetched_in_float16_at_half_the_size(directory, tmp_path,
     halved = fetch(str(directory), tmp_path / "halved", float16=True).files["model.safetensors"].size
 
     assert halved < 0.6 * whole
+    modes = {(tmp_path / name / "model.safetensors").stat().st_mode for name in ("whole", "halved")}
+    assert len(modes) == 1
     scores = rerank_core.load(str(tmp_path / "halved"), device="cpu").score("panda", ["a panda", "bamboo"])
     assert scores.values == pytest.approx(tiny_model("bert").score("panda", ["a panda", "bamboo"]).values, abs=1e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from rerank_core.errors import CheckpointError
@@ -28,4 +29,5 @@ def halve(file: Path) -> None:
             tensors[name] = tensor.contiguous()
     halved = file.with_name(file.name + ".float16")
     save_file(tensors, halved, metadata=metadata)
+    shutil.copymode(file, halved)  # safetensors writes for the owner only
     halved.replace(file)
