@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
 # As it was installed last; `locked` is what uv.lock says.
 TORCH ?= $(or $(patsubst .venv/setup-%,%,$(wildcard .venv/setup-*)),locked)
-ifeq ($(filter cpu locked,$(TORCH)),)
+ifeq ($(filter cpu locked cuda,$(TORCH)),)
 $(error TORCH is $(TORCH): use TORCH=cpu, or TORCH=locked for the build in uv.lock)
 endif
 export UV_COMPILE_BYTECODE := 1
@@ -67,6 +67,55 @@ serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub)
 .PHONY: dev
 dev: $(SETUP) ## run the server and start it again whenever its code changes
 	$(BIN)/rerank-server --reload
+
+# ---------------------------------------------------------------------------- containers
+#
+# Under the names that the replaced service had. MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and
+# TORCH are those of the Dockerfile, PORT is the one of this machine, IMAGE the image's name.
+
+export COMPOSE_FILE ?= deploy/docker-compose.yml
+# Compose takes build arguments and settings from here.
+ifneq ($(origin MODEL_NAME),undefined)
+export MODEL_NAME
+endif
+export IMAGE ?= rerank:latest
+PORT ?= 8000
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+URL ?= http://localhost:$(PORT)
+# A CPU image unless CUDA is asked for: what .venv has is no matter here.
+IMAGE_TORCH := $(if $(filter cuda,$(TORCH)),cuda,cpu)
+
+.PHONY: build
+build: ## build the image, with the model inside (MODEL_NAME=lite needs no model hub)
+	DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 TORCH=$(IMAGE_TORCH) $(COMPOSE) build
+
+.PHONY: run
+run: ## start the container baai-reranker-service
+	PORT=$(PORT) $(COMPOSE) up -d --no-build
+	@echo 'It loads its model: make logs shows how far it is, make test-local asks it.'
+
+.PHONY: stop
+stop: ## stop and remove the container
+	$(COMPOSE) down
+
+.PHONY: logs
+logs: ## follow the container's log
+	$(COMPOSE) logs -f $(LOGS)
+
+.PHONY: test-local
+test-local: ## ask a running service with curl (URL=http://localhost:8000)
+	curl -fsS $(URL)/health
+	@echo
+	curl -fsS $(URL)/rerank -H 'Content-Type: application/json' \
+	  -d '{"query": "What is a panda?", "passage": "The giant panda is a bear that lives in China."}'
+	@echo
+
+.PHONY: test-client
+test-client: $(SETUP) ## try every endpoint of a running service, and report (URL=http://localhost:8000)
+	$(BIN)/python examples/service_client.py --url $(URL)
+
+.PHONY: install-deps
+install-deps: setup ## the old name of setup
 
 # ---------------------------------------------------------------------------- checks
 
