@@ -112,7 +112,7 @@ test-local: ## ask a running service with curl (URL=http://localhost:8000)
 
 .PHONY: test-client
 test-client: $(SETUP) ## try every endpoint of a running service, and report (URL=http://localhost:8000)
-	$(BIN)/python examples/service_client.py --url $(URL)
+	$(BIN)/python examples/service_client/service_client.py --url $(URL)
 
 .PHONY: install-deps
 install-deps: setup ## the old name of setup

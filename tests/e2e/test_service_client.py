@@ -7,7 +7,7 @@ from typing import Any
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(root / "examples" / "service_client.py"), *arguments]
+    command = [sys.executable, str(root / "examples" / "service_client" / "service_client.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
