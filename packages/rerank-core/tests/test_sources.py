@@ -135,7 +135,7 @@ def test_weights_beyond_float16_stay_as_they_are(directory, tmp_path):
     shutil.copytree(directory, tmp_path / "large")
     save_file(weights, tmp_path / "large" / "model.safetensors")
 
-    with pytest.raises(CheckpointError, match=f"{name} has numbers beyond float16: keep float32 files"):
+    with pytest.raises(CheckpointError, match=f"{name} has numbers float16 cannot hold: keep float32 files"):
         fetch(str(tmp_path / "large"), tmp_path / "halved", float16=True)
 
 

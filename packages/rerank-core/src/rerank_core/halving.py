@@ -11,7 +11,7 @@ from rerank_core.errors import CheckpointError
 def halve(file: Path) -> None:
     """Rewrite a safetensors file in place, its float32, float64 and bfloat16 numbers as float16; others stay.
 
-    Raises ``CheckpointError`` where a number is beyond float16 (65504); the file is then as it was.
+    Raises ``CheckpointError`` where a number is beyond float16 (65504), or none; the file is then as it was.
     """
     import torch
     from safetensors import safe_open
@@ -25,7 +25,7 @@ def halve(file: Path) -> None:
             if tensor.is_floating_point() and tensor.dtype != torch.float16:
                 tensor = tensor.to(torch.float16)
                 if not bool(torch.isfinite(tensor).all()):
-                    raise CheckpointError(f"{file.name}: {name} has numbers beyond float16: keep float32 files")
+                    raise CheckpointError(f"{file.name}: {name} has numbers float16 cannot hold: keep float32 files")
             tensors[name] = tensor.contiguous()
     halved = file.with_name(file.name + ".float16")
     save_file(tensors, halved, metadata=metadata)

@@ -24,11 +24,11 @@ def is_ready(settings: Settings) -> tuple[bool, str]:
 
 def _ask(settings: Settings) -> tuple[int, str]:
     connection = http.client.HTTPConnection(_EVERYWHERE.get(settings.host, settings.host), settings.port, _PATIENCE)
-    if settings.uds is not None:
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(_PATIENCE)
-        connection.sock.connect(settings.uds)
     try:
+        if settings.uds is not None:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(_PATIENCE)
+            connection.sock.connect(settings.uds)
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace")
