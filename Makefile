@@ -15,7 +15,7 @@ BIN := .venv/bin
 # As it was installed last; `locked` is what uv.lock says.
 TORCH ?= $(or $(patsubst .venv/setup-%,%,$(wildcard .venv/setup-*)),locked)
 ifeq ($(filter cpu locked cuda,$(TORCH)),)
-$(error TORCH is $(TORCH): use TORCH=cpu, or TORCH=locked for the build in uv.lock)
+$(error TORCH is $(TORCH): use TORCH=cpu, TORCH=locked for the build in uv.lock, or TORCH=cuda for an image)
 endif
 export UV_COMPILE_BYTECODE := 1
 
@@ -74,10 +74,6 @@ dev: $(SETUP) ## run the server and start it again whenever its code changes
 # TORCH are those of the Dockerfile, PORT is the one of this machine, IMAGE the image's name.
 
 export COMPOSE_FILE ?= deploy/docker-compose.yml
-# Compose takes build arguments and settings from here.
-ifneq ($(origin MODEL_NAME),undefined)
-export MODEL_NAME
-endif
 export IMAGE ?= rerank:latest
 PORT ?= 8000
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
