@@ -40,7 +40,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.rejected("pairs")
     metrics.batch(segments=1, tokens=10, seconds=0.01, failed=False)
     names: dict[str, set[str]] = {}
-    for line in metrics.render()[0].decode().splitlines():
+    for line in metrics.render().decode().splitlines():
         if not line.startswith("#"):
             name, _, labels = line.rpartition(" ")[0].partition("{")
             names.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))

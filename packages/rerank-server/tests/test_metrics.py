@@ -1,10 +1,14 @@
 """What is counted, under which names."""
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from httpx import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
+from rerank_core.testing.doubles import OverlapModel
 from rerank_server.metrics import Metrics
 from rerank_server.record import Record
 
@@ -29,7 +33,7 @@ def record(**fields: Any) -> Record:
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    families = text_string_to_metric_families(metrics.render()[0].decode())
+    families = text_string_to_metric_families(metrics.render().decode())
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -213,11 +217,17 @@ def test_dashboards_of_text_embeddings_inference_find_their_names(metrics: Metri
     assert value(metrics, "te_queue_size") == 4
 
 
+async def test_the_answer_says_its_format_once(serve: Callable[..., AbstractAsyncContextManager[AsyncClient]]) -> None:
+    async with serve(lambda _: OverlapModel()) as client:
+        response = await client.get("/metrics")
+
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
 def test_the_text_is_of_the_plain_format(metrics: Metrics) -> None:
     metrics.request(record())
-    text, content_type = metrics.render()
+    text = metrics.render()
 
-    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert b"# TYPE rerank_requests_total counter\n" in text
     assert b"# TYPE te_request_count untyped\n" in text
     assert b"_created" not in text
@@ -226,7 +236,7 @@ def test_the_text_is_of_the_plain_format(metrics: Metrics) -> None:
 
 def test_every_metric_is_described_once(metrics: Metrics) -> None:
     metrics.request(record())
-    described = [line.split()[2] for line in metrics.render()[0].decode().splitlines() if line.startswith("# TYPE ")]
+    described = [line.split()[2] for line in metrics.render().decode().splitlines() if line.startswith("# TYPE ")]
 
     assert len(described) == len(set(described))
     assert "python_info" in described

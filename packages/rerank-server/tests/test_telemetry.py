@@ -56,7 +56,7 @@ class House:
 
     def counted(self, route: str, method: str, status: int) -> bool:
         labels = f'{{method="{method}",route="{route}",status="{status}"}}'
-        return f"rerank_requests_total{labels} 1.0\n" in self.metrics.render()[0].decode()
+        return f"rerank_requests_total{labels} 1.0\n" in self.metrics.render().decode()
 
 
 async def test_a_request_leaves_a_number_a_line_and_a_trace(caplog: pytest.LogCaptureFixture) -> None:

@@ -86,7 +86,7 @@ _THEIR_COUNTERS = {
 # Beside these: te_queue_size and rerank_cache_hit_ratio (_Gauges), and process_*, python_* of prometheus_client.
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 
 class Metrics:
@@ -145,9 +145,9 @@ class Metrics:
             raise TypeError(f"no such gauge: {', '.join(sorted(unknown))}; known are {', '.join(_GAUGES)}")
         self._gauges.watched = self._gauges.watched | gauges  # a new one: the old may be being read
 
-    def render(self) -> tuple[bytes, str]:
-        """All of them in Prometheus' text format, and its content type."""
-        return generate_latest(_WithoutCreated(self._registry)), _CONTENT_TYPE
+    def render(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        return generate_latest(_WithoutCreated(self._registry))
 
     def _scoring(self, record: Record) -> None:
         self._count("te_request_count", method="rerank")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from rerank_server.metrics import Metrics
+from rerank_server.metrics import MEDIA_TYPE, Metrics
 from rerank_server.routes.get import AnyRequest, get_and_head
 
 
@@ -13,7 +13,6 @@ def metrics_routes(metrics: Metrics) -> list[HTTPRouteHandler]:
     """``/metrics``."""
 
     def answer(_: AnyRequest) -> Response[bytes]:
-        content, media_type = metrics.render()
-        return Response(content, media_type=media_type)
+        return Response(metrics.render(), media_type=MEDIA_TYPE)
 
     return get_and_head("/metrics", answer)
