@@ -16,7 +16,7 @@ import pytest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 
 ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("RERANK_SHARED", ROOT.parent / "shared"))
+SHARED = Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared"))
 
 START_LIMIT = 100.0  # seconds; imports and loading on a busy machine
 SERVER = (sys.executable, "-m", "rerank_server")

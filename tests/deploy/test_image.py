@@ -1,4 +1,4 @@
-"""The image, built and run by a real engine: with lite, and with a directory of the build context."""
+"""The image, built and run by a real engine: with lite, a directory of the build context, and a hub on loopback."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.testing.hub import COMMIT, serve_hub
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -86,6 +87,18 @@ def local_image(context: Path, find_links: str) -> str:
         context, "rerank-test:local", find_links,
         MODEL_SOURCE="local", MODEL_DIR="models/tiny", MODEL_NAME="tiny/reranker", MODEL_DTYPE="float16",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hub_image(context: Path, find_links: str) -> Iterator[tuple[str, list[str]]]:
+    """An image and the files that its build asked a hub for."""
+    with serve_hub() as (hub, address):
+        hub.repositories["somebody/tiny"] = context / "models" / "tiny"
+        image = build(
+            context, "rerank-test:hub", find_links,
+            MODEL_NAME="somebody/tiny", MODEL_REVISION=COMMIT, HF_ENDPOINT=address,
+        )  # fmt: skip
+        yield image, hub.asked
 
 
 def free_port() -> int:
@@ -191,6 +204,21 @@ def test_a_directory_is_baked_in_under_its_name_in_float16(local_image: str) -> 
         )
 
     assert health["model_name"] == manifest["model"] == "tiny/reranker"
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_never_asked_for_again(hub_image: tuple[str, list[str]]) -> None:
+    image, asked = hub_image
+    fetched = list(asked)
+    with running(image) as (name, client):
+        root = client.get("/").json()
+        manifest = json.loads(
+            docker("exec", name, "python", "-c", "print(open('/models/baked/rerank-manifest.json').read())")
+        )
+
+    assert "model.safetensors" in fetched
+    assert asked == fetched  # the container asked for nothing
+    assert (manifest["model"], manifest["revision"]) == ("somebody/tiny", COMMIT)
+    assert root["model"]["name"] == "somebody/tiny"
 
 
 def test_a_model_that_was_changed_in_the_image_is_refused(local_image: str) -> None:

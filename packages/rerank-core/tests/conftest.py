@@ -26,13 +26,13 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
-    """A directory of ../shared/models (or $RERANK_SHARED/models); the test is skipped, loudly, where it is missing."""
-    root = Path(os.environ.get("RERANK_SHARED", REPOSITORY.parent / "shared"))
+    """A directory of ../shared/models (or $SHARED_DIR/models); the test is skipped, loudly, where it is missing."""
+    root = Path(os.environ.get("SHARED_DIR", REPOSITORY.parent / "shared"))
 
     def find(name: str) -> Path:
         path = root / "models" / name
         if not path.is_dir():
-            pytest.skip(f"needs the checkpoint {name} in ../shared/models (or $RERANK_SHARED/models): it is not there")
+            pytest.skip(f"needs the checkpoint {name} in ../shared/models (or $SHARED_DIR/models): it is not there")
         return path
 
     return find

@@ -1,92 +1,22 @@
 """The hub: a small one on loopback, asked by real processes, as ``HF_ENDPOINT`` allows."""
 
-import hashlib
-import json
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import rerank_core
 from rerank_core import CheckpointError, hub, manifest
+from rerank_core.testing.hub import COMMIT, FakeHub, files_of, serve_hub
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OFFLINE_ADVICE = ["name a local directory", "rerank fetch", "the model 'lite'", "pip install 'rerank-core[lite]'"]
-
-
-class FakeHub:
-    """Serves the directories that it is given, by their names. ``asked`` lists the files that were downloaded."""
-
-    def __init__(self) -> None:
-        self.repositories: dict[str, Path] = {}
-        self.asked: list[str] = []
-        self.status: int | None = None
-        self.attempts: list[str] = []
-
-    def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
-        if path.startswith("/api/models/"):
-            self.attempts.append(path)
-        if self.status:
-            return self.status, b"{}", {}
-        for name, directory in self.repositories.items():
-            if path.startswith(f"/api/models/{name}/tree/{COMMIT}"):
-                return 200, json.dumps([self._entry(directory, file) for file in _files(directory)]).encode(), {}
-            if path in (
-                f"/api/models/{name}",
-                f"/api/models/{name}/revision/{COMMIT}",
-                f"/api/models/{name}/revision/main",
-            ):
-                siblings = [{"rfilename": file} for file in _files(directory)]
-                return 200, json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode(), {}
-            if path.startswith(f"/api/models/{name}/revision/"):
-                return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}
-            if path.startswith(f"/{name}/resolve/{COMMIT}/"):
-                file = path.removeprefix(f"/{name}/resolve/{COMMIT}/")
-                content = (directory / file).read_bytes()
-                self.asked.append(file)
-                return 200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-        return 401, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
-
-    @staticmethod
-    def _entry(directory: Path, file: str) -> dict[str, object]:
-        content = (directory / file).read_bytes()
-        return {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha256(content).hexdigest()[:40]}
-
-
-def _files(directory: Path) -> list[str]:
-    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
 
 
 @pytest.fixture
 def fake_hub() -> Iterator[tuple[FakeHub, str]]:
-    fake = FakeHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body, headers = fake.answer(self.path.partition("?")[0])
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_HEAD = do_GET  # noqa: N815 (named by http.server)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_hub() as served:
+        yield served
 
 
 @pytest.fixture
@@ -143,7 +73,7 @@ def test_fetch_downloads_only_what_runs_the_model_and_writes_a_manifest(
     assert (code, err) == (0, "")
     assert out.startswith(f"somebody/tiny at {COMMIT}: 4 files, ")
     assert set(fake.asked) == set(WANTED)
-    assert _files(tmp_path / "fetched") == sorted([*WANTED, manifest.NAME])
+    assert files_of(tmp_path / "fetched") == sorted([*WANTED, manifest.NAME])
     model = rerank_core.load(str(tmp_path / "fetched"), device="cpu")
     assert (model.info.name, model.info.revision) == ("somebody/tiny", COMMIT)
     assert model.score("a panda", ["bamboo"]).values == tiny_model("bert").score("a panda", ["bamboo"]).values
