@@ -8,19 +8,26 @@
 #   FIND_LINKS       where the CPU build of torch is looked for, instead of PyTorch's own index
 ARG MODEL_SOURCE=hub
 
-# ---------------------------------------------------------------------------- the packages, as the lock says
-FROM python:3.11-slim AS packages
+# ---------------------------------------------------------------------------- what others wrote, as the lock says
+FROM python:3.11-slim AS dependencies
 ARG TORCH=cpu
 ARG FIND_LINKS=
 # The base image's certificates, so that a company's own are trusted where they were put there.
 ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/rerank \
     UV_CACHE_DIR=/cache/uv PIP_CACHE_DIR=/cache/pip
+# hadolint ignore=DL3042
 RUN --mount=type=cache,target=/cache pip install uv==0.13.9
 WORKDIR /src
-COPY pyproject.toml uv.lock LICENSE ./
-COPY packages packages
+COPY pyproject.toml uv.lock ./
+COPY packages/rerank-core/pyproject.toml packages/rerank-core/
+COPY packages/rerank-server/pyproject.toml packages/rerank-server/
+COPY packages/rerank-integrations/pyproject.toml packages/rerank-integrations/
+# Options are split into words where they stand without quotes.
+# hadolint ignore=SC2086
 RUN --mount=type=cache,target=/cache set -eu; \
-    sync() { uv sync --locked --no-dev --no-editable --package rerank-server --extra torch --extra otel "$@"; }; \
+    sync() { \
+      uv sync --locked --no-dev --no-install-workspace --package rerank-server --extra torch --extra otel "$@"; \
+    }; \
     case "$TORCH" in \
       cuda) sync ;; \
       cpu) \
@@ -35,8 +42,22 @@ RUN --mount=type=cache,target=/cache set -eu; \
     /opt/rerank/bin/python -m compileall -q -j 0 -x 'torch/testing' /opt/rerank/lib
 ENV PATH=/opt/rerank/bin:$PATH
 
+# ---------------------------------------------------------------------------- what we wrote, in a layer of its own
+FROM dependencies AS packages
+COPY packages packages
+RUN --mount=type=cache,target=/cache \
+    uv pip install --python /opt/rerank/bin/python --prefix /opt/ours --no-deps \
+      packages/rerank-core packages/rerank-server && \
+    python -m compileall -q -s /opt/ours -p /opt/rerank /opt/ours/lib
+
 # ---------------------------------------------------------------------------- the model, with its manifest
-FROM packages AS model-hub
+# On our core alone, so that no other change fetches it again.
+FROM dependencies AS core
+COPY packages/rerank-core packages/rerank-core
+RUN --mount=type=cache,target=/cache \
+    uv pip install --python /opt/rerank/bin/python --no-deps packages/rerank-core
+
+FROM core AS model-hub
 ARG MODEL_NAME=BAAI/bge-reranker-v2-m3
 ARG MODEL_REVISION=
 ARG MODEL_DTYPE=float32
@@ -52,7 +73,7 @@ RUN --mount=type=cache,target=/cache set -eu; \
     esac; \
     rerank fetch "$MODEL_NAME" /models/baked ${MODEL_REVISION:+--revision "$MODEL_REVISION"} $as
 
-FROM packages AS model-local
+FROM core AS model-local
 ARG MODEL_NAME=BAAI/bge-reranker-v2-m3
 ARG MODEL_DTYPE=float32
 ARG MODEL_DIR=
@@ -75,8 +96,9 @@ LABEL org.opencontainers.image.title="rerank" \
       org.opencontainers.image.description="A reranker sidecar that speaks HTTP" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 rerank && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp rerank
-COPY --from=packages /opt/rerank /opt/rerank
+COPY --from=dependencies /opt/rerank /opt/rerank
 COPY --from=model /models /models
+COPY --from=packages /opt/ours /opt/rerank
 # Nothing is written but below /tmp, and nothing is asked of the network.
 ENV PATH=/opt/rerank/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 HF_HOME=/tmp/huggingface \
