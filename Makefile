@@ -113,6 +113,49 @@ test-client: $(SETUP) ## try every endpoint of a running service, and report (UR
 .PHONY: install-deps
 install-deps: setup ## the old name of setup
 
+# ---------------------------------------------------------------------------- azure
+#
+# deploy/terraform/azure/README.md tells what to fill in first. TAG names the image, else the commit does.
+
+AZURE := TF_DIR=$(abspath $(or $(TF_DIR),deploy/terraform/azure)) IMAGE_TORCH=$(IMAGE_TORCH) deploy/azure/deploy_azure.sh
+TF := ARM_SUBSCRIPTION_ID="$${ARM_SUBSCRIPTION_ID:-$$(az account show --query id --output tsv)}" \
+  terraform -chdir=$(or $(TF_DIR),deploy/terraform/azure)
+IMAGE_VAR = -var image_tag=$(or $(TAG),$(shell git rev-parse --short HEAD))
+
+.PHONY: azure-login
+azure-login: ## sign in to Azure
+	az login
+	@$(AZURE) --only login
+
+.PHONY: azure-acr-build
+azure-acr-build: ## build the image for Azure
+	$(AZURE) --only build $(TAG)
+
+.PHONY: azure-acr-push
+azure-acr-push: ## push it to the registry, which is made first where there is none
+	$(AZURE) --only registry $(TAG)
+	$(AZURE) --only push $(TAG)
+
+.PHONY: tf-init
+tf-init: ## get Terraform's provider
+	$(TF) init -input=false
+
+.PHONY: tf-plan
+tf-plan: ## show what would change in Azure
+	$(TF) plan $(IMAGE_VAR)
+
+.PHONY: tf-apply
+tf-apply: ## change it, after asking
+	$(TF) apply $(IMAGE_VAR)
+
+.PHONY: tf-output
+tf-output: ## the service's address, and what else Terraform knows
+	$(TF) output
+
+.PHONY: deploy
+deploy: ## registry, image and service in Azure, until it is ready
+	$(AZURE) $(TAG)
+
 # ---------------------------------------------------------------------------- checks
 
 .PHONY: test
