@@ -51,7 +51,7 @@ async def test_documents_are_returned_where_asked_for_and_may_be_objects(client:
     )
 
     assert [result["document"] for result in response.json()["results"]] == [
-        {"text": DOCUMENTS[1]},
+        {"text": DOCUMENTS[1], "id": 7},
         {"text": DOCUMENTS[0]},
     ]
 
@@ -94,9 +94,9 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "truncation_side: expected one of right, left",
         ),
         (
-            {"query": QUERY, "documents": ["x"], "max_tokens_per_doc": 0},
+            {"query": QUERY, "documents": ["x"], "max_tokens_per_doc": -1},
             "max_tokens_per_doc",
-            "max_tokens_per_doc is 0: use 1 or more",
+            "max_tokens_per_doc is -1: use 1 or more",
         ),
         ({"query": QUERY, "documents": ["x"], "top_n": 1.5}, "top_n", "top_n: expected int"),
         ({"query": QUERY, "documents": ["x"], "passage": "y"}, None, "the body has passage and documents"),

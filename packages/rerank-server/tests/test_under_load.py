@@ -66,11 +66,12 @@ async def test_a_small_request_is_answered_before_the_large_one_it_came_behind(
 
 async def test_requests_of_many_clients_share_forward_passes(client: Client, model: OverlapModel) -> None:
     model.gate.clear()
-    requests = [asyncio.create_task(client.post("/v1/rerank", json=documents(1, name=str(n)))) for n in range(33)]
+    first = asyncio.create_task(client.post("/v1/rerank", json=documents(1, name="first")))
     await in_the_network(model)
+    others = [asyncio.create_task(client.post("/v1/rerank", json=documents(1, name=str(n)))) for n in range(32)]
     await until(client, "rerank_queue_pairs", 32)
     model.gate.set()
-    await asyncio.gather(*requests)
+    await asyncio.gather(first, *others)
 
     assert sum(model.forwards) == 33
     assert len(model.forwards) <= 4

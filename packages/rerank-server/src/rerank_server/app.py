@@ -18,9 +18,11 @@ from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
 from rerank_server.auth import Guard, Guarded, read_keys
+from rerank_server.dialects.dispatch import PREFIXES
 from rerank_server.lifecycle import Lifecycle, OnDeath
 from rerank_server.metrics import Metrics
 from rerank_server.model import Loaded, load_model
+from rerank_server.prefixes import WithoutPrefix
 from rerank_server.question import Limits
 from rerank_server.root_path import BelowRoot
 from rerank_server.routes.docs import docs_routes
@@ -28,6 +30,7 @@ from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.health import health_routes
 from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
+from rerank_server.routes.models import model_routes
 from rerank_server.routes.scoring import refusal, scoring_routes
 from rerank_server.service import Service
 from rerank_server.settings import Settings
@@ -70,6 +73,7 @@ def create_app(
         max_documents=settings.max_documents,
         max_text_chars=settings.max_text_chars,
         max_body_bytes=settings.max_body_bytes,
+        strict_model=settings.model if settings.strict_model else None,
     )
 
     @asynccontextmanager
@@ -84,6 +88,7 @@ def create_app(
         route_handlers=[
             *health_routes(lifecycle, settings),
             *info_routes(lifecycle, settings),
+            *model_routes(lifecycle, settings),
             *scoring_routes(lifecycle, limits, settings.timeout),
             *metrics_routes(metrics),
             *docs_routes(),
@@ -101,7 +106,7 @@ def create_app(
     # Around everything, what the framework answers itself included; its own middleware stands inside each route.
     routes = {route.path for route in app.routes}
     told = Telemetry(app.asgi_handler, routes=routes, metrics=metrics, tracing=tracing)
-    app.asgi_handler = BelowRoot(told, root=settings.root_path)
+    app.asgi_handler = BelowRoot(WithoutPrefix(told, prefixes=PREFIXES.keys()), root=settings.root_path)
     return app
 
 

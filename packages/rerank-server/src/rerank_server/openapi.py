@@ -6,27 +6,38 @@ several wire languages reads its body itself.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rerank_core.errors import (
+    DeadlineExceeded,
+    EngineError,
+    Overloaded,
+    RerankError,
+    TooManyDocuments,
+    Unauthorized,
+    Unavailable,
+)
 
 from rerank_server import __version__
-from rerank_server.dialects import documents, native
+from rerank_server.dialects.dispatch import PLACES, Place
+from rerank_server.dialects.documents import ID
 from rerank_server.routes.health import Health
 from rerank_server.routes.info import Info, Service
+from rerank_server.routes.models import Model, Models, NoModel
 
 _ABOUT = """\
 Says how well passages answer a query, with a cross-encoder.
 
 `POST /rerank` scores one pair, `POST /rerank/batch` up to 100, and `POST /v1/rerank` orders many documents for one
 query. A score is a logit, or its sigmoid in [0, 1]: `normalize` and `raw_scores` choose.
-"""
 
-_QUERY = "what is a panda?"
-_PANDA = "The giant panda is a bear species endemic to China."
-_PARIS = "Paris is the capital of France."
+Clients of other servers find their own language: by what is in the body where that tells, and else below a prefix, such
+as `/infinity/rerank`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class _Reply:
 
     status: int
     description: str
-    body: tuple[type[Struct], ...] = ()
+    body: tuple[Any, ...] = ()
     example: object = None
     headers: dict[str, Any] = field(default_factory=dict)
     text: str | None = None
@@ -81,71 +92,78 @@ _HEADERS = [
 ]
 
 
-def _documents_error(message: str, code: str, param: str | None = None) -> dict[str, Any]:
-    return {
-        "id": "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11",
-        "message": message,
-        "detail": message,
-        "code": code,
-        "error": {"message": message, "type": code, "param": param, "code": code},
-    }
+def _scoring(place: Place) -> _Operation:
+    """What is asked and answered at a path that scores."""
+    spoken = place.dialects
+    bodies = tuple(dict.fromkeys(error for dialect in spoken for error in dialect.errors))
 
+    def failed(status: int, meaning: str, error: RerankError, headers: dict[str, Any] | None = None) -> _Reply:
+        said = msgspec.to_builtins(place.refusal.error(error))
+        return _Reply(status, meaning, bodies, _with_fixed_id(said), headers or {})
 
-_DOCUMENTS = (documents.DocumentsError,)
-_NATIVE = (native.Problem,)
-_EITHER = (native.Problem, documents.DocumentsError)
-
-
-def _failures(bodies: tuple[type[Struct], ...]) -> tuple[_Reply, ...]:
-    """What may come of any body, at a route whose errors have these shapes."""
-
-    def said(message: str, code: str) -> dict[str, Any]:
-        return {"detail": message} if bodies[0] is native.Problem else _documents_error(message, code)
-
-    return (
-        _Reply(
-            401,
-            "The server asks for an API key, and this is none that it knows.",
-            bodies,
-            said("this needs an API key: send it as 'Authorization: Bearer KEY'", "unauthorized"),
-            _WWW_AUTHENTICATE,
+    own: dict[int, list[str]] = {}
+    for dialect in spoken:
+        for status, meaning in dialect.statuses.items():
+            own.setdefault(status, []).append(meaning)
+    return _Operation(
+        "post",
+        place.path,
+        place.default.summary,
+        (
+            _Reply(
+                200,
+                "The scores. " + _by_key(place),
+                tuple(dict.fromkeys(dialect.response for dialect in spoken)),
+                place.default.answered,
+            ),
+            *(_Reply(status, " Or: ".join(dict.fromkeys(meanings)), bodies) for status, meanings in own.items()),
+            failed(
+                401,
+                "The server asks for an API key, and this is none that it knows.",
+                Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'"),
+                _WWW_AUTHENTICATE,
+            ),
+            failed(
+                413,
+                "More than a request may have.",
+                TooManyDocuments("the request has 1001 documents, a request may have 1000"),
+            ),
+            failed(
+                429,
+                "The server is full, or could not be done in time.",
+                Overloaded("4 pairs would wait about 400 s, longer than the 300 s that the request has"),
+                _RETRY_AFTER,
+            ),
+            failed(500, "The model failed.", EngineError("the packed engine failed on 1 segments")),
+            failed(
+                503,
+                "The model is not loaded yet, or the server is about to end.",
+                Unavailable("the server is loading: try again"),
+                _RETRY_AFTER,
+            ),
+            failed(
+                504,
+                "The request's time is over.",
+                DeadlineExceeded("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed"),
+            ),
         ),
-        _Reply(
-            413,
-            "More than a request may have.",
-            bodies,
-            said("the request has 1001 documents, a request may have 1000", "too_many_documents"),
-        ),
-        _Reply(
-            429,
-            "The server is full, or could not be done in time.",
-            bodies,
-            said("4 pairs would wait about 400 s, longer than the 300 s that the request has", "overloaded"),
-            _RETRY_AFTER,
-        ),
-        _Reply(500, "The model failed.", bodies, said("the reference engine failed on 1 segments", "engine_error")),
-        _Reply(
-            503,
-            "The model is not loaded yet, or the server is about to end.",
-            bodies,
-            said("the server is loading: try again", "unavailable"),
-            _RETRY_AFTER,
-        ),
-        _Reply(
-            504,
-            "The request's time is over.",
-            bodies,
-            said("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed", "deadline_exceeded"),
-        ),
+        "scoring",
+        tuple(dict.fromkeys(dialect.request for dialect in spoken)),
+        {dialect.name: dict(dialect.example) for dialect in spoken},
+        _by_key(place),
     )
 
 
-_WRONG_FIELDS = _Reply(
-    422,
-    "The body is not as it should be: every field that is wrong, and why.",
-    (native.WrongFields,),
-    {"detail": [{"loc": ["body", "passage"], "msg": "Field required", "type": "missing"}]},
-)
+def _by_key(place: Place) -> str:
+    """What tells which of several languages a body is in."""
+    told = [f"with `{key}`: {dialect.summary.lower()}" for key, dialect in place.by_key.items()]
+    return f"A body {'; '.join(told)}." if len(told) > 1 else f"{place.default.summary}."
+
+
+def _with_fixed_id(said: dict[str, Any]) -> dict[str, Any]:
+    """An example that is the same each time."""
+    return said | {"id": ID} if "id" in said else said
+
 
 _HEALTH = {
     "status": "healthy",
@@ -156,94 +174,9 @@ _HEALTH = {
     "version": __version__,
 }
 
-_PAIR_EXAMPLE = {"query": _QUERY, "passage": _PANDA, "normalize": True}
-_DOCUMENTS_EXAMPLE = {"query": _QUERY, "documents": [_PARIS, _PANDA], "top_n": 1}
 
 _OPERATIONS = (
-    _Operation(
-        "post",
-        "/rerank",
-        "Score one pair",
-        (
-            _Reply(
-                200,
-                "The score. For a body with `documents`: as `/v1/rerank` answers.",
-                (native.PairResponse, documents.RerankResponse),
-                {"score": 0.9948, "normalized": True, "query_length": len(_QUERY), "passage_length": len(_PANDA)},
-            ),
-            _Reply(
-                400,
-                "The body speaks two languages at once, or has wrong `documents`.",
-                _EITHER,
-                {"detail": "the body has passage and documents: send only one of them"},
-            ),
-            _WRONG_FIELDS,
-            *_failures(_EITHER),
-        ),
-        "scoring",
-        (native.PairRequest, documents.RerankRequest),
-        {"one pair": _PAIR_EXAMPLE, "documents": _DOCUMENTS_EXAMPLE},
-        "A body with `passage` is one pair; a body with `documents` is answered as at `/v1/rerank`, errors included.",
-    ),
-    _Operation(
-        "post",
-        "/rerank/batch",
-        "Score up to 100 pairs",
-        (
-            _Reply(
-                200,
-                "The scores, in the order of the pairs.",
-                (native.BatchResponse,),
-                {"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
-            ),
-            _Reply(
-                400,
-                "The body speaks two languages at once, or a header says what cannot be.",
-                _NATIVE,
-                {"detail": "the body has documents and pairs: send only one of them"},
-            ),
-            _WRONG_FIELDS,
-            *_failures(_NATIVE),
-        ),
-        "scoring",
-        (native.BatchRequest,),
-        {"two pairs": {"pairs": [{"query": _QUERY, "passage": text} for text in (_PANDA, _PARIS)]}},
-    ),
-    _Operation(
-        "post",
-        "/v1/rerank",
-        "Order documents by how well they answer a query",
-        (
-            _Reply(
-                200,
-                "The documents, best first.",
-                (documents.RerankResponse,),
-                {
-                    "id": "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11",
-                    "object": "rerank",
-                    "created": 1767225600,
-                    "model": "BAAI/bge-reranker-v2-m3",
-                    "results": [{"index": 1, "relevance_score": 0.9948}],
-                    "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
-                    "meta": {
-                        "api_version": {"version": "2"},
-                        "billed_units": {"search_units": 1},
-                        "tokens": {"input_tokens": 41, "output_tokens": 0},
-                    },
-                },
-            ),
-            _Reply(
-                400,
-                "The body is not as it should be.",
-                _DOCUMENTS,
-                _documents_error("documents is empty: send at least one", "invalid_request", "documents"),
-            ),
-            *_failures(_DOCUMENTS),
-        ),
-        "scoring",
-        (documents.RerankRequest,),
-        {"the best of two": _DOCUMENTS_EXAMPLE},
-    ),
+    *(_scoring(place) for place in PLACES),
     _Operation(
         "get",
         "/health",
@@ -266,6 +199,13 @@ _OPERATIONS = (
         (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
         "health",
     ),
+    _Operation(
+        "get",
+        "/ping",
+        "Whether it takes requests, as SageMaker asks",
+        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "health",
+    ),
     _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
     _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", (Service,)),), "about"),
     _Operation(
@@ -282,6 +222,15 @@ _OPERATIONS = (
         (_Reply(200, "The model and the limits.", (Info,)),),
         "about",
     ),
+    _Operation("get", "/models", "The model, in a list", (_Reply(200, "One model.", (Models,)),), "about"),
+    _Operation("get", "/v1/models", "The model, in a list", (_Reply(200, "One model.", (Models,)),), "about"),
+    _Operation(
+        "get",
+        "/v1/models/{name}",
+        "The model by its name",
+        (_Reply(200, "The model.", (Model,)), _Reply(404, "Another name (RERANK_STRICT_MODEL).", (NoModel,))),
+        "about",
+    ),
 )
 
 
@@ -290,11 +239,7 @@ def openapi_document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
-    bodies = {body for operation in _OPERATIONS for body in operation.body}
-    bodies |= {body for operation in _OPERATIONS for reply in operation.replies for body in reply.body}
-    _, schemas = msgspec.json.schema_components(
-        sorted(bodies, key=lambda body: body.__name__), ref_template="#/components/schemas/{name}"
-    )
+    _, schemas = _schemas()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -327,6 +272,8 @@ def _operation(operation: _Operation) -> dict[str, Any]:
         "description": operation.description or operation.summary + ".",
         "responses": {str(reply.status): _reply(reply) for reply in operation.replies},
     }
+    if "{name}" in operation.path:
+        described["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
     if operation.tag == "scoring":
         described |= {"parameters": _HEADERS, "security": [{}, {"key": []}]}
     if operation.body:
@@ -350,6 +297,15 @@ def _reply(reply: _Reply) -> dict[str, Any]:
     return described
 
 
-def _schema(bodies: tuple[type[Struct], ...]) -> dict[str, Any]:
-    references = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in bodies]
+@functools.cache
+def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """A reference for each type that is sent or answered, and what they refer to."""
+    bodies = {body: None for operation in _OPERATIONS for body in operation.body}
+    bodies |= {body: None for operation in _OPERATIONS for reply in operation.replies for body in reply.body}
+    found, components = msgspec.json.schema_components(list(bodies), ref_template="#/components/schemas/{name}")
+    return dict(zip(bodies, found, strict=True)), dict(sorted(components.items()))
+
+
+def _schema(bodies: tuple[Any, ...]) -> dict[str, Any]:
+    references = [_schemas()[0][body] for body in bodies]
     return references[0] if len(references) == 1 else {"anyOf": references}

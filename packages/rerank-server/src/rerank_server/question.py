@@ -13,25 +13,39 @@ from rerank_server.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may have: documents, characters of a text, bytes of a body."""
+    """What a request may have: documents, characters of a text, bytes of a body.
+
+    ``strict_model``: what the model is called here, beside its own name, where another one is refused.
+    """
 
     max_documents: int
     max_text_chars: int
     max_body_bytes: int
+    strict_model: str | None = None
+
+
+class UnknownModel(InvalidRequest):
+    """A model that does not run here, where any name will not do."""
+
+    code = "unknown_model"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The pairs to score, and how."""
+    """The pairs to score, how, and by which model, where that was said."""
 
     pairs: list[Pair]
     options: ScoreOptions
+    model: str | None = None
 
 
 async def ask(service: Service, question: Question, limits: Limits, *, seconds: float, record: Record) -> Scores:
     """Check the question's size and have it answered within so many seconds. Raises as ``Service.score_pairs``."""
     record.pairs = len(question.pairs)
     record.characters = sum(len(pair.query) + len(pair.document) for pair in question.pairs)
+    known = (service.model.info.name, limits.strict_model)
+    if limits.strict_model and question.model and question.model not in known:
+        raise UnknownModel(f"the model {question.model[:200]!r} does not run here: ask for {known[0]!r}, or name none")
     if len(question.pairs) > limits.max_documents:
         raise TooManyDocuments(
             f"the request has {len(question.pairs)} documents, a request may have {limits.max_documents}: "

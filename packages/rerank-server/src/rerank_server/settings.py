@@ -71,6 +71,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Truncation,
         Meta(description="What is cut where a pair is longer: the longer text first, or only the document."),
     ] = "longest_first"
+    strict_model: Annotated[
+        bool, Meta(description="Answer 404 where a request names another model; otherwise any name will do.")
+    ] = False
     label: Annotated[
         str | None, Meta(description="Which output is the score, by number or name, for a model with several.")
     ] = None

@@ -16,6 +16,7 @@ _DEFAULTS = {
     "invalid_request": 400,
     "input_too_long": 400,
     "too_many_documents": 413,
+    "unknown_model": 404,
 }
 
 

@@ -1,49 +1,24 @@
-"""One query and many documents, in the shape that the hosted APIs and most servers share.
+"""The common request, answered in a superset of what the hosted APIs and most servers say.
 
-The body is a superset of theirs, so that each of their clients finds what it reads.
+Each of their clients finds what it reads, at one path: some of it tells by the body alone who asks.
 """
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
-from typing import Annotated, Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
-from rerank_core.errors import InvalidRequest, RerankError
+from msgspec import UNSET, Struct, UnsetType
+from rerank_core.errors import RerankError
 from rerank_core.ranking import rank
-from rerank_core.types import Pair, ScoreOptions, Scores, Truncation, TruncationSide
+from rerank_core.types import Scores
 
+from rerank_server.dialects import common
+from rerank_server.dialects.common import RerankRequest, WrongField
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.question import Question
-
-
-class Document(Struct):
-    """A document with its text in a field."""
-
-    text: str
-
-
-class RerankRequest(Struct):
-    """A query and the documents to order. A null is as good as nothing; unknown fields are ignored."""
-
-    query: Annotated[str, Meta(description="What the documents should answer.")]
-    documents: Annotated[
-        list[str | Document] | str, Meta(description="The documents: strings, or objects with a `text`.")
-    ]
-    model: Annotated[str | None, Meta(description="Any name: one model runs here, and the answer says which.")] = None
-    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
-    return_documents: Annotated[bool | None, Meta(description="Return each document's text with its score.")] = None
-    raw_scores: Annotated[bool | None, Meta(description="The model's own numbers instead of [0, 1].")] = None
-    truncate: Annotated[
-        bool | None, Meta(description="Cut what is longer than the model reads (the default), or refuse it.")
-    ] = None
-    truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
-    truncation_side: Annotated[TruncationSide | None, Meta(description="Where it is cut; right by default.")] = None
-    max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
-    max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
 
 
 class Result(Struct):
@@ -51,7 +26,7 @@ class Result(Struct):
 
     index: int
     relevance_score: float
-    document: Document | UnsetType = UNSET
+    document: dict[str, Any] | str | UnsetType = UNSET
 
 
 class Usage(Struct):
@@ -63,7 +38,7 @@ class Usage(Struct):
 
 
 class RerankResponse(Struct):
-    """The documents, best first."""
+    """The documents, best first. ``data`` is there for Voyage's clients: the same once more."""
 
     id: str
     object: str
@@ -72,6 +47,7 @@ class RerankResponse(Struct):
     results: list[Result]
     usage: Usage
     meta: dict[str, Any]
+    data: list[Result] | UnsetType = UNSET
 
 
 class ErrorDetail(Struct):
@@ -93,68 +69,79 @@ class DocumentsError(Struct):
     error: ErrorDetail
 
 
-class WrongField(InvalidRequest):
-    """A field that is missing or of the wrong type."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, and whose client it came from: Infinity's reads documents as strings, Voyage's reads ``data``."""
 
-    def __init__(self, message: str, *, field: str | None) -> None:
-        super().__init__(message)
-        self.field = field
+    request: RerankRequest
+    as_infinity: bool
+    as_voyage: bool
 
 
-def read(body: object) -> RerankRequest:
+def read(body: object) -> Asked:
     """The request. Raises ``InvalidRequest`` naming the field that is wrong."""
-    try:
-        request = msgspec.convert(_without_nulls(body), RerankRequest, strict=False)
-    except msgspec.ValidationError as error:
-        raise _wrong_field(str(error)) from None
-    if not request.documents:
-        raise WrongField("documents is empty: send at least one", field="documents")
-    if request.top_n is not None and request.top_n < 0:
-        raise WrongField(f"top_n is {request.top_n}: use 1 or more, or leave it out for all", field="top_n")
-    for name, cap in (("query", request.max_tokens_per_query), ("doc", request.max_tokens_per_doc)):
-        if cap is not None and cap < 1:
-            field = f"max_tokens_per_{name}"
-            raise WrongField(f"{field} is {cap}: use 1 or more, or leave it out for no cap", field=field)
-    return request
+    request = common.read(body)
+    keys = body.keys() if isinstance(body, dict) else ()
+    # Keys that their own clients always send, be it with a null, and that others do not.
+    return Asked(request, "raw_scores" in keys, "top_k" in keys or "truncation" in keys)
 
 
-def question(request: RerankRequest) -> Question:
-    """Theirs → ours. Raises ``InvalidRequest``."""
-    options = ScoreOptions(
-        raw=bool(request.raw_scores),
-        truncate=request.truncate is not False,
-        truncation=request.truncation_strategy,
-        truncation_side=request.truncation_side or "right",
-        max_query_tokens=request.max_tokens_per_query,
-        max_document_tokens=request.max_tokens_per_doc,
-    )
-    return Question([Pair(request.query, text) for text in _texts(request)], options)
+def question(asked: Asked) -> Question:
+    """Theirs → ours."""
+    return common.question(asked.request)
 
 
-def answer(request: RerankRequest, scores: Scores) -> RerankResponse:
+def answer(asked: Asked, scores: Scores) -> RerankResponse:
     """Ours → theirs."""
-    texts = _texts(request)
-    usage = scores.usage
     return RerankResponse(
         id=str(uuid.uuid4()),
         object="rerank",
         created=int(time.time()),
         model=scores.model,
-        results=[
-            Result(
-                index=ranked.index,
-                relevance_score=ranked.score,
-                document=Document(texts[ranked.index]) if request.return_documents else UNSET,
-            )
-            for ranked in rank(scores, top_n=request.top_n or None)
-        ],
-        usage=Usage(prompt_tokens=usage.tokens, total_tokens=usage.tokens, truncated=usage.truncated),
-        meta={
-            "api_version": {"version": "2"},
-            "billed_units": {"search_units": 1},
-            "tokens": {"input_tokens": usage.tokens, "output_tokens": 0},
-        },
+        results=results(asked.request, scores, as_text=asked.as_infinity),
+        usage=usage(scores),
+        meta=meta(scores),
+        data=results(asked.request, scores, as_text=True) if asked.as_voyage else UNSET,
     )
+
+
+def results(request: RerankRequest, scores: Scores, *, as_text: bool = False) -> list[Result]:
+    """The best documents, best first, with their texts where they are asked for."""
+    given = documents(request) if common.returns_documents(request) else None
+    texts = common.texts(request) if as_text and given else None
+    return [
+        Result(
+            index=best.index,
+            relevance_score=best.score,
+            document=texts[best.index] if texts else given[best.index] if given else UNSET,
+        )
+        for best in rank(scores, top_n=common.top_n(request))
+    ]
+
+
+def documents(request: RerankRequest) -> list[dict[str, Any]]:
+    """The documents as objects: those that were objects with all of their fields, and what was read as ``text``."""
+    given = request.documents if isinstance(request.documents, list) else [request.documents]
+    read = common.texts(request)
+    return [
+        {"text": text} if isinstance(document, str) else {"text": text} | document
+        for document, text in zip(given, read, strict=True)
+    ]
+
+
+def usage(scores: Scores) -> Usage:
+    """What it cost."""
+    tokens = scores.usage.tokens
+    return Usage(prompt_tokens=tokens, total_tokens=tokens, truncated=scores.usage.truncated)
+
+
+def meta(scores: Scores, version: str = "2") -> dict[str, Any]:
+    """What it cost, as Cohere says it."""
+    return {
+        "api_version": {"version": version},
+        "billed_units": {"search_units": 1},
+        "tokens": {"input_tokens": scores.usage.tokens, "output_tokens": 0},
+    }
 
 
 def error(error: RerankError) -> DocumentsError:
@@ -170,31 +157,33 @@ def error(error: RerankError) -> DocumentsError:
     )
 
 
-_CHOICES = {"truncation_strategy": get_args(Truncation), "truncation_side": get_args(TruncationSide)}
+QUERY = "what is a panda?"
+EXAMPLE = {"query": QUERY, "documents": ["Paris is a city.", "The giant panda is a bear of China."], "top_n": 1}
+ID = "6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11"
 
-DOCUMENTS = Dialect(read=read, question=question, answer=answer, error=error, status=lambda _: None)
-
-
-def _texts(request: RerankRequest) -> list[str]:
-    documents = [request.documents] if isinstance(request.documents, str) else request.documents
-    return [document if isinstance(document, str) else document.text for document in documents]
-
-
-def _without_nulls(body: object) -> object:
-    """Real clients send null for whatever they leave open."""
-    return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
-
-
-def _wrong_field(message: str) -> WrongField:
-    """Msgspec's message, with the field in front: ``Expected `str`, got `int` - at `$.query` ``."""
-    if missing := re.search(r"missing required field `(\w+)`(?: - at `\$\.?(.*)`)?$", message):
-        place = ".".join(part for part in (missing[2], missing[1]) if part)
-        return WrongField(f"{place} is missing", field=place)
-    reason, _, place = message.partition(" - at `$")
-    if reason.startswith("Invalid enum value"):  # it repeats what was sent, and does not say what may be
-        reason = f"Expected one of {', '.join(_CHOICES.get(place.strip('`.'), ()))}"
-    place = place.strip("`.")
-    reason = reason.replace("`", "").removesuffix(" | null")
-    if not place:
-        return WrongField(f"the body is not as it should be: {reason}", field=None)
-    return WrongField(f"{place}: {reason[0].lower()}{reason[1:]}", field=place)
+DOCUMENTS = Dialect(
+    name="documents",
+    summary="Order documents by how well they answer a query",
+    read=read,
+    question=question,
+    answer=answer,
+    error=error,
+    request=RerankRequest,
+    response=RerankResponse,
+    errors=(DocumentsError,),
+    statuses={400: "The body is not as it should be.", 404: "Another model is asked for (RERANK_STRICT_MODEL)."},
+    example=EXAMPLE,
+    answered={
+        "id": ID,
+        "object": "rerank",
+        "created": 1767225600,
+        "model": "BAAI/bge-reranker-v2-m3",
+        "results": [{"index": 1, "relevance_score": 0.9948}],
+        "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
+        "meta": {
+            "api_version": {"version": "2"},
+            "billed_units": {"search_units": 1},
+            "tokens": {"input_tokens": 41, "output_tokens": 0},
+        },
+    },
+)

@@ -162,8 +162,43 @@ def status(error: RerankError) -> int | None:
     return 422 if isinstance(error, InvalidRequest) else None
 
 
-PAIR = Dialect(read=read_pair, question=pair_question, answer=pair_answer, error=error, status=status)
-BATCH = Dialect(read=read_batch, question=batch_question, answer=batch_answer, error=error, status=status)
+_QUERY = "what is a panda?"
+_PANDA = "The giant panda is a bear of China."
+_STATUSES = {
+    400: "The body speaks two languages at once, or a header says what cannot be.",
+    422: "The body is not as it should be: every field that is wrong, and why.",
+}
+
+PAIR = Dialect(
+    name="one pair",
+    summary="Score one pair",
+    read=read_pair,
+    question=pair_question,
+    answer=pair_answer,
+    error=error,
+    status=status,
+    request=PairRequest,
+    response=PairResponse,
+    errors=(Problem, WrongFields),
+    statuses=_STATUSES,
+    example={"query": _QUERY, "passage": _PANDA, "normalize": True},
+    answered={"score": 0.9948, "normalized": True, "query_length": len(_QUERY), "passage_length": len(_PANDA)},
+)
+BATCH = Dialect(
+    name="pairs",
+    summary="Score up to 100 pairs",
+    read=read_batch,
+    question=batch_question,
+    answer=batch_answer,
+    error=error,
+    status=status,
+    request=BatchRequest,
+    response=BatchResponse,
+    errors=(Problem, WrongFields),
+    statuses=_STATUSES,
+    example={"pairs": [{"query": _QUERY, "passage": text} for text in (_PANDA, "Paris is a city.")]},
+    answered={"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
+)
 
 
 class _Check:

@@ -24,7 +24,7 @@ class Health(Struct):
 
 
 def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
-    """``/health``, ``/readyz`` and ``/livez``."""
+    """``/health``, ``/readyz``, the same as ``/ping``, and ``/livez``."""
 
     def status() -> int:
         return 200 if lifecycle.state == "healthy" else 503
@@ -47,4 +47,9 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
     def livez(_: AnyRequest) -> Response[dict[str, str]]:
         return Response({"status": "alive"})
 
-    return [*get_and_head("/health", health), *get_and_head("/readyz", readyz), *get_and_head("/livez", livez)]
+    return [
+        *get_and_head("/health", health),
+        *get_and_head("/readyz", readyz),
+        *get_and_head("/ping", readyz),
+        *get_and_head("/livez", livez),
+    ]

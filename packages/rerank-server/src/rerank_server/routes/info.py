@@ -65,7 +65,7 @@ _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
 _ENDPOINTS = {
     "POST /rerank": "score one query and passage",
     "POST /rerank/batch": "score up to 100 pairs",
-    "POST /v1/rerank": "order documents by how well they answer a query",
+    "POST /v1/rerank": "order documents by how well they answer a query; /docs lists the languages of other servers",
     "GET /health": "is the model loaded",
     "GET /readyz": "200 when it takes requests",
     "GET /livez": "200 while the process lives",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 
 import msgspec
 from litestar import Response, post
@@ -13,9 +12,8 @@ from rerank_core.errors import ModelError, RerankError, Unavailable
 
 from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.dispatch import by_content_key, check_one_language
-from rerank_server.dialects.documents import DOCUMENTS
-from rerank_server.dialects.native import BATCH, PAIR
+from rerank_server.dialects.dispatch import BY_PATH, PLACES, Place
+from rerank_server.dialects.native import BATCH
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.question import Limits, ask
 from rerank_server.record import Record
@@ -28,24 +26,18 @@ logger = logging.getLogger(__name__)
 
 _REJECTIONS = {"overloaded", "deadline_exceeded", "too_many_documents"}
 
-# /rerank speaks both: what one language has to say there is in the other's error too.
-_LANGUAGES = {"/rerank": DOCUMENTS, "/v1/rerank": DOCUMENTS}
-
 
 def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float) -> list[HTTPRouteHandler]:
-    """``/rerank``, ``/rerank/batch`` and ``/v1/rerank``. ``timeout``: seconds that a request may take."""
+    """A route for every place where a language is spoken. ``timeout``: seconds that a request may take."""
 
-    async def serve(
-        request: AnyRequest, default: Dialect, choose: Callable[[object], Dialect] | None = None
-    ) -> Response[bytes]:
-        dialect, record = default, record_of(request.scope)
+    async def serve(request: AnyRequest, place: Place) -> Response[bytes]:
+        dialect, record = place.default, record_of(request.scope)
         try:
             with lifecycle.request() as service:
                 seconds = patience(request.headers.get("x-request-timeout"), timeout)
                 content = await read_body(request.receive, limits.max_body_bytes)
                 body = read_json(content, request.headers.get("content-type"))
-                check_one_language(body)
-                dialect = choose(body) if choose else default
+                dialect = place.dialect(body)
                 wanted = dialect.read(body)
                 asked = ask(service, dialect.question(wanted), limits, seconds=seconds, record=record)
                 scores = await unless_gone(request.receive, asked)
@@ -60,28 +52,24 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float) -> list
             logger.exception("%s failed", request.url.path)
             return _failure(dialect, ModelError("the server failed on this request: its log says why"), record)
 
-    @post("/rerank", status_code=200)
-    async def rerank(request: AnyRequest) -> Response[bytes]:
-        return await serve(request, PAIR, by_content_key)
+    def route(place: Place) -> HTTPRouteHandler:
+        @post(place.path, status_code=200)
+        async def score(request: AnyRequest) -> Response[bytes]:
+            return await serve(request, place)
 
-    @post("/rerank/batch", status_code=200)
-    async def rerank_batch(request: AnyRequest) -> Response[bytes]:
-        return await serve(request, BATCH)
+        return score
 
-    @post("/v1/rerank", status_code=200)
-    async def rerank_documents(request: AnyRequest) -> Response[bytes]:
-        return await serve(request, DOCUMENTS)
-
-    return [rerank, rerank_batch, rerank_documents]
+    return [route(place) for place in PLACES]
 
 
-def _json(content: msgspec.Struct, status: int, headers: dict[str, str] | None = None) -> Response[bytes]:
+def _json(content: object, status: int, headers: dict[str, str] | None = None) -> Response[bytes]:
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json", headers=headers)
 
 
 def refusal(path: str, error: RerankError) -> bytes:
     """The body of an error, in the language of a path, for those who answer before the route is asked."""
-    return msgspec.json.encode(_LANGUAGES.get(path, BATCH).error(error))
+    place = BY_PATH.get(path)
+    return msgspec.json.encode((place.refusal if place else BATCH).error(error))
 
 
 def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:

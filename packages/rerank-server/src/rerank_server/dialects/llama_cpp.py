@@ -1,0 +1,100 @@
+"""The server of llama.cpp (`/llamacpp/...`): logits, never between 0 and 1 by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from msgspec import Struct
+from rerank_core.errors import RerankError
+from rerank_core.types import Scores
+
+from rerank_server.dialects import common, documents, tei
+from rerank_server.dialects.common import RerankRequest
+from rerank_server.dialects.dialect import Dialect
+from rerank_server.dialects.documents import Result
+from rerank_server.dialects.jina import JinaUsage
+from rerank_server.question import Question
+from rerank_server.statuses import status_of
+
+
+class LlamaResponse(Struct):
+    """The documents, best first."""
+
+    model: str
+    object: str
+    usage: JinaUsage
+    results: list[Result]
+
+
+class LlamaErrorDetail(Struct):
+    """An error: its status once more, and what kind it is."""
+
+    code: int
+    message: str
+    type: str
+
+
+class LlamaError(Struct):
+    """An error."""
+
+    error: LlamaErrorDetail
+
+
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
+
+
+def question(request: RerankRequest) -> Question:
+    """Theirs → ours."""
+    return common.question(request, raw_by_default=True)
+
+
+def answer(request: RerankRequest, scores: Scores) -> LlamaResponse:
+    """Ours → theirs."""
+    tokens = scores.usage.tokens
+    return LlamaResponse(scores.model, "list", JinaUsage(tokens, tokens), documents.results(request, scores))
+
+
+def error(error: RerankError) -> LlamaError:
+    """How a failure looks in this language."""
+    code = status_of(error)
+    return LlamaError(LlamaErrorDetail(code, str(error), _TYPES.get(code, "server_error")))
+
+
+LLAMA_CPP = Dialect(
+    name="llama.cpp",
+    summary="As llama.cpp",
+    read=common.read,
+    question=question,
+    answer=answer,
+    error=error,
+    request=RerankRequest,
+    response=LlamaResponse,
+    errors=(LlamaError,),
+    statuses=documents.DOCUMENTS.statuses,
+    example=documents.EXAMPLE,
+    answered={
+        "model": "BAAI/bge-reranker-v2-m3",
+        "object": "list",
+        "usage": {"total_tokens": 41, "prompt_tokens": 41},
+        "results": [{"index": 1, "relevance_score": 5.26}],
+    },
+)
+
+
+def texts_question(request: tei.TeiRequest) -> Question:
+    """Theirs → ours, for a body with ``texts``."""
+    asked = tei.question(request)
+    return replace(asked, options=replace(asked.options, raw=request.raw_scores is not False))
+
+
+LLAMA_CPP_TEXTS = replace(
+    tei.TEI,
+    name="llama.cpp texts",
+    summary="As llama.cpp, with texts",
+    question=texts_question,
+    error=error,
+    status=LLAMA_CPP.status,
+    errors=LLAMA_CPP.errors,
+    statuses=LLAMA_CPP.statuses,
+    answered=[{"index": 1, "score": 5.26}, {"index": 0, "score": -8.19}],
+)

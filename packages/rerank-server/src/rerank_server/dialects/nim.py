@@ -1,0 +1,84 @@
+"""NVIDIA's NIM: a query and passages that are objects (`/v1/ranking`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from rerank_core.ranking import rank
+from rerank_core.types import Pair, ScoreOptions, Scores
+
+from rerank_server.dialects import common, documents
+from rerank_server.dialects.common import NoDocuments
+from rerank_server.dialects.dialect import Dialect
+from rerank_server.question import Question
+
+
+class NimText(Struct):
+    """A text."""
+
+    text: str
+
+
+class NimRequest(Struct):
+    """A query and the passages to order."""
+
+    query: NimText
+    passages: list[NimText]
+    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
+    truncate: Annotated[
+        Literal["NONE", "END"] | None, Meta(description="NONE refuses what is longer than the model reads.")
+    ] = None
+
+
+class NimRanking(Struct):
+    """A passage's position in the request and its logit."""
+
+    index: int
+    logit: float
+
+
+class NimResponse(Struct):
+    """The passages, best first."""
+
+    rankings: list[NimRanking]
+
+
+def read(body: object) -> NimRequest:
+    """The request. Raises ``WrongField``."""
+    request: NimRequest = common.converted(body, NimRequest)
+    if not request.passages:
+        raise NoDocuments("passages is empty: send at least one", field="passages")
+    return request
+
+
+def question(request: NimRequest) -> Question:
+    """Theirs → ours."""
+    pairs = [Pair(request.query.text, passage.text) for passage in request.passages]
+    return Question(pairs, ScoreOptions(raw=True, truncate=request.truncate != "NONE"), request.model)
+
+
+def answer(_: NimRequest, scores: Scores) -> NimResponse:
+    """Ours → theirs."""
+    return NimResponse([NimRanking(best.index, best.score) for best in rank(scores)])
+
+
+NIM = Dialect(
+    name="nim",
+    summary="As NVIDIA's NIM",
+    read=read,
+    question=question,
+    answer=answer,
+    error=documents.error,
+    request=NimRequest,
+    response=NimResponse,
+    errors=(documents.DocumentsError,),
+    statuses=documents.DOCUMENTS.statuses,
+    example={
+        "model": "nvidia/llama-3.2-nv-rerankqa-1b-v2",
+        "query": {"text": documents.QUERY},
+        "passages": [{"text": text} for text in ("Paris is a city.", "The giant panda is a bear of China.")],
+        "truncate": "END",
+    },
+    answered={"rankings": [{"index": 1, "logit": 5.26}, {"index": 0, "logit": -8.19}]},
+)

@@ -1,0 +1,224 @@
+"""vLLM (`/vllm/...`), and its scores of pairs (`/score`, `/v1/score`)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct
+from rerank_core.errors import InvalidRequest, RerankError
+from rerank_core.ranking import rank
+from rerank_core.types import Pair, Scores
+
+from rerank_server.dialects import common, documents
+from rerank_server.dialects.common import NoDocuments, RerankRequest, Switches, WrongField
+from rerank_server.dialects.dialect import Dialect
+from rerank_server.dialects.jina import JinaUsage
+from rerank_server.question import Question
+from rerank_server.statuses import status_of
+
+Texts: TypeAlias = list[str | dict[str, Any]] | str | dict[str, Any]
+
+
+class VllmDocument(Struct):
+    """A document's text."""
+
+    text: str
+    multi_modal: None = None
+
+
+class VllmResult(Struct):
+    """A document, always with its text."""
+
+    index: int
+    document: VllmDocument
+    relevance_score: float
+
+
+class VllmResponse(Struct):
+    """The documents, best first."""
+
+    id: str
+    model: str
+    usage: JinaUsage
+    results: list[VllmResult]
+
+
+class ScoreRequest(Switches, kw_only=True):
+    """One text beside one, one beside many, or as many beside as many, under one of four pairs of names."""
+
+    queries: Texts | None = None
+    documents: Annotated[Texts | None, Meta(description="With `queries`; `items` is another name.")] = None
+    items: Texts | None = None
+    data_1: Texts | None = None
+    data_2: Texts | None = None
+    text_1: Texts | None = None
+    text_2: Texts | None = None
+
+
+class ScoreData(Struct):
+    """A pair's score."""
+
+    index: int
+    object: str
+    score: float
+
+
+class ScoreResponse(Struct):
+    """The scores, in the order of the pairs."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[ScoreData]
+    usage: JinaUsage
+
+
+class VllmErrorDetail(Struct):
+    """An error; ``code`` is its status."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class VllmError(Struct):
+    """An error."""
+
+    error: VllmErrorDetail
+
+
+_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
+
+
+def answer(request: RerankRequest, scores: Scores) -> VllmResponse:
+    """Ours → theirs."""
+    texts = common.texts(request)
+    results = [
+        VllmResult(best.index, VllmDocument(texts[best.index]), best.score)
+        for best in rank(scores, top_n=common.top_n(request))
+    ]
+    return VllmResponse(f"score-{uuid.uuid4().hex}", scores.model, _usage(scores), results)
+
+
+def read_score(body: object) -> ScoreRequest:
+    """The request. Raises ``WrongField``."""
+    request: ScoreRequest = common.converted(body, ScoreRequest)
+    return request
+
+
+def score_question(request: ScoreRequest) -> Question:
+    """Theirs → ours. Raises ``WrongField``."""
+    (left_name, left), (right_name, right) = _sides(request)
+    lefts, rights = _texts(left, left_name), _texts(right, right_name)
+    if not lefts or not rights:
+        name = right_name if lefts else left_name
+        raise NoDocuments(f"{name} is empty: send at least one", field=name)
+    if len(lefts) not in (1, len(rights)):
+        raise WrongField(
+            f"{left_name} has {len(lefts)} texts and {right_name} {len(rights)}: send one, or as many", field=left_name
+        )
+    if len(lefts) == 1:
+        lefts *= len(rights)
+    return Question([Pair(*pair) for pair in zip(lefts, rights, strict=True)], common.options(request), request.model)
+
+
+def score_answer(request: ScoreRequest, scores: Scores) -> ScoreResponse:
+    """Ours → theirs."""
+    return ScoreResponse(
+        id=f"score-{uuid.uuid4().hex}",
+        object="list",
+        created=int(time.time()),
+        model=scores.model,
+        data=[ScoreData(index, "score", value) for index, value in enumerate(scores.values)],
+        usage=_usage(scores),
+    )
+
+
+def error(error: RerankError) -> VllmError:
+    """How a failure looks in this language."""
+    code = status_of(error, status(error))
+    param = error.field if isinstance(error, WrongField) else None
+    return VllmError(VllmErrorDetail(str(error), _TYPES.get(code, "InternalServerError"), param, code))
+
+
+def status(error: RerankError) -> int | None:
+    """Whatever is wrong with a request is 400, as far as it is this language's to say."""
+    return 400 if isinstance(error, InvalidRequest) and error.code in ("invalid_request", "input_too_long") else None
+
+
+def _usage(scores: Scores) -> JinaUsage:
+    return JinaUsage(scores.usage.tokens, scores.usage.tokens)
+
+
+def _sides(request: ScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Texts]]:
+    names = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
+    for left, right in names:
+        one, other = getattr(request, left), getattr(request, right)
+        if one is not None and other is not None:
+            return (left, one), (right, other)
+    wanted = ", ".join(f"{left} and {right}" for left, right in names)
+    raise WrongField(f"the body needs two sides of the pairs: {wanted}", field=None)
+
+
+def _texts(given: Texts, name: str) -> list[str]:
+    if not isinstance(given, list):
+        return [common.text_of(given, name)]
+    return [common.text_of(each, f"{name}[{index}]") for index, each in enumerate(given)]
+
+
+VLLM = Dialect(
+    name="vllm",
+    summary="As vLLM",
+    read=common.read,
+    question=common.question,
+    answer=answer,
+    error=error,
+    status=status,
+    request=RerankRequest,
+    response=VllmResponse,
+    errors=(VllmError,),
+    statuses=documents.DOCUMENTS.statuses,
+    example=documents.EXAMPLE,
+    answered={
+        "id": "score-6f8c2a1e6f0f4d349a3e0a9b8f0a7c11",
+        "model": "BAAI/bge-reranker-v2-m3",
+        "usage": {"total_tokens": 41, "prompt_tokens": 41},
+        "results": [
+            {
+                "index": 1,
+                "document": {"text": "The giant panda is a bear of China.", "multi_modal": None},
+                "relevance_score": 0.9948,
+            }
+        ],
+    },
+)
+
+SCORE = Dialect(
+    name="vllm score",
+    summary="Score pairs, as vLLM",
+    read=read_score,
+    question=score_question,
+    answer=score_answer,
+    error=error,
+    status=status,
+    request=ScoreRequest,
+    response=ScoreResponse,
+    errors=(VllmError,),
+    statuses=documents.DOCUMENTS.statuses,
+    example={"text_1": documents.QUERY, "text_2": documents.EXAMPLE["documents"]},
+    answered={
+        "id": "score-6f8c2a1e6f0f4d349a3e0a9b8f0a7c11",
+        "object": "list",
+        "created": 1767225600,
+        "model": "BAAI/bge-reranker-v2-m3",
+        "data": [
+            {"index": 0, "object": "score", "score": 0.0003},
+            {"index": 1, "object": "score", "score": 0.9948},
+        ],
+        "usage": {"total_tokens": 41, "prompt_tokens": 41},
+    },
+)
