@@ -37,7 +37,7 @@ def scorer(model: OverlapModel) -> Iterator[HTTPScorer]:
     while not (server.started and server.servers):
         assert thread.is_alive()
     port = server.servers[0].sockets[0].getsockname()[1]
-    with HTTPScorer(f"http://127.0.0.1:{port}") as scorer:
+    with HTTPScorer(f"http://127.0.0.1:{port}", max_retries=0) as scorer:
         while True:
             try:
                 scorer.score("ready", ["yet"])

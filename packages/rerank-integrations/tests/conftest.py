@@ -1,13 +1,19 @@
 """A rerank-server in small: the wire of the real one, over a real socket, on top of a model that counts words.
 
 Fixtures are plain: ``url`` where it listens, ``overlap`` the model behind it, ``info`` what it says of itself (a test
-may change it), ``seen`` what was asked, ``script`` what it answers to the next questions instead of scores.
+may change it), ``seen`` what was asked, ``script`` what it answers to the next questions instead of scores. ``another``
+starts one more in this process, ``process`` one in a process of its own, which runs this very file.
 """
 
 import json
+import socket
+import subprocess
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +34,32 @@ STATUSES = {
 }
 
 
+INFO = {
+    "model_id": "overlap",
+    "max_client_batch_size": 1000,
+    "max_input_length": 64,
+    "max_text_chars": 100_000,
+    "max_body_bytes": 10_000_000,
+}
+
+
+@dataclass
+class Small:
+    """One server: fields as the fixtures of these names."""
+
+    overlap: OverlapModel = field(default_factory=OverlapModel)
+    info: dict[str, Any] = field(default_factory=INFO.copy)
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    script: deque[Any] = field(default_factory=deque)
+    url: str = ""
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment holds is nobody's business here."""
+    monkeypatch.delenv("RERANK_API_KEY", raising=False)
+
+
 @pytest.fixture
 def overlap() -> OverlapModel:
     return OverlapModel()
@@ -35,54 +67,95 @@ def overlap() -> OverlapModel:
 
 @pytest.fixture
 def info() -> dict[str, Any]:
-    return {
-        "model_id": "overlap",
-        "max_client_batch_size": 1000,
-        "max_input_length": 64,
-        "max_text_chars": 100_000,
-        "max_body_bytes": 10_000_000,
-    }
+    return INFO.copy()
 
 
 @pytest.fixture
 def seen() -> list[dict[str, Any]]:
-    """One a request: path, authorization, body, and the number of its connection."""
+    """One a request: path, authorization, the time it may take, body, and the number of its connection."""
     return []
 
 
 @pytest.fixture
 def script() -> deque[Any]:
-    """Answers to the next questions: an error to raise, (status, headers, content), or None to hang up."""
+    """Answers to the next questions: an error, (status, headers, content), pieces of a body, or None to hang up."""
     return deque()
 
 
 @pytest.fixture
 def url(overlap: OverlapModel, info: dict[str, Any], seen: list[dict[str, Any]], script: deque[Any]) -> Iterator[str]:
+    with running(Small(overlap, info, seen, script)) as small:
+        yield small.url
+
+
+@pytest.fixture
+def another() -> Iterator[Callable[[], Small]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(running(Small()))
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[[], tuple[str, subprocess.Popen[str]]]]:
+    with ExitStack() as stack:
+
+        def start() -> tuple[str, subprocess.Popen[str]]:
+            command = [sys.executable, __file__]
+            server = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+            stack.enter_context(server)
+            stack.callback(server.kill)
+            assert server.stdout is not None
+            return server.stdout.readline().strip(), server
+
+        yield start
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(small: Small) -> Iterator[Small]:
+    """The server while the block runs."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # head and body in one packet
 
         def do_GET(self) -> None:
             self._note(None)
-            self._reply(200, {}, json.dumps(info).encode())
+            self._reply(200, {}, json.dumps(small.info).encode())
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._note(body)
             try:
-                scripted = script.popleft() if script else _answer(overlap, body)
+                scripted = small.script.popleft() if small.script else _answer(small.overlap, body)
                 if isinstance(scripted, RerankError):
                     raise scripted
             except RerankError as error:
                 scripted = _error(error)
             if scripted is None:
                 self.close_connection = True
+            elif isinstance(scripted, Iterator):
+                self._drip(scripted)
             else:
                 self._reply(*scripted)
 
         def _note(self, body: Any) -> None:
             asked = {"path": self.path, "authorization": self.headers["Authorization"]}
-            seen.append({**asked, "body": body, "connection": self.client_address})
+            timeout = self.headers["X-Request-Timeout"]
+            small.seen.append({**asked, "timeout": timeout, "body": body, "connection": self.client_address})
 
         def _reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
             self.send_response(status)
@@ -91,15 +164,28 @@ def url(overlap: OverlapModel, info: dict[str, Any], seen: list[dict[str, Any]],
             self.end_headers()
             self.wfile.write(content)
 
+        def _drip(self, drops: Iterator[bytes]) -> None:
+            """An answer in pieces, until they end or the client is gone."""
+            self.close_connection = True
+            with suppress(OSError):
+                self.send_response(200)
+                self.end_headers()
+                for drop in drops:
+                    self.wfile.write(drop)
+                    self.wfile.flush()
+
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        small.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield small
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
@@ -138,3 +224,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rerank_core.testing.checkpoints import write_tiny_checkpoint
 
     return write_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+
+
+if __name__ == "__main__":
+    with running(Small()) as served:
+        sys.stdout.write(f"{served.url}\n")
+        sys.stdout.flush()
+        sys.stdin.read()  # until whoever started it is gone

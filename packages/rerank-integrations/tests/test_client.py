@@ -3,14 +3,12 @@ import copy
 import gc
 import json
 import pickle
-import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 from rerank_core.errors import (
     CheckpointError,
@@ -23,6 +21,7 @@ from rerank_core.errors import (
     Overloaded,
     RerankError,
     TooManyDocuments,
+    Unauthorized,
     Unavailable,
 )
 from rerank_core.scorer import AsyncScorer, Scorer
@@ -38,21 +37,6 @@ Seen = list[dict[str, Any]]
 def scorer(url: str) -> Iterator[HTTPScorer]:
     with HTTPScorer(url) as scorer:
         yield scorer
-
-
-@pytest.fixture
-def silent_url() -> Iterator[str]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.fixture
-def closed_url() -> str:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    return f"http://127.0.0.1:{port}"
 
 
 def questions(seen: Seen) -> list[list[str]]:
@@ -138,6 +122,7 @@ async def test_connections_are_used_again(scorer: HTTPScorer, seen: Seen) -> Non
     [
         RerankError("no"),
         InvalidRequest("no"),
+        Unauthorized("no"),
         InputTooLong("no"),
         TooManyDocuments("no"),
         Unavailable("no"),
@@ -152,14 +137,15 @@ async def test_connections_are_used_again(scorer: HTTPScorer, seen: Seen) -> Non
     ids=lambda error: type(error).__name__,
 )
 async def test_an_error_comes_through_the_wire_as_the_same_class(
-    scorer: HTTPScorer, script: deque[Any], error: RerankError
+    url: str, script: deque[Any], error: RerankError
 ) -> None:
     script.extend([error, error])
 
-    with pytest.raises(RerankError) as caught:
-        scorer.score(QUERY, DOCUMENTS)
-    with pytest.raises(RerankError) as acaught:
-        await scorer.ascore(QUERY, DOCUMENTS)
+    with HTTPScorer(url, max_retries=0) as scorer:
+        with pytest.raises(RerankError) as caught:
+            scorer.score(QUERY, DOCUMENTS)
+        with pytest.raises(RerankError) as acaught:
+            await scorer.ascore(QUERY, DOCUMENTS)
 
     for raised in (caught.value, acaught.value):
         assert type(raised) is type(error)
@@ -179,7 +165,7 @@ async def test_an_incomplete_answer_is_never_a_result(scorer: HTTPScorer, script
 
 
 async def test_a_server_that_is_not_there_is_unavailable(closed_url: str) -> None:
-    with HTTPScorer(closed_url) as scorer:
+    with HTTPScorer(closed_url, max_retries=0) as scorer:
         with pytest.raises(Unavailable, match=f"{closed_url} cannot be reached .*is rerank-server running there"):
             scorer.score(QUERY, DOCUMENTS)
         with pytest.raises(Unavailable, match="cannot be reached"):
@@ -194,15 +180,16 @@ async def test_a_server_that_does_not_answer_in_time_is_past_the_deadline(silent
             await scorer.ascore(QUERY, DOCUMENTS)
 
 
-async def test_a_connection_that_breaks_off_is_unavailable(scorer: HTTPScorer, script: deque[Any]) -> None:
+async def test_a_connection_that_breaks_off_is_unavailable(url: str, script: deque[Any]) -> None:
     script.extend([None, None])
 
-    with pytest.raises(Unavailable, match=r"/v1/rerank was cut off .*ask again"):
-        scorer.score(QUERY, DOCUMENTS)
-    with pytest.raises(Unavailable):
-        await scorer.ascore(QUERY, DOCUMENTS)
+    with HTTPScorer(url, max_retries=0) as scorer:
+        with pytest.raises(Unavailable, match=r"/v1/rerank was cut off .*ask again"):
+            scorer.score(QUERY, DOCUMENTS)
+        with pytest.raises(Unavailable):
+            await scorer.ascore(QUERY, DOCUMENTS)
 
-    assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
+        assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
 
 
 def test_a_server_that_was_away_is_asked_for_its_limits_again(scorer: HTTPScorer, info: dict[str, Any]) -> None:
@@ -219,7 +206,7 @@ def test_a_server_that_was_away_is_asked_for_its_limits_again(scorer: HTTPScorer
 async def test_the_key_is_sent_and_never_shown(url: str, seen: Seen, script: deque[Any], key: str) -> None:
     script.append((401, {}, b""))
     async with HTTPScorer(url, api_key=key) as scorer:
-        with pytest.raises(InvalidRequest, match="check the API key") as caught:
+        with pytest.raises(Unauthorized, match="check the API key") as caught:
             await scorer.ascore(QUERY, DOCUMENTS)
         await scorer.ascore(QUERY, DOCUMENTS)
 
@@ -348,7 +335,37 @@ async def test_a_cancelled_question_leaves_the_scorer_usable(scorer: HTTPScorer,
     assert len((await scorer.ascore(QUERY, DOCUMENTS)).values) == len(DOCUMENTS)
 
 
-def test_the_connection_has_less_time_than_the_answer() -> None:
-    assert HTTPScorer("http://h", timeout=60)._timeouts() == httpx.Timeout(60, connect=10)
-    assert HTTPScorer("http://h", timeout=2)._timeouts() == httpx.Timeout(2, connect=2)
-    assert HTTPScorer("http://h", timeout=None)._timeouts() == httpx.Timeout(None, connect=10)
+def test_a_password_is_in_no_log_of_any_library(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with HTTPScorer(url.replace("//", "//me:secret-word@"), api_key="secret-key") as scorer:
+        scorer.score(QUERY, DOCUMENTS)
+
+    assert "/v1/rerank" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://me:secret@h", "http://me:secret@h/?a=b", "http://me:sec#ret@h", "me:secret@h"]
+)
+def test_a_password_is_in_no_complaint_about_the_address(address: str) -> None:
+    with pytest.raises(InvalidRequest, match="base_url") as caught:
+        HTTPScorer(address)
+
+    assert "sec" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_number_of_retries_that_cannot_be_is_refused_at_once() -> None:
+    with pytest.raises(InvalidRequest, match="max_retries is -1"):
+        HTTPScorer("http://localhost:8000", max_retries=-1)
+
+
+def test_no_address_at_all_is_refused_at_once() -> None:
+    with pytest.raises(InvalidRequest, match="base_url is an empty list"):
+        HTTPScorer([])
+
+
+def test_an_address_given_twice_is_one() -> None:
+    assert HTTPScorer(["http://a/", "http://b", "http://a"]).base_urls == ("http://a", "http://b")
+    assert repr(HTTPScorer(["http://a/", "http://b"])) == "HTTPScorer(['http://a', 'http://b'])"
+    assert repr(HTTPScorer("http://me:secret@a/")) == "HTTPScorer('http://a')"

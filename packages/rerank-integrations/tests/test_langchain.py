@@ -1,3 +1,4 @@
+import asyncio
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +7,14 @@ from typing import Any
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import CrossEncoderReranker, DocumentCompressorPipeline
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.load import dumps
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStoreRetriever
 from pydantic import ValidationError
-from rerank_core.errors import InvalidRequest, Overloaded
+from rerank_core.errors import DeadlineExceeded, InputTooLong, InvalidRequest, Overloaded
 from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import ScoreOptions
@@ -126,7 +129,7 @@ def test_a_key_is_in_no_dump(url: str) -> None:
     shown = [repr(compressor), str(compressor), compressor.model_dump_json(), repr(compressor.model_dump())]
 
     assert "secret" not in "".join([*shown, dumps(compressor)])
-    assert compressor.model_dump() == {"top_n": 3, "threshold": None, "options": None}
+    assert compressor.model_dump() == {"top_n": 3, "threshold": None, "options": None, "on_error": "raise"}
 
 
 async def test_a_model_in_this_process_works_as_well(checkpoint: Path, documents: list[Document]) -> None:
@@ -195,3 +198,157 @@ def test_an_error_of_the_server_reaches_the_caller_of_the_retriever(
 
     with pytest.raises(InvalidRequest, match="not like this"):
         reranking.invoke(QUERY)
+
+
+async def test_a_search_goes_on_without_its_reranker(
+    documents: list[Document], closed_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = [document.model_copy(deep=True) for document in documents]
+    compressor = RerankCompressor.from_url(
+        closed_url, max_retries=0, timeout=5, top_n=3, threshold=0.9, on_error="passthrough"
+    )
+
+    for found in (
+        compressor.compress_documents(documents, QUERY),
+        await compressor.acompress_documents(documents, QUERY),
+    ):
+        assert [document.id for document in found] == list(TEXTS)[:3]
+        for document, was in zip(found, before, strict=False):
+            assert document.metadata == {**was.metadata, "rerank_error": "unavailable"}
+            assert document.page_content == was.page_content
+    assert documents == before
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "rerank_integrations.langchain")
+    assert f"{closed_url} cannot be reached" in record.getMessage()
+
+
+async def test_an_outage_is_logged_once_and_again_after_a_success(
+    documents: list[Document], url: str, script: deque[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    compressor = RerankCompressor.from_url(url, max_retries=0, on_error="passthrough")
+    for failures in (2, 1):
+        script.extend([DeadlineExceeded("no time")] * failures)
+        for _ in range(failures):
+            (first, *_) = compressor.compress_documents(documents, QUERY)
+            assert (first.id, first.metadata["rerank_error"]) == ("trains", "deadline_exceeded")
+
+        (first, *_) = await compressor.acompress_documents(documents, QUERY)
+        assert first.id == "panda"
+        assert "rerank_error" not in first.metadata
+
+    assert len(caplog.records) == 2
+    assert not any(text in caplog.text for text in [*TEXTS.values(), QUERY])
+
+
+@pytest.mark.parametrize("answer", [(401, {}, b""), (404, {}, b"not found"), (500, {}, b"")], ids=lambda it: str(it[0]))
+async def test_a_search_goes_on_also_where_key_or_address_are_wrong(
+    documents: list[Document], url: str, script: deque[Any], answer: Any
+) -> None:
+    compressor = RerankCompressor.from_url(url, on_error="passthrough")
+    script.extend([answer] * 2)
+
+    found = compressor.compress_documents(documents, QUERY)
+
+    assert [document.id for document in found] == list(TEXTS)
+    assert await compressor.acompress_documents(documents, QUERY) == found
+
+
+async def test_a_request_that_cannot_be_is_an_error_all_the_same(documents: list[Document], scorer: Scorer) -> None:
+    compressor = RerankCompressor(scorer=scorer, options=ScoreOptions(truncate=False), on_error="passthrough")
+    documents.append(Document("panda " * 100))
+
+    with pytest.raises(InputTooLong):
+        compressor.compress_documents(documents, QUERY)
+    with pytest.raises(InputTooLong):
+        await compressor.acompress_documents(documents, QUERY)
+
+
+async def test_reranking_is_a_run_of_its_own(retriever: VectorStoreRetriever, scorer: Scorer) -> None:
+    compressor = RerankCompressor(scorer=scorer, top_n=2)
+    reranking = ContextualCompressionRetriever(base_compressor=compressor, base_retriever=retriever)
+    collector = RunCollectorCallbackHandler()
+
+    found = reranking.invoke(QUERY, config={"callbacks": [collector]})
+    assert await reranking.ainvoke(QUERY, config={"callbacks": [collector]}) == found
+
+    for run in collector.traced_runs:
+        search, rerank = run.child_runs
+        assert (rerank.name, rerank.run_type, rerank.error) == ("RerankCompressor", "chain", None)
+        assert rerank.parent_run_id == run.id
+        assert rerank.inputs == {"query": QUERY, "documents": search.outputs["documents"]}
+        assert rerank.outputs == {"documents": found}
+    assert len(collector.traced_runs) == 2
+
+
+async def test_a_failed_reranking_is_a_failed_run(documents: list[Document]) -> None:
+    collector = RunCollectorCallbackHandler()
+    failing = FailingScorer(Overloaded("no room"))
+    compressor = RerankCompressor(scorer=failing)
+
+    with pytest.raises(Overloaded):
+        compressor.compress_documents(documents, QUERY, callbacks=[collector])
+    with pytest.raises(Overloaded):
+        await compressor.acompress_documents(documents, QUERY, callbacks=[collector])
+    assert ["no room" in str(run.error) for run in collector.traced_runs] == [True, True]
+
+    collector.traced_runs.clear()
+    passing = RerankCompressor(scorer=failing, on_error="passthrough")
+    found = passing.compress_documents(documents, QUERY, callbacks=[collector])
+    assert await passing.acompress_documents(documents, QUERY, callbacks=[collector]) == found
+    assert [(run.error, run.outputs) for run in collector.traced_runs] == [(None, {"documents": found})] * 2
+
+
+async def test_handlers_hear_of_beginning_and_end(documents: list[Document], overlap: OverlapModel) -> None:
+    heard: list[Any] = []
+
+    class Handler(BaseCallbackHandler):
+        def on_chain_start(self, serialized: Any, inputs: Any, **more: Any) -> None:
+            heard.append(("start", inputs["query"], len(inputs["documents"]), more["name"]))
+
+        def on_chain_end(self, outputs: Any, **_: Any) -> None:
+            heard.append(("end", [document.id for document in outputs["documents"]]))
+
+    class AsyncHandler(AsyncCallbackHandler):
+        async def on_chain_start(self, *arguments: Any, **more: Any) -> None:
+            Handler.on_chain_start(None, *arguments, **more)
+
+        async def on_chain_end(self, *arguments: Any, **more: Any) -> None:
+            Handler.on_chain_end(None, *arguments, **more)
+
+    compressor = RerankCompressor(scorer=overlap, top_n=1)
+    compressor.compress_documents(documents, QUERY, callbacks=[Handler()])
+    await compressor.acompress_documents(documents, QUERY, callbacks=[AsyncHandler()])
+    compressor.compress_documents([], QUERY, callbacks=[Handler()])
+
+    assert heard == [("start", QUERY, 4, "RerankCompressor"), ("end", ["panda"])] * 2
+
+
+async def test_a_run_that_is_cancelled_ends_too(documents: list[Document], url: str, overlap: OverlapModel) -> None:
+    collector = RunCollectorCallbackHandler()
+    compressor = RerankCompressor.from_url(url)
+    overlap.gate.clear()
+    asked = asyncio.create_task(compressor.acompress_documents(documents, QUERY, callbacks=[collector]))
+    await asyncio.to_thread(overlap.started.wait, 30)
+
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    overlap.gate.set()
+
+    (run,) = collector.traced_runs
+    assert run.end_time is not None
+    assert "CancelledError" in str(run.error)
+
+
+def test_one_of_several_servers_is_enough(documents: list[Document], url: str, closed_url: str) -> None:
+    urls = [closed_url, url]
+    compressor = RerankCompressor.from_url(urls, api_key=lambda: "secret", max_retries=0)
+
+    assert [document.id for document in compressor.compress_documents(documents, QUERY)] == BEST_FIRST
+    assert len(RerankCrossEncoder.from_url(urls, api_key=lambda: "secret", max_retries=0).score([(QUERY, "a")])) == 1
+
+
+@pytest.mark.parametrize("word", ["ignore", "", None])
+def test_what_to_do_about_errors_is_one_of_two_words(overlap: OverlapModel, word: Any) -> None:
+    with pytest.raises(ValidationError):
+        RerankCompressor(scorer=overlap, on_error=word)

@@ -1,4 +1,5 @@
 import pickle
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 from pydantic import ValidationError
-from rerank_core.errors import InvalidRequest, Overloaded
+from rerank_core.errors import DeadlineExceeded, InputTooLong, InvalidRequest, Overloaded
 from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import ScoreOptions
@@ -240,6 +241,7 @@ def test_a_key_is_in_no_dump_and_the_settings_come_back(url: str, overlap: Overl
         metadata_mode=MetadataMode.LLM,
         keep_retrieval_score=True,
         model_name="mine",
+        on_error="passthrough",
     )
 
     assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
@@ -275,3 +277,84 @@ def test_a_field_that_cannot_be_is_refused_at_once(fields: dict[str, Any], overl
 def test_it_is_what_llama_index_expects() -> None:
     assert issubclass(RerankPostprocessor, BaseNodePostprocessor)
     assert RerankPostprocessor.class_name() == "RerankPostprocessor"
+
+
+async def test_a_search_goes_on_without_its_reranker(
+    nodes: list[NodeWithScore], closed_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = [node.model_copy(deep=True) for node in nodes]
+    postprocessor = RerankPostprocessor.from_url(
+        closed_url, max_retries=0, timeout=5, top_n=3, threshold=0.9, on_error="passthrough"
+    )
+
+    for found in (
+        postprocessor.postprocess_nodes(nodes, query_str=QUERY),
+        await postprocessor.apostprocess_nodes(nodes, query_str=QUERY),
+    ):
+        assert names(found) == list(TEXTS)[:3]
+        assert [node.score for node in found] == [node.score for node in before[:3]]
+        for node, was in zip(found, before, strict=False):
+            assert node.metadata == {**was.metadata, "rerank_error": "unavailable"}
+            for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+                assert node.get_content(mode) == was.get_content(mode)
+    assert nodes == before
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "rerank_integrations.llama_index")
+    assert f"{closed_url} cannot be reached" in record.getMessage()
+
+
+async def test_an_outage_is_logged_once_and_again_after_a_success(
+    nodes: list[NodeWithScore], url: str, script: deque[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    postprocessor = RerankPostprocessor.from_url(url, max_retries=0, keep_retrieval_score=True, on_error="passthrough")
+    for failures in (2, 1):
+        script.extend([DeadlineExceeded("no time")] * failures)
+        for _ in range(failures):
+            (first, *_) = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+            assert first.metadata == {
+                "author": "anonymous", "retrieval_score": 0.0, "rerank_error": "deadline_exceeded"
+            }  # fmt: skip
+
+        (first, *_) = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+        assert first.node_id == "panda"
+        assert "rerank_error" not in first.metadata
+
+    assert len(caplog.records) == 2
+    assert not any(text in caplog.text for text in [*TEXTS.values(), QUERY])
+
+
+async def test_a_request_that_cannot_be_is_an_error_all_the_same(nodes: list[NodeWithScore], scorer: Scorer) -> None:
+    postprocessor = RerankPostprocessor(scorer=scorer, options=ScoreOptions(truncate=False), on_error="passthrough")
+    nodes.append(NodeWithScore(node=TextNode(text="panda " * 100)))
+
+    with pytest.raises(InputTooLong):
+        postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    with pytest.raises(InputTooLong):
+        await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+    with pytest.raises(InvalidRequest, match="needs the query"):
+        postprocessor.postprocess_nodes(nodes)
+
+
+async def test_events_show_what_came_back_without_the_reranker(
+    nodes: list[NodeWithScore], events: list[Any], spans: SimpleSpanHandler
+) -> None:
+    handler = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = RerankPostprocessor(
+        scorer=FailingScorer(Overloaded("no room")), on_error="passthrough", callback_manager=CallbackManager([handler])
+    )
+
+    found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    assert await postprocessor.apostprocess_nodes(nodes, query_str=QUERY) == found
+
+    assert [type(event) for event in events] == [ReRankStartEvent, ReRankEndEvent] * 2
+    assert [event.nodes for event in events[1::2]] == [found, found]
+    for _, end in handler.get_event_pairs(CBEventType.RERANKING):
+        assert end.payload == {EventPayload.NODES: found}
+    assert (len(spans.completed_spans), len(spans.dropped_spans)) == (2, 0)
+
+
+def test_one_of_several_servers_is_enough(nodes: list[NodeWithScore], url: str, closed_url: str) -> None:
+    postprocessor = RerankPostprocessor.from_url([closed_url, url], api_key=lambda: "secret", max_retries=0)
+
+    assert names(postprocessor.postprocess_nodes(nodes, query_str=QUERY)) == BEST_FIRST
+    assert "secret" not in postprocessor.to_json() + repr(postprocessor)

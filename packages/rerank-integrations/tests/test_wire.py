@@ -12,10 +12,11 @@ from rerank_core.errors import (
     ModelError,
     Overloaded,
     RerankError,
+    Unauthorized,
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores, Usage
-from rerank_integrations.wire import _NAMES, Question, ServerInfo, join, read_error, read_info, read_scores
+from rerank_integrations.wire import _NAMES, Misdirected, Question, ServerInfo, join, read_error, read_info, read_scores
 
 URL = "http://rerank:8000/v1/rerank"
 INFO = ServerInfo(model="m", max_documents=3, max_body_bytes=200)
@@ -145,13 +146,14 @@ def test_a_model_that_changed_between_the_parts_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, InvalidRequest),
-        (400, InvalidRequest),
-        (401, InvalidRequest),
-        (404, InvalidRequest),
+        (301, Misdirected),
+        (400, Misdirected),
+        (401, Unauthorized),
+        (403, Unauthorized),
+        (404, Misdirected),
         (408, DeadlineExceeded),
-        (413, InvalidRequest),
-        (422, InvalidRequest),
+        (413, Misdirected),
+        (422, Misdirected),
         (429, Overloaded),
         (500, ModelError),
         (501, ModelError),
@@ -177,6 +179,14 @@ def test_an_excerpt_of_a_body_is_short_and_on_one_line() -> None:
 
     assert str(error).startswith(f"{URL} answered 500 (<html> <h1>Internal Server Error</h1>xxx")
     assert len(str(error)) < 300
+
+
+def test_a_request_that_another_server_sends_back_is_not_shown() -> None:
+    echo = {"detail": [{"msg": "field required", "input": {"query": "a secret", "documents": ["of mine"]}}]}
+
+    error = read_error(422, json.dumps(echo).encode(), URL)
+
+    assert str(error) == f"{URL} answered 422 (JSON of another kind)"
 
 
 def test_a_message_about_a_part_says_which_documents_it_counts() -> None:

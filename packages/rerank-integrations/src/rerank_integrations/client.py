@@ -1,67 +1,107 @@
-"""Scores by asking a rerank-server."""
+"""Scores by asking a rerank-server, or one of several."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import base64
+import random
 import threading
+import time
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from rerank_core.errors import DeadlineExceeded, InvalidRequest, RerankError, Unavailable
+from rerank_core.errors import InvalidRequest
 from rerank_core.scoring import as_pairs, score_options
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations import wire
+from rerank_integrations.api_key import ApiKey
+from rerank_integrations.conversation import Answer, Ask, Conversations, NoAnswer, Talk, Wait
+from rerank_integrations.endpoints import Endpoint, Endpoints
 
-_RERANK = "/v1/rerank"
-_INFO = "/info"
-_CONNECT_SECONDS = 10.0
 # Idle connections go before the server closes them (uvicorn: after 5 s), so that no request meets a closing door.
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
+_SHORTEST = 0.001  # seconds; the server refuses a request that may take none
 
 
 class HTTPScorer:
     """A ``Scorer`` and an ``AsyncScorer`` that asks a rerank-server. Threads and event loops may share one.
 
-    - ``base_url``: where the server is, such as ``http://localhost:8000``.
-    - ``api_key``: sent as a bearer token; never shown.
-    - ``timeout``: seconds to wait for each request's answer; None waits without end.
+    - ``base_url``: where the server is, such as ``http://localhost:8000``; or several servers of the same model and
+      the same settings. Each request goes to the one that has the fewest of ours in hand. One that cannot be reached
+      or has no room is left out for some seconds, and the others are asked at once.
+    - ``api_key``: sent as a bearer token; never shown. A callable is asked before each request, in the caller's
+      thread or event loop, so that a key may change. None: what ``RERANK_API_KEY`` is when the scorer is made; an
+      empty string: no key.
+    - ``timeout``: seconds for a whole call, all its requests and waits included; the server is told what is left of
+      them. None waits without end.
+    - ``max_retries``: how often each server is asked again where the same request may succeed later: it cannot be
+      reached, breaks off, is overloaded (429) or unavailable (502, 503). It waits as long as the server says in
+      ``Retry-After``, else a random time of up to 0.5, 1, 2 ... 8 seconds, and never past ``timeout``.
 
     The server's limits are read with the first request and kept; a list beyond them is sent in parts, one by one.
     Connections stay open for the next call, until ``close`` or ``aclose``, or the end of a ``with``; a scorer that is
     used again afterwards opens new ones.
 
-    Raises ``InvalidRequest`` for an address, a key or a timeout that cannot be.
+    Raises ``InvalidRequest`` for an argument that cannot be.
     """
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout: float | None = 300.0) -> None:
-        self._url = _checked_url(base_url)
-        self._api_key = _checked_key(api_key)
+    # The world outside, where a test may put its own.
+    _now = staticmethod(time.monotonic)
+    _chance = staticmethod(random.random)
+    _sleep = staticmethod(time.sleep)
+    _asleep = staticmethod(asyncio.sleep)
+
+    def __init__(
+        self,
+        base_url: str | Sequence[str],
+        *,
+        api_key: str | Callable[[], str] | None = None,
+        timeout: float | None = 300.0,
+        max_retries: int = 3,
+    ) -> None:
+        urls = [base_url] if isinstance(base_url, str) else base_url
+        endpoints = list(dict.fromkeys(_endpoint(url) for url in urls))
+        if not endpoints:
+            raise InvalidRequest("base_url is an empty list: use an address like http://localhost:8000")
+        self._endpoints = Endpoints(endpoints)
+        self._api_key = ApiKey.of(api_key)
         if timeout is not None and not timeout > 0:
             raise InvalidRequest(f"timeout is {timeout}: use seconds above 0, or None to wait without end")
+        if max_retries < 0:
+            raise InvalidRequest(f"max_retries is {max_retries}: use 0 to ask once, or more")
         self._timeout = timeout
+        self._max_retries = max_retries
+        self._conversations = Conversations(
+            self._endpoints, timeout=timeout, max_retries=max_retries, now=self._now, chance=self._chance
+        )
         self._lock = threading.Lock()  # never held while waiting: event loops take it too
-        self._info: wire.ServerInfo | None = None
         self._client: httpx.Client | None = None
         self._async_clients: dict[asyncio.AbstractEventLoop, _AsyncClient] = {}
 
     def __repr__(self) -> str:
-        return f"HTTPScorer({self.base_url!r})"
+        urls = self.base_urls
+        return f"HTTPScorer({urls[0] if len(urls) == 1 else list(urls)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled and copied without its connections."""
-        again = functools.partial(type(self), self._url, api_key=self._api_key, timeout=self._timeout)
-        return again, ()
+        """Pickled and copied without its connections; with its key."""
+        options = {"timeout": self._timeout, "max_retries": self._max_retries}
+        return _again, (type(self), tuple(self._endpoints), self._api_key, options)
 
     @property
     def base_url(self) -> str:
-        """Where the server is, without the password that the address may hold."""
-        return str(httpx.URL(self._url).copy_with(userinfo=b""))
+        """Where the server is, or the first of several, without the password that the address may hold."""
+        return self.base_urls[0]
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Where the servers are, without passwords."""
+        return tuple(endpoint.url for endpoint in self._endpoints)
 
     def score(
         self,
@@ -74,16 +114,12 @@ class HTTPScorer:
     ) -> Scores:
         """See ``Scorer.score``.
 
-        Also raises ``Unavailable`` where the server cannot be reached, ``DeadlineExceeded`` where it does not answer
-        in time, and ``ModelError`` for an answer that is not complete.
+        Also raises ``Unavailable`` where no server can be reached, ``Overloaded`` where none has room,
+        ``DeadlineExceeded`` where none answers in time, ``Unauthorized`` where the key is not taken or ``api_key()``
+        has none, and ``ModelError`` for an answer that is not complete.
         """
         question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
-        info = self._server_info()
-        answers = []
-        for part in question.parts(info):
-            response = self._send("POST", _RERANK, question.body(part))
-            answers.append(self._scores(response, question, part))
-        return wire.join(answers, info)
+        return self._drive(self._conversations.score(question))
 
     async def ascore(
         self,
@@ -96,12 +132,7 @@ class HTTPScorer:
     ) -> Scores:
         """As ``score``, without holding the thread."""
         question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
-        info = await self._aserver_info()
-        answers = []
-        for part in question.parts(info):
-            response = await self._asend("POST", _RERANK, question.body(part))
-            answers.append(self._scores(response, question, part))
-        return wire.join(answers, info)
+        return await self._adrive(self._conversations.score(question))
 
     def close(self) -> None:
         """Close the connections that ``score`` opened."""
@@ -134,34 +165,81 @@ class HTTPScorer:
     ) -> None:
         await self.aclose()
 
-    # Without a lock: the first calls may each ask, but none waits for another's time to run out.
-    def _server_info(self) -> wire.ServerInfo:
-        info = self._info or self._read_info(self._send("GET", _INFO))
-        self._info = info
-        return info
+    def _drive(self, talk: Talk[Scores]) -> Scores:
+        outcome: Answer | NoAnswer | None = None
+        with closing(talk):
+            while True:
+                try:
+                    step = talk.send(outcome)
+                except StopIteration as end:
+                    scores: Scores = end.value
+                    return scores
+                if isinstance(step, Wait):
+                    self._sleep(step.seconds)
+                    outcome = None
+                else:
+                    outcome = self._send(step)
 
-    async def _aserver_info(self) -> wire.ServerInfo:
-        info = self._info or self._read_info(await self._asend("GET", _INFO))
-        self._info = info
-        return info
+    async def _adrive(self, talk: Talk[Scores]) -> Scores:
+        outcome: Answer | NoAnswer | None = None
+        with closing(talk):
+            while True:
+                try:
+                    step = talk.send(outcome)
+                except StopIteration as end:
+                    scores: Scores = end.value
+                    return scores
+                if isinstance(step, Wait):
+                    await self._asleep(step.seconds)
+                    outcome = None
+                else:
+                    outcome = await self._asend(step)
 
-    def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+    def _send(self, ask: Ask) -> Answer | NoAnswer:
+        until = None if ask.seconds is None else self._now() + ask.seconds
+        headers = self._headers(ask)
         try:
-            return self._sync_client().request(method, self._url + path, content=body)
+            with self._sync_client().stream(
+                ask.method, ask.url, content=ask.body, headers=headers, timeout=_timeouts(ask)
+            ) as response:
+                content = bytearray()
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    # httpx counts from each piece anew, so that a server that drips would have no end.
+                    if until is not None and self._now() > until:
+                        return NoAnswer("late", "its answer came too slowly")
+                return _answer(response, bytes(content))
         except httpx.RequestError as error:
-            raise self._failure(error, method, path) from error
+            return _no_answer(error, ask)
 
-    async def _asend(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+    async def _asend(self, ask: Ask) -> Answer | NoAnswer:
+        headers = self._headers(ask)
         client = await self._async_client()
         try:
-            return await client.http.request(method, self._url + path, content=body)
+            async with asyncio.timeout(ask.seconds):
+                response = await client.http.request(
+                    ask.method, ask.url, content=ask.body, headers=headers, timeout=_timeouts(ask)
+                )
+        except TimeoutError as error:
+            return NoAnswer("late", "its answer came too slowly", error)
         except httpx.RequestError as error:
-            raise self._failure(error, method, path) from error
+            return _no_answer(error, ask)
+        return _answer(response, response.content)
+
+    def _headers(self, ask: Ask) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if key := self._api_key.now():
+            headers["Authorization"] = f"Bearer {key}"
+        if ask.endpoint.authorization:
+            headers["Authorization"] = ask.endpoint.authorization
+        if ask.seconds is not None:
+            headers["X-Request-Timeout"] = f"{max(_SHORTEST, ask.seconds):.3f}"
+        return headers
 
     def _sync_client(self) -> httpx.Client:
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(headers=self._headers(), timeout=self._timeouts(), limits=_LIMITS)
+                self._client = httpx.Client(limits=_LIMITS)
                 weakref.finalize(self, self._client.close)
             return self._client
 
@@ -174,51 +252,10 @@ class HTTPScorer:
                 return client
             for closed in [other for other in self._async_clients if other.is_closed()]:
                 del self._async_clients[closed]
-            http = httpx.AsyncClient(headers=self._headers(), timeout=self._timeouts(), limits=_LIMITS)
+            http = httpx.AsyncClient(limits=_LIMITS)
             client = self._async_clients[loop] = _AsyncClient(http, _closing(http))
         await anext(client.closing)
         return client
-
-    def _headers(self) -> dict[str, str]:
-        authorization = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        return {"Content-Type": "application/json", "Accept": "application/json", **authorization}
-
-    def _timeouts(self) -> httpx.Timeout:
-        connect = _CONNECT_SECONDS if self._timeout is None else min(_CONNECT_SECONDS, self._timeout)
-        return httpx.Timeout(self._timeout, connect=connect)
-
-    def _read_info(self, response: httpx.Response) -> wire.ServerInfo:
-        url = self.base_url + _INFO
-        if response.status_code != 200:
-            raise self._refusal(response, url)
-        return wire.read_info(response.content, url)
-
-    def _scores(self, response: httpx.Response, question: wire.Question, part: range) -> Scores:
-        url = self.base_url + _RERANK
-        if response.status_code != 200:
-            raise self._refusal(response, url, note=question.note(part))
-        return wire.read_scores(response.content, url, part)
-
-    def _refusal(self, response: httpx.Response, url: str, *, note: str = "") -> RerankError:
-        return wire.read_error(
-            response.status_code, response.content, url, retry_after=response.headers.get("Retry-After"), note=note
-        )
-
-    def _failure(self, error: httpx.RequestError, method: str, path: str) -> Unavailable:
-        """What it means that no answer came."""
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            reason = str(error) or f"no connection within {self._timeouts().connect:g} s"
-            return Unavailable(
-                f"{self.base_url} cannot be reached ({reason}): is rerank-server running there, and is it ready?"
-            )
-        source = f"{method} {self.base_url}{path}"
-        if isinstance(error, httpx.TimeoutException):
-            return DeadlineExceeded(
-                f"{source} was not answered within {self._timeout:g} s: send fewer or shorter documents at once, "
-                "or wait longer with timeout="
-            )
-        reason = f"{type(error).__name__}: {error}"
-        return Unavailable(f"{source} was cut off ({reason}): the server may be restarting, ask again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,19 +279,43 @@ def _question(query: str, documents: Sequence[str], options: ScoreOptions) -> wi
     return wire.Question(query, [pair.document for pair in as_pairs(query, documents)], options)
 
 
-def _checked_url(base_url: str) -> str:
+def _answer(response: httpx.Response, content: bytes) -> Answer:
+    return Answer(response.status_code, content, response.headers.get("Retry-After"))
+
+
+def _no_answer(error: httpx.RequestError, ask: Ask) -> NoAnswer:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return NoAnswer("unreachable", str(error) or f"no connection within {ask.connect:.3g} s", error)
+    if isinstance(error, httpx.TimeoutException):
+        return NoAnswer("late", str(error), error)
+    return NoAnswer("cut off", f"{type(error).__name__}: {error}", error)
+
+
+def _timeouts(ask: Ask) -> httpx.Timeout:
+    return httpx.Timeout(ask.seconds, connect=ask.connect)
+
+
+def _again(
+    kind: type[HTTPScorer], endpoints: Sequence[Endpoint], api_key: ApiKey, options: dict[str, Any]
+) -> HTTPScorer:
+    """A copy. Its arguments have reprs that show neither key nor password."""
+    return kind([endpoint.given for endpoint in endpoints], api_key=api_key.source, **options)
+
+
+def _endpoint(base_url: str) -> Endpoint:
+    """The address as it will be used. The password leaves it here: httpx writes addresses into its log."""
     try:
         url = httpx.URL(base_url.strip().rstrip("/"))
     except httpx.InvalidURL as error:
-        raise InvalidRequest(f"base_url cannot be read as an address: {error}") from error
+        reason = "" if "@" in base_url else f": {error}"  # which may quote a part of a password
+        raise InvalidRequest(f"base_url cannot be read as an address{reason}") from None
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise InvalidRequest(f"base_url is {str(url)!r}: use an address like http://localhost:8000")
-    return str(url).rstrip("/")
-
-
-def _checked_key(api_key: str | None) -> str | None:
-    """An empty key is none. A line break, as files end with, would be an error that shows the key."""
-    key = (api_key or "").strip()
-    if not all("!" <= character <= "~" for character in key):
-        raise InvalidRequest("api_key holds white space or a character outside ASCII, which no header can carry")
-    return key or None
+        start, at, rest = str(url).rpartition("@")
+        raise InvalidRequest(
+            f"base_url is {('...' if start else '') + at + rest!r}: use one like http://localhost:8000"
+        )
+    shown = str(url.copy_with(userinfo=b"") if url.userinfo else url).rstrip("/")
+    if not url.userinfo:
+        return Endpoint(shown, given=shown)
+    user = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
+    return Endpoint(shown, given=str(url), authorization=f"Basic {user}")

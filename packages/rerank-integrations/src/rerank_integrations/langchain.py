@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from rerank_core.errors import MissingExtra
+from rerank_core.errors import MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
+from rerank_integrations.fail_open import MARK, OnError, Outage
 from rerank_integrations.local import ascore, local_scorer
 
 try:
-    from langchain_core.callbacks import Callbacks
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
-    from pydantic import ConfigDict, Field
+    from pydantic import ConfigDict, Field, PrivateAttr
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
     raise MissingExtra("LangChain is not installed: pip install 'rerank-integrations[langchain]'") from missing
+
+_log = logging.getLogger(__name__)
 
 
 class RerankCompressor(BaseDocumentCompressor):
@@ -31,9 +35,14 @@ class RerankCompressor(BaseDocumentCompressor):
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
+    - ``on_error``: ``"raise"``, or ``"passthrough"`` for a search that must not die with its reranker: then the first
+      ``top_n`` documents come back in the retriever's own order, whatever ``threshold`` is, with the error's code in
+      ``metadata["rerank_error"]`` and no score. It is logged as a warning once, and once more when it happens after a
+      success. A request that the caller must change, such as a text that is too long and may not be cut, is an error
+      all the same; a key that is not taken and an address that leads elsewhere are not.
 
     The documents that come back are copies with the score in ``metadata["relevance_score"]``. Errors are those of
-    ``Scorer.score``.
+    ``Scorer.score``. Callbacks see a run of their own, with query and documents going in and documents coming out.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -42,21 +51,25 @@ class RerankCompressor(BaseDocumentCompressor):
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
+    on_error: OnError = "raise"
+    _outage: Outage = PrivateAttr(default_factory=Outage)
 
     @classmethod
     def from_url(
         cls,
-        url: str,
+        url: str | Sequence[str],
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
+        max_retries: int = 3,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
+        on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout)
-        return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options)
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
+        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     @classmethod
     def from_model(
@@ -66,11 +79,12 @@ class RerankCompressor(BaseDocumentCompressor):
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
+        on_error: OnError = "raise",
         **load_options: Any,
     ) -> Self:
         """Load a model into this process: see ``rerank_core.load``, which takes the other options."""
         scorer = local_scorer(model, **load_options)
-        return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options)
+        return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -78,7 +92,15 @@ class RerankCompressor(BaseDocumentCompressor):
         """The best documents, best first."""
         if not documents:
             return []
-        return self._best(documents, self.scorer.score(query, _texts(documents), options=self.options))
+        manager = CallbackManager.configure(callbacks)
+        run = manager.on_chain_start(None, _inputs(query, documents), name=type(self).__name__)
+        try:
+            found = self._compress(documents, query)
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end({"documents": found})
+        return found
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -86,11 +108,38 @@ class RerankCompressor(BaseDocumentCompressor):
         """As ``compress_documents``, without holding the event loop."""
         if not documents:
             return []
-        return self._best(documents, await ascore(self.scorer, query, _texts(documents), self.options))
+        manager = AsyncCallbackManager.configure(callbacks)
+        run = await manager.on_chain_start(None, _inputs(query, documents), name=type(self).__name__)
+        try:
+            found = await self._acompress(documents, query)
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end({"documents": found})
+        return found
+
+    def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
+        try:
+            scores = self.scorer.score(query, _texts(documents), options=self.options)
+        except RerankError as error:
+            return self._unranked(documents, error)
+        return self._best(documents, scores)
+
+    async def _acompress(self, documents: Sequence[Document], query: str) -> list[Document]:
+        try:
+            scores = await ascore(self.scorer, query, _texts(documents), self.options)
+        except RerankError as error:
+            return self._unranked(documents, error)
+        return self._best(documents, scores)
 
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
+        self._outage.is_over()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
-        return [_scored(documents[best.index], best.score) for best in ranked]
+        return [_marked(documents[best.index], "relevance_score", best.score) for best in ranked]
+
+    def _unranked(self, documents: Sequence[Document], error: RerankError) -> list[Document]:
+        self._outage.accept(error, self.on_error, _log)
+        return [_marked(document, MARK, error.code) for document in documents[: self.top_n]]
 
 
 class RerankCrossEncoder(BaseCrossEncoder):
@@ -107,14 +156,15 @@ class RerankCrossEncoder(BaseCrossEncoder):
     @classmethod
     def from_url(
         cls,
-        url: str,
+        url: str | Sequence[str],
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
+        max_retries: int = 3,
         options: ScoreOptions | None = None,
     ) -> Self:
-        """Ask the rerank-server at ``url``: see ``HTTPScorer``."""
-        return cls(HTTPScorer(url, api_key=api_key, timeout=timeout), options=options)
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
+        return cls(HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries), options=options)
 
     @classmethod
     def from_model(cls, model: str, *, options: ScoreOptions | None = None, **load_options: Any) -> Self:
@@ -139,6 +189,10 @@ def _texts(documents: Sequence[Document]) -> list[str]:
     return [document.page_content for document in documents]
 
 
-def _scored(document: Document, score: float) -> Document:
+def _inputs(query: str, documents: Sequence[Document]) -> dict[str, Any]:
+    return {"query": query, "documents": list(documents)}
+
+
+def _marked(document: Document, name: str, value: object) -> Document:
     """A copy, so that the retriever's own document stays as it was; rebuilding it would lose its id."""
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+    return document.model_copy(update={"metadata": {**document.metadata, name: value}})

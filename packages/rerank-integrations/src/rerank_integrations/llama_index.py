@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
+from rerank_integrations.fail_open import MARK, OnError, Outage
 from rerank_integrations.local import ascore, local_scorer
 
 try:
@@ -20,7 +22,7 @@ try:
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-    from pydantic import ConfigDict, Field
+    from pydantic import ConfigDict, Field, PrivateAttr
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -28,6 +30,7 @@ except ModuleNotFoundError as missing:
 
 _RETRIEVAL_SCORE = "retrieval_score"
 
+_log = logging.getLogger(__name__)
 _dispatcher = get_dispatcher(__name__)
 
 
@@ -42,6 +45,12 @@ class RerankPostprocessor(BaseNodePostprocessor):
     - ``keep_retrieval_score``: keep the retriever's score in ``metadata["retrieval_score"]``, which neither an LLM
       nor an embedding gets to see.
     - ``model_name``: what events call the model; by default the name it has here, or the kind of scorer.
+    - ``on_error``: ``"raise"``, or ``"passthrough"`` for a search that must not die with its reranker: then the first
+      ``top_n`` nodes come back in the retriever's own order and with its scores, whatever ``threshold`` is, with the
+      error's code in ``metadata["rerank_error"]``, which neither an LLM nor an embedding gets to see. It is logged as
+      a warning once, and once more when it happens after a success. A request that the caller must change, such as a
+      text that is too long and may not be cut, is an error all the same; a key that is not taken and an address that
+      leads elsewhere are not.
 
     The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
     ``Scorer.score``.
@@ -56,6 +65,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
     model_name: str | None = None
+    on_error: OnError = "raise"
+    _outage: Outage = PrivateAttr(default_factory=Outage)
 
     @classmethod
     def class_name(cls) -> str:
@@ -65,26 +76,29 @@ class RerankPostprocessor(BaseNodePostprocessor):
     @classmethod
     def from_url(
         cls,
-        url: str,
+        url: str | Sequence[str],
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
+        max_retries: int = 3,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         keep_retrieval_score: bool = False,
         model_name: str | None = None,
+        on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``: see ``HTTPScorer``."""
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         return cls(
-            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout),
+            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries),
             top_n=top_n,
             threshold=threshold,
             options=options,
             metadata_mode=metadata_mode,
             keep_retrieval_score=keep_retrieval_score,
             model_name=model_name,
+            on_error=on_error,
         )
 
     @classmethod
@@ -98,6 +112,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         keep_retrieval_score: bool = False,
         model_name: str | None = None,
+        on_error: OnError = "raise",
         **load_options: Any,
     ) -> Self:
         """Load a model into this process: see ``rerank_core.load``, which takes the other options."""
@@ -109,6 +124,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             metadata_mode=metadata_mode,
             keep_retrieval_score=keep_retrieval_score,
             model_name=model_name,
+            on_error=on_error,
         )
 
     def _postprocess_nodes(
@@ -117,8 +133,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         query = _query(query_bundle)
         with self._reported(query, nodes) as best:
             if nodes:
-                scores = self.scorer.score(query, self._texts(nodes), options=self.options)
-                best.extend(self._best(nodes, scores))
+                best.extend(self._rerank(query, nodes))
         return best
 
     @_dispatcher.span
@@ -128,28 +143,44 @@ class RerankPostprocessor(BaseNodePostprocessor):
         query = _query(query_bundle)
         with self._reported(query, nodes) as best:
             if nodes:
-                scores = await ascore(self.scorer, query, self._texts(nodes), self.options)
-                best.extend(self._best(nodes, scores))
+                best.extend(await self._arerank(query, nodes))
         return best
+
+    def _rerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
+        texts = self._texts(nodes)
+        try:
+            scores = self.scorer.score(query, texts, options=self.options)
+        except RerankError as error:
+            return self._unranked(nodes, error)
+        return self._best(nodes, scores)
+
+    async def _arerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
+        texts = self._texts(nodes)
+        try:
+            scores = await ascore(self.scorer, query, texts, self.options)
+        except RerankError as error:
+            return self._unranked(nodes, error)
+        return self._best(nodes, scores)
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
 
     def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
+        self._outage.is_over()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [NodeWithScore(node=self._kept(nodes[best.index]), score=best.score) for best in ranked]
 
+    def _unranked(self, nodes: list[NodeWithScore], error: RerankError) -> list[NodeWithScore]:
+        self._outage.accept(error, self.on_error, _log)
+        return [
+            NodeWithScore(node=_noted(self._kept(retrieved), MARK, error.code), score=retrieved.score)
+            for retrieved in nodes[: self.top_n]
+        ]
+
     def _kept(self, retrieved: NodeWithScore) -> BaseNode:
-        node = retrieved.node
         if not self.keep_retrieval_score:
-            return node
-        return node.model_copy(
-            update={
-                "metadata": {**node.metadata, _RETRIEVAL_SCORE: retrieved.score},
-                "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, _RETRIEVAL_SCORE],
-                "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, _RETRIEVAL_SCORE],
-            }
-        )
+            return retrieved.node
+        return _noted(retrieved.node, _RETRIEVAL_SCORE, retrieved.score)
 
     @contextmanager
     def _reported(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
@@ -173,6 +204,17 @@ class RerankPostprocessor(BaseNodePostprocessor):
                 event.on_end(payload={EventPayload.NODES: found})
         finally:
             _dispatcher.event(ReRankEndEvent(nodes=found))
+
+
+def _noted(node: BaseNode, name: str, value: object) -> BaseNode:
+    """A copy with one more word in its metadata, which no model reads."""
+    return node.model_copy(
+        update={
+            "metadata": {**node.metadata, name: value},
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, name],
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, name],
+        }
+    )
 
 
 def _query(query_bundle: QueryBundle | None) -> str:

@@ -15,6 +15,7 @@ from rerank_core.errors import (
     ModelError,
     Overloaded,
     RerankError,
+    Unauthorized,
     Unavailable,
     error_class,
 )
@@ -33,6 +34,8 @@ _NAMES = {
 
 # For an error that does not say its code: from a proxy on the way, or another server.
 _BY_STATUS: dict[int, type[RerankError]] = {
+    401: Unauthorized,
+    403: Unauthorized,
     408: DeadlineExceeded,
     429: Overloaded,
     502: Unavailable,
@@ -49,8 +52,13 @@ _HINTS = {
     404: "is this the address of a rerank-server?",
     413: "a proxy on the way takes less than the server itself: raise its limit, or send less at once",
 }
+_COMPLAINTS = ("message", "detail", "error")
 _LIMITS = ("max_client_batch_size", "max_body_bytes")
 _EXCERPT = 200  # characters
+
+
+class Misdirected(InvalidRequest):
+    """A request was refused by what is no rerank-server: the address leads elsewhere, or a proxy is in the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +175,10 @@ def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
     """
     models = list(dict.fromkeys(answer.model for answer in answers)) or [info.model]
     if len(models) > 1:
-        raise Unavailable(f"the server's model changed from {models[0]} to {models[1]} in the middle: ask again")
+        raise Unavailable(
+            f"the model changed from {models[0]} to {models[1]} between two parts of one list: ask again, "
+            "and let all servers have the same model"
+        )
     return Scores(
         values=tuple(value for answer in answers for value in answer.values),
         model=models[0],
@@ -187,16 +198,18 @@ def read_error(status: int, content: bytes, url: str, *, retry_after: str | None
     try:
         answer = json.loads(content)
     except ValueError:
-        answer = None
-    answer = answer if isinstance(answer, dict) else {}
-    said = answer.get("message") if isinstance(answer.get("message"), str) else None
-    known = error_class(str(answer.get("code")))
-    if known and said:
-        return _made(known, said + note, retry_after)
+        said = content.decode(errors="replace")
+    else:
+        answer = answer if isinstance(answer, dict) else {}
+        # Some servers send back the whole request with what they complain about; what is in words is a complaint only.
+        said = next((answer[name] for name in _COMPLAINTS if isinstance(answer.get(name), str)), "JSON of another kind")
+        known = error_class(str(answer.get("code")))
+        if known and isinstance(answer.get("message"), str):
+            return _made(known, answer["message"] + note, retry_after)
 
-    excerpt = said or " ".join(content.decode(errors="replace").split())[:_EXCERPT] or "an empty body"
+    excerpt = " ".join(said.split())[:_EXCERPT] or "an empty body"
     hint = f": {_HINTS[status]}" if status in _HINTS else ""
-    guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else InvalidRequest)
+    guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else Misdirected)
     return _made(guessed, f"{url} answered {status}{hint} ({excerpt}){note}", retry_after)
 
 

@@ -27,7 +27,7 @@ from rerank_server.dialects.dispatch import PLACES, Place
 from rerank_server.dialects.documents import ID
 from rerank_server.routes.health import Health
 from rerank_server.routes.info import Info, Service
-from rerank_server.routes.models import Model, Models, NoModel
+from rerank_server.routes.models import Cluster, Model, Models, NoModel
 
 _ABOUT = """\
 Says how well passages answer a query, with a cross-encoder.
@@ -220,6 +220,13 @@ _OPERATIONS = (
         "/info",
         "The model and the limits, as text-embeddings-inference says it",
         (_Reply(200, "The model and the limits.", (Info,)),),
+        "about",
+    ),
+    _Operation(
+        "get",
+        "/v1/cluster/auth",
+        "Whether keys are asked for, as Xinference's clients ask",
+        (_Reply(200, "Whether they are.", (Cluster,)),),
         "about",
     ),
     _Operation("get", "/models", "The model, in a list", (_Reply(200, "One model.", (Models,)),), "about"),

@@ -43,9 +43,9 @@ async def ask(service: Service, question: Question, limits: Limits, *, seconds: 
     """Check the question's size and have it answered within so many seconds. Raises as ``Service.score_pairs``."""
     record.pairs = len(question.pairs)
     record.characters = sum(len(pair.query) + len(pair.document) for pair in question.pairs)
-    known = (service.model.info.name, limits.strict_model)
-    if limits.strict_model and question.model and question.model not in known:
-        raise UnknownModel(f"the model {question.model[:200]!r} does not run here: ask for {known[0]!r}, or name none")
+    info = service.model.info
+    if limits.strict_model and question.model not in (None, "", info.name, info.title, limits.strict_model):
+        raise UnknownModel(f"the model {question.model[:200]!r} does not run here: ask for {info.name!r}, or name none")
     if len(question.pairs) > limits.max_documents:
         raise TooManyDocuments(
             f"the request has {len(question.pairs)} documents, a request may have {limits.max_documents}: "

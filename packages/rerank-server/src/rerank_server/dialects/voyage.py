@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
 from rerank_server.dialects import common, documents
@@ -10,6 +11,7 @@ from rerank_server.dialects.common import RerankRequest
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.dialects.documents import Result
 from rerank_server.dialects.jina import Detail, error
+from rerank_server.question import UnknownModel
 
 
 class VoyageUsage(Struct):
@@ -33,6 +35,11 @@ def answer(request: RerankRequest, scores: Scores) -> VoyageResponse:
     return VoyageResponse("list", data, scores.model, VoyageUsage(scores.usage.tokens))
 
 
+def status(error: RerankError) -> int | None:
+    """Another model is a wrong request too: its client knows no 404."""
+    return 400 if isinstance(error, UnknownModel) else None
+
+
 VOYAGE = Dialect(
     name="voyage",
     summary="As Voyage",
@@ -40,10 +47,11 @@ VOYAGE = Dialect(
     question=common.question,
     answer=answer,
     error=error,
+    status=status,
     request=RerankRequest,
     response=VoyageResponse,
     errors=(Detail,),
-    statuses=documents.DOCUMENTS.statuses,
+    statuses={400: "The body is not as it should be, or another model is asked for (RERANK_STRICT_MODEL)."},
     example={
         "query": documents.QUERY,
         "documents": documents.EXAMPLE["documents"],

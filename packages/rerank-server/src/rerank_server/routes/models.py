@@ -36,8 +36,14 @@ class NoModel(Struct):
     detail: str
 
 
+class Cluster(Struct):
+    """Whether keys are asked for. Xinference's clients look before they send theirs."""
+
+    auth: bool
+
+
 def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
-    """``/models``, ``/v1/models`` and ``/v1/models/NAME``."""
+    """``/models``, ``/v1/models``, ``/v1/models/NAME``, and ``/v1/cluster/auth``."""
 
     def model() -> Model:
         info = lifecycle.model.info if lifecycle.model else None
@@ -60,7 +66,11 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
             return Response(NoModel(f"the model {name[:200]!r} does not run here: {found.id!r} does"), status_code=404)
         return Response(found)
 
+    def cluster(_: AnyRequest) -> Response[Cluster]:
+        return Response(Cluster(auth=bool(settings.api_keys or settings.api_keys_file)))
+
     return [
+        *get_and_head("/v1/cluster/auth", cluster),
         *get_and_head("/models", models),
         *get_and_head("/v1/models", models),
         *get_and_head("/v1/models/{name:path}", one),

@@ -1,0 +1,102 @@
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from rerank_integrations.endpoints import Endpoint, Endpoints
+
+A, B, C = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "abc")
+
+
+def next_of(endpoints: Endpoints, among: list[Endpoint], now: float = 0.0) -> Endpoint:
+    with endpoints.taken(among, now) as endpoint:
+        return endpoint
+
+
+def test_the_one_with_the_fewest_requests_in_hand_is_taken() -> None:
+    endpoints = Endpoints([A, B, C])
+
+    with endpoints.taken([A], 0), endpoints.taken([A], 0), endpoints.taken([B], 0):
+        assert [endpoints.outstanding(one) for one in endpoints] == [2, 1, 0]
+        assert next_of(endpoints, [A, B, C]) == C
+        assert next_of(endpoints, [A, B]) == B
+    assert [endpoints.outstanding(one) for one in endpoints] == [0, 0, 0]
+
+
+def test_ties_go_in_turn() -> None:
+    endpoints = Endpoints([A, B, C])
+
+    assert [next_of(endpoints, [A, B, C]) for _ in range(6)] == [A, B, C] * 2
+
+
+def test_a_request_that_fails_is_no_longer_in_hand() -> None:
+    endpoints = Endpoints([A])
+
+    with pytest.raises(KeyError), endpoints.taken([A], 0):
+        raise KeyError
+
+    assert endpoints.outstanding(A) == 0
+
+
+def test_one_that_failed_comes_last_while_it_rests() -> None:
+    endpoints = Endpoints([A, B])
+    endpoints.failed(A, 100.0, None)
+
+    with endpoints.taken([B], 101.0):
+        assert next_of(endpoints, [A, B], 101.0) == B
+        assert next_of(endpoints, [A], 101.0) == A
+        assert next_of(endpoints, [A, B], 104.0) == A
+
+
+def test_one_that_failed_is_tried_by_a_single_request() -> None:
+    """Else all that come at once would wait for a lost server."""
+    endpoints = Endpoints([A, B])
+    endpoints.failed(A, 100.0, None)
+
+    with ExitStack() as stack:
+        taken = [stack.enter_context(endpoints.taken([A, B], 200.0)) for _ in range(5)]
+        assert sorted(one.url for one in taken) == [A.url, *[B.url] * 4]
+
+        endpoints.answered(A)
+        assert next_of(endpoints, [A, B], 200.0) == A
+
+
+@pytest.mark.parametrize(
+    ("failures", "retry_after", "seconds"),
+    [
+        (1, None, 3),
+        (2, None, 6),
+        (3, None, 12),
+        (9, None, 30),
+        (9999, None, 30),
+        (1, 7.0, 7),
+        (1, 600.0, 30),
+    ],
+)
+def test_rest_is_longer_with_each_failure_up_to_a_bound(
+    failures: int, retry_after: float | None, seconds: float
+) -> None:
+    endpoints = Endpoints([A, B])
+
+    for _ in range(failures):
+        endpoints.failed(A, 100.0, retry_after)
+
+    with endpoints.taken([B], 0):
+        assert next_of(endpoints, [A, B], 100.0 + seconds - 0.01) == B
+        assert next_of(endpoints, [A, B], 100.0 + seconds) == A
+
+
+def test_the_first_failure_is_news_until_it_works_again() -> None:
+    endpoints = Endpoints([A])
+
+    assert [endpoints.failed(A, 0.0, None) for _ in range(3)] == [True, False, False]
+    endpoints.answered(A)
+    assert endpoints.failed(A, 0.0, None)
+
+
+def test_threads_share_one_and_nothing_is_lost() -> None:
+    endpoints = Endpoints([A, B, C])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: next_of(endpoints, [A, B, C]), range(500)))
+
+    assert [endpoints.outstanding(one) for one in endpoints] == [0, 0, 0]

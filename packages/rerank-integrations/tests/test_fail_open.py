@@ -1,0 +1,59 @@
+import logging
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from rerank_core.errors import (
+    DeadlineExceeded,
+    EngineError,
+    InputTooLong,
+    InvalidRequest,
+    MissingExtra,
+    Overloaded,
+    RerankError,
+    TooManyDocuments,
+    Unauthorized,
+    Unavailable,
+)
+from rerank_integrations.fail_open import Outage, may_pass
+from rerank_integrations.wire import Misdirected
+
+log = logging.getLogger("a search")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [RerankError, Unavailable, Overloaded, DeadlineExceeded, EngineError, MissingExtra, Unauthorized, Misdirected],
+)
+def test_a_search_can_do_without_a_reranker_that_fails(kind: type[RerankError]) -> None:
+    assert may_pass(kind("no"))
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, InputTooLong, TooManyDocuments])
+def test_what_the_caller_must_change_is_an_error_all_the_same(kind: type[RerankError]) -> None:
+    assert not may_pass(kind("no"))
+    with pytest.raises(kind):
+        Outage().accept(kind("no"), "passthrough", log)
+
+
+def test_an_error_is_raised_where_that_is_wanted() -> None:
+    with pytest.raises(Overloaded):
+        Outage().accept(Overloaded("no"), "raise", log)
+
+
+def test_an_outage_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage()
+    outage.is_over()
+
+    for failures in (3, 2):
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda _: outage.accept(Overloaded("no room"), "passthrough", log), range(failures)))
+        outage.is_over()
+        outage.is_over()
+
+    assert [(record.levelname, record.name) for record in caplog.records] == [("WARNING", "a search")] * 2
+    assert caplog.messages[0].endswith("the retriever's own order is used: no room")
+
+
+def test_it_can_be_pickled() -> None:
+    assert pickle.loads(pickle.dumps(Outage())) == Outage()
