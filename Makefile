@@ -174,6 +174,10 @@ format: $(SETUP) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: test-clients
+test-clients: $(SETUP) | $(UV) ## run other services' clients against real servers, and write docs/clients.md
+	UV=$(UV) $(BIN)/python tests/clients/run.py --table docs/clients.md
+
 .PHONY: verify-default
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
 	$(BIN)/python -m pytest -m hub tests/hub

@@ -1,0 +1,198 @@
+"""The clients, by groups that can share an environment, and the versions that they are run with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A client: its name, its distribution (or the program it is a replay of), and the call, with B for our address."""
+
+    name: str
+    package: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one environment can hold: ``groups/with_NAME.py`` is run in it. No requirements: in ours."""
+
+    name: str
+    requirements: tuple[str, ...]
+    clients: tuple[Listed, ...]
+    versions: tuple[tuple[str, str], ...] = ()  # of what is replayed
+
+    @property
+    def script(self) -> str:
+        """The file's name."""
+        return f"with_{self.name}.py"
+
+    def version(self, package: str) -> str:
+        """What is pinned, or replayed."""
+        pinned = {name: version for name, _, version in (entry.partition("==") for entry in self.requirements)}
+        return (pinned | dict(self.versions))[package]
+
+
+_OPEN_WEBUI, _DIFY, _RAGFLOW, _LIGHTRAG = "Open WebUI", "Dify", "RAGFlow", "LightRAG"
+
+GROUPS = (
+    Group(
+        "cohere",
+        ("cohere==7.3.1",),
+        (
+            Listed("Cohere v2", "cohere", "`cohere.ClientV2(base_url=B).rerank`"),
+            Listed("Cohere v2, without retries", "cohere", "the same, with `request_options={'max_retries': 0}`"),
+            Listed("Cohere v2, async", "cohere", "`cohere.AsyncClientV2(base_url=B).rerank`"),
+            Listed("Cohere v1", "cohere", "`cohere.Client(base_url=B).rerank`, with `return_documents`"),
+            Listed("Cohere v1, async", "cohere", "`cohere.AsyncClient(base_url=B).rerank`, with `return_documents`"),
+        ),
+    ),
+    Group(
+        "voyageai",
+        ("voyageai==0.5.0",),
+        (
+            Listed("Voyage", "voyageai", "`voyageai.Client(base_url=B/v1).rerank`"),
+            Listed("Voyage, async", "voyageai", "`voyageai.AsyncClient(base_url=B/v1).rerank`, with `top_k`"),
+        ),
+    ),
+    Group(
+        "rerankers",
+        ("rerankers==0.10.0", "requests==2.34.2"),
+        (
+            Listed("rerankers, cohere", "rerankers", "`APIRanker(..., url=B/v1/rerank).rank`"),
+            Listed("rerankers, jina", "rerankers", "`APIRanker(..., url=B/v1/rerank).rank`"),
+            Listed("rerankers, voyage", "rerankers", "`APIRanker(..., url=B/v1/rerank).rank`"),
+            Listed("rerankers, text-embeddings-inference", "rerankers", "`APIRanker(..., url=B/rerank).rank`"),
+        ),
+    ),
+    Group(
+        "litellm",
+        ("litellm==1.109.1",),
+        (
+            Listed("LiteLLM, cohere", "litellm", "`litellm.rerank(api_base=B)`"),
+            Listed("LiteLLM, cohere, async", "litellm", "`litellm.arerank(api_base=B)`"),
+            Listed("LiteLLM, jina_ai", "litellm", "`litellm.rerank(api_base=B)`"),
+            Listed("LiteLLM, hosted_vllm", "litellm", "`litellm.rerank(api_base=B)`"),
+            Listed("LiteLLM, huggingface", "litellm", "`litellm.rerank(api_base=B)`"),
+            Listed("LiteLLM, infinity", "litellm", "`litellm.rerank(api_base=B/infinity)`"),
+            Listed("LiteLLM, voyage", "litellm", "`litellm.rerank(api_base=B/voyage)`"),
+        ),
+    ),
+    Group(
+        "infinity",
+        ("infinity-client==0.0.78",),
+        (
+            Listed(
+                "Infinity client",
+                "infinity-client",
+                "`rerank.sync(client=AuthenticatedClient(B, raise_on_unexpected_status=True))`",
+            ),
+            Listed(
+                "Infinity client, async",
+                "infinity-client",
+                "`rerank.asyncio(client=AuthenticatedClient(B, raise_on_unexpected_status=True))`",
+            ),
+            Listed("Infinity client, as it comes", "infinity-client", "`rerank.sync(client=AuthenticatedClient(B))`"),
+        ),
+    ),
+    Group(
+        "langchain_cohere",
+        ("langchain-cohere==0.6.0", "cohere==5.21.1"),
+        (Listed("LangChain CohereRerank", "langchain-cohere", "`CohereRerank(base_url=B).compress_documents`"),),
+    ),
+    Group(
+        "langchain_nvidia",
+        ("langchain-nvidia-ai-endpoints==1.5.0",),
+        (
+            Listed(
+                "LangChain NVIDIARerank",
+                "langchain-nvidia-ai-endpoints",
+                "`NVIDIARerank(base_url=B/v1).compress_documents`",
+            ),
+            Listed(
+                "LangChain NVIDIARerank, async",
+                "langchain-nvidia-ai-endpoints",
+                "`NVIDIARerank(base_url=B/v1).acompress_documents`",
+            ),
+        ),
+    ),
+    Group(
+        "llama_index",
+        (
+            "llama-index-postprocessor-cohere-rerank==0.10.0",
+            "llama-index-postprocessor-tei-rerank==0.6.0",
+            "llama-index-postprocessor-jinaai-rerank==0.6.0",
+            "llama-index-postprocessor-xinference-rerank==0.5.0",
+            "llama-index-postprocessor-siliconflow-rerank==0.5.0",
+            "llama-index-core==0.14.25",
+            "cohere==6.1.0",
+        ),
+        (
+            Listed("LlamaIndex CohereRerank", "llama-index-postprocessor-cohere-rerank", "`CohereRerank(base_url=B)`"),
+            Listed(
+                "LlamaIndex TextEmbeddingInference",
+                "llama-index-postprocessor-tei-rerank",
+                "`TextEmbeddingInference(base_url=B, auth_token='Bearer KEY')`",
+            ),
+            Listed("LlamaIndex JinaRerank", "llama-index-postprocessor-jinaai-rerank", "`JinaRerank(base_url=B/v1)`"),
+            Listed(
+                "LlamaIndex XinferenceRerank",
+                "llama-index-postprocessor-xinference-rerank",
+                "`XinferenceRerank(base_url=B)`",
+            ),
+            Listed(
+                "LlamaIndex SiliconFlowRerank",
+                "llama-index-postprocessor-siliconflow-rerank",
+                "`SiliconFlowRerank(base_url=B/v1/rerank)`",
+            ),
+        ),
+    ),
+    Group(
+        "haystack",
+        (
+            "haystack-ai==3.4.1",
+            "huggingface-api-haystack==3.1.0",
+            "jina-haystack==2.0.1",
+            "cohere-haystack==11.0.0",
+        ),
+        (
+            Listed("Haystack HuggingFaceTEIRanker", "huggingface-api-haystack", "`HuggingFaceTEIRanker(url=B)`"),
+            Listed("Haystack JinaRanker", "jina-haystack", "`JinaRanker(base_url=B/v1/rerank)`"),
+            Listed("Haystack CohereRanker", "cohere-haystack", "`CohereRanker(api_base_url=B)`"),
+        ),
+    ),
+    Group(
+        "xinference",
+        ("xinference-client==4.1.0",),
+        (
+            Listed("Xinference client, handle", "xinference-client", "`RESTfulRerankModelHandle(base_url=B).rerank`"),
+            Listed("Xinference client, get_model", "xinference-client", "`Client(B).get_model(...).rerank`"),
+        ),
+    ),
+    Group(
+        "replays",
+        (),
+        (
+            Listed("Open WebUI, external reranker", _OPEN_WEBUI, "`RAG_EXTERNAL_RERANKER_URL=B/v1/rerank`"),
+            Listed("Dify, OpenAI-API-compatible", _DIFY, "endpoint URL `B/v1`"),
+            Listed("Dify, Text Embeddings Inference", _DIFY, "server URL `B`: `GET /info`, `POST /rerank`"),
+            Listed("Dify, LocalAI", _DIFY, "server URL `B`"),
+            Listed("Dify, Jina", _DIFY, "base URL `B/v1`"),
+            Listed("Dify, Xinference", _DIFY, "server URL `B`"),
+            Listed("RAGFlow, HuggingFace", _RAGFLOW, "base URL `B`, in batches of 8"),
+            Listed("RAGFlow, Xinference", _RAGFLOW, "base URL `B/v1/rerank`"),
+            Listed("RAGFlow, LocalAI", _RAGFLOW, "base URL `B`"),
+            Listed("RAGFlow, OpenAI-API-compatible", _RAGFLOW, "base URL `B/v1`"),
+            Listed("RAGFlow, Jina", _RAGFLOW, "base URL `B/v1/rerank`"),
+            Listed("LightRAG, cohere", _LIGHTRAG, "`RERANK_BINDING_HOST=B/v2/rerank`"),
+            Listed("LightRAG, jina", _LIGHTRAG, "`RERANK_BINDING_HOST=B/v1/rerank`"),
+        ),
+        (
+            (_OPEN_WEBUI, "replay of 0.12.4"),
+            (_DIFY, "replay of plugins 7af2283"),
+            (_RAGFLOW, "replay of b1b8cd6"),
+            (_LIGHTRAG, "replay of 1.5.7"),
+        ),
+    ),
+)
