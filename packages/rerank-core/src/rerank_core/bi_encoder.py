@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rerank_core.chunking import chunk_score
 from rerank_core.local_model import LocalModel
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
@@ -39,8 +40,8 @@ class BiEncoder(LocalModel):
     def combine(
         self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
     ) -> tuple[float, int]:
-        """The best cosine of the query, which is the first segment, and a part of the document."""
+        """The cosine of the query, which is the first segment, and the document, of a long one its windows together."""
         query, *parts = outputs
         cosines = [float((query * part).sum()) for part in parts]
-        winner = max(range(len(cosines)), key=cosines.__getitem__)
-        return cosines[winner], winner + 1
+        score, winner = chunk_score(cosines, options)
+        return score, winner + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rerank_core.chunking import chunk_score
 from rerank_core.local_model import LocalModel
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
@@ -41,6 +42,5 @@ class CrossEncoder(LocalModel):
         return logits
 
     def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
-        """The best segment's logit."""
-        winner = max(range(len(outputs)), key=outputs.__getitem__)
-        return outputs[winner], winner
+        """The logit, of a long document its windows' together."""
+        return chunk_score(outputs, options)

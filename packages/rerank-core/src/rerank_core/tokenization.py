@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rerank_core.chunking import query_room, sentence_ends, span, windows
 from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
 from rerank_core.truncation import cut, kept_lengths
-from rerank_core.types import Encoding, Pair, ScoreOptions, Segment, Truncation
+from rerank_core.types import Encoding, Pair, ScoreOptions, Segment, Span, Truncation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +133,28 @@ class TextTokenizer:
             ids.update((text, encoding.ids) for text, encoding in zip(batch, encoded, strict=True))
         return ids
 
+    def chunks(self, document: str, size: int, options: ScoreOptions) -> tuple[list[Chunk], bool]:
+        """A document's windows of at most ``size`` tokens, and whether there would have been more.
+
+        Its characters are looked up only here: that takes longer than finding the ids alone.
+        """
+        encoding = self._tokenizer.encode(document, add_special_tokens=False)
+        ids, offsets = encoding.ids, encoding.offsets
+        kept = cut(range(len(ids)), options.max_document_tokens, options.truncation_side)
+        ends = [end - kept[0] for end in sentence_ends(document, offsets) if end > kept[0]]
+        found = windows(len(kept), size, options.overlap_tokens, ends)
+        chosen = [range(kept[part.start], kept[part.stop - 1] + 1) for part in found[: options.max_chunks]]
+        chunks = [Chunk(ids[part.start : part.stop], span(offsets, part)) for part in chosen]
+        return chunks, len(chosen) < len(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A window of a document: its tokens, and the characters that they are of."""
+
+    ids: Sequence[int]
+    span: Span
+
 
 class PairTokenizer:
     """A pair to one segment, query and document together: what a cross-encoder reads."""
@@ -150,17 +173,26 @@ class PairTokenizer:
         """
         text_ids = self._text_ids([text for pair in pairs for text in pair])
         return [
-            self._encode(index, text_ids[pair.query], text_ids[pair.document], options)
+            self._encode(index, pair, text_ids[pair.query], text_ids[pair.document], options)
             for index, pair in enumerate(pairs, first)
         ]
 
-    def _encode(self, index: int, query: Sequence[int], document: Sequence[int], options: ScoreOptions) -> Encoding:
+    def _encode(
+        self, index: int, pair: Pair, query: Sequence[int], document: Sequence[int], options: ScoreOptions
+    ) -> Encoding:
         side = options.truncation_side
         lengths = len(query), len(document)
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
 
         room = self._max_length - self._template.special_tokens
+        if options.long_documents == "chunk":
+            if len(query) + len(document) > room and self._is_cut(len(query), len(document), room, options):
+                is_capped = (len(query), len(document)) != lengths
+                return self._encode_windows(index, pair.document, query, is_capped, room, options)
+            whole = (Span(0, len(pair.document)),)
+        else:
+            whole = None
         if len(query) + len(document) > room and not options.truncate:
             total = len(query) + len(document) + self._template.special_tokens
             raise InputTooLong(
@@ -170,7 +202,28 @@ class PairTokenizer:
         kept = kept_lengths(len(query), len(document), room, options.truncation or self._truncation)
         ids, types = self._template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
         segment = _segment(ids, types if self._has_type_ids else [], f"document {index}")
-        return Encoding(index, (segment,), truncated=kept != lengths)
+        return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
+
+    def _is_cut(self, query: int, document: int, room: int, options: ScoreOptions) -> bool:
+        """Whether some of a document would be lost; else it is a long query that has to be cut."""
+        return kept_lengths(query, document, room, options.truncation or self._truncation)[1] < document
+
+    def _encode_windows(
+        self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
+    ) -> Encoding:
+        kept = cut(query, query_room(len(query), room), options.truncation_side)
+        chunks, loses = self._text_ids.chunks(document, room - len(kept), options)
+        if (loses or len(kept) < len(query)) and not options.truncate:
+            raise InputTooLong(
+                f"document {index} and its query do not fit into {len(chunks)} windows of {self._max_length} tokens: "
+                "shorten them, raise max_chunks, or send truncate=true"
+            )
+        segments = []
+        for chunk in chunks:
+            ids, types = self._template.build([kept, chunk.ids])
+            segments.append(Segment.of(ids, types if self._has_type_ids else []))
+        truncated = is_capped or loses or len(kept) < len(query)
+        return Encoding(index, tuple(segments), truncated, tuple(chunk.span for chunk in chunks))
 
 
 class SideTokenizer:
@@ -207,13 +260,39 @@ class SideTokenizer:
             text: self._side(text_ids[text], options.max_query_tokens, "the query", options) for text in set(queries)
         }
         encodings = []
-        for index, (query, document) in enumerate(zip(queries, documents, strict=True), first):
+        for index, (pair, query, document) in enumerate(zip(pairs, queries, documents, strict=True), first):
             query_side, query_cut = query_sides[query]
+            if options.long_documents == "chunk":
+                sides, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
+                encodings.append(Encoding(index, (query_side, *sides), query_cut or is_cut, (Span(0, 0), *spans)))
+                continue
             document_side, document_cut = self._side(
                 text_ids[document], options.max_document_tokens, f"document {index}", options
             )
             encodings.append(Encoding(index, (query_side, document_side), truncated=query_cut or document_cut))
         return encodings
+
+    def _document_windows(
+        self, index: int, document: str, ids: Sequence[int], options: ScoreOptions
+    ) -> tuple[list[Segment], list[Span], bool]:
+        """A document's windows, their spans, and whether something is in none; of a short one all of it."""
+        room = self._max_length - self._template.special_tokens
+        capped = cut(ids, options.max_document_tokens, options.truncation_side)
+        if len(capped) <= room:
+            side, is_cut = self._side(ids, options.max_document_tokens, f"document {index}", options)
+            return [side], [Span(0, len(document))], is_cut
+        prompt = self._text_ids([self._document_prompt])[self._document_prompt] if self._document_prompt else []
+        chunks, loses = self._text_ids.chunks(document, room - len(prompt), options)
+        if loses and not options.truncate:
+            raise InputTooLong(
+                f"document {index} does not fit into {len(chunks)} windows of {self._max_length} tokens: shorten it, "
+                "raise max_chunks, or send truncate=true"
+            )
+        sides = []
+        for chunk in chunks:
+            kept, types = self._template.build([[*prompt, *chunk.ids]])
+            sides.append(Segment.of(kept, types if self._has_type_ids else []))
+        return sides, [chunk.span for chunk in chunks], loses or len(capped) < len(ids)
 
     def _side(self, text: Sequence[int], cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text, cap, options.truncation_side)

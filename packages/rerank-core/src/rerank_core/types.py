@@ -9,14 +9,17 @@ from rerank_core.errors import InvalidRequest
 
 Truncation: TypeAlias = Literal["longest_first", "only_second"]
 TruncationSide: TypeAlias = Literal["right", "left"]
-LongDocuments: TypeAlias = Literal["truncate"]
+LongDocuments: TypeAlias = Literal["truncate", "chunk"]
+ChunkScore: TypeAlias = Literal["max", "first", "mean"]
 Kind: TypeAlias = Literal["cross-encoder", "bi-encoder"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "truncation": ("longest_first", "only_second"),
     "truncation_side": ("right", "left"),
-    "long_documents": ("truncate",),
+    "long_documents": ("truncate", "chunk"),
+    "chunk_score": ("max", "first", "mean"),
 }
+_LEAST = {"max_query_tokens": 1, "max_document_tokens": 1, "overlap_tokens": 0, "max_chunks": 1, "best_chunks": 1}
 
 
 class Pair(NamedTuple):
@@ -42,7 +45,12 @@ class ScoreOptions:
     - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
     - ``truncation_side``: the side where tokens are dropped.
     - ``max_query_tokens``, ``max_document_tokens``: cut each text to so many tokens first, special tokens not counted.
-    - ``long_documents``: what becomes of a document longer than the model's window.
+    - ``long_documents``: what becomes of a document longer than the model's window: ``truncate`` cuts it, ``chunk``
+      scores all of it, in windows that overlap, with the query whole in each. A shorter one scores the same in both.
+    - ``overlap_tokens``: how many tokens two windows share, at most half of one; None: 64.
+    - ``max_chunks``: read no more than so many windows of a document; None: all.
+    - ``chunk_score``: a document's score is its best window's (``max``), the ``first``'s, or the ``mean`` of its
+      ``best_chunks`` best.
 
     Raises ``InvalidRequest`` for a value that is none of these.
     """
@@ -54,16 +62,20 @@ class ScoreOptions:
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     long_documents: LongDocuments = "truncate"
+    overlap_tokens: int | None = None
+    max_chunks: int | None = None
+    chunk_score: ChunkScore = "max"
+    best_chunks: int = 3
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed and not (value is None and name == "truncation"):
                 raise InvalidRequest(f"{name} is {value!r}: use one of {', '.join(allowed)}")
-        for name in ("max_query_tokens", "max_document_tokens"):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidRequest(f"{name} is {value}: use at least 1, or none for no cap")
+            if value is not None and value < least:
+                raise InvalidRequest(f"{name} is {value}: use at least {least}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,8 @@ class Encoding:
     """A pair as the network will read it.
 
     ``pair`` is the pair's position in the request. A cross-encoder reads one segment, query and document together;
-    a bi-encoder two, the query and the document. ``spans``, where set, says which part of the document each segment
-    holds.
+    a bi-encoder two, the query and the document. A long document may have more, one for each of its windows.
+    ``spans``, where set, says which part of the document each segment holds; nothing of it is ``Span(0, 0)``.
     """
 
     pair: int

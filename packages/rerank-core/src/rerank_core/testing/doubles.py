@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from array import array
 from collections.abc import Sequence
 
+from rerank_core.chunking import chunk_score, query_room, sentence_ends, span, windows
 from rerank_core.errors import InputTooLong, RerankError
 from rerank_core.scorer import Output
 from rerank_core.scoring import as_pairs, distinct_segments, score_options, to_scores
 from rerank_core.truncation import cut, kept_lengths
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment, Span
 
 _SEPARATOR = 0  # between query and document; no word has this id
 
@@ -87,6 +89,12 @@ class OverlapModel:
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
         room = self._info.max_length - 1
+        if options.long_documents == "chunk":
+            if len(query) + len(document) > room:
+                return self._encode_windows(index, pair, options)
+            whole = (Span(0, len(pair.document)),)
+        else:
+            whole = None
         if len(query) + len(document) > room and not options.truncate:
             raise InputTooLong(
                 f"document {index} has {len(query) + len(document) + 1} tokens together with its query, "
@@ -94,7 +102,23 @@ class OverlapModel:
             )
         kept = kept_lengths(len(query), len(document), room, options.truncation or "longest_first")
         segment = Segment.of([*cut(query, kept[0], side), _SEPARATOR, *cut(document, kept[1], side)])
-        return Encoding(index, (segment,), truncated=kept != lengths)
+        return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
+
+    def _encode_windows(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
+        """As a cross-encoder does it, with words for tokens."""
+        room = self._info.max_length - 1
+        query = cut(_words(pair.query), options.max_query_tokens, options.truncation_side)
+        query = cut(query, query_room(len(query), room), options.truncation_side)
+        document = _words(pair.document)
+        offsets = [match.span() for match in re.finditer(r"\S+", pair.document)]
+        found = windows(len(document), room - len(query), options.overlap_tokens, sentence_ends(pair.document, offsets))
+        chosen = found[: options.max_chunks]
+        return Encoding(
+            index,
+            tuple(Segment.of([*query, _SEPARATOR, *document[part.start : part.stop]]) for part in chosen),
+            truncated=len(chosen) < len(found),
+            spans=tuple(span(offsets, part) for part in chosen),
+        )
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """See ``PairModel.forward``."""
@@ -107,8 +131,8 @@ class OverlapModel:
         return [_logit(segment) for segment in segments]
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """The only segment's logit."""
-        return float(outputs[0]), 0
+        """The logit, of a long document its windows' together."""
+        return chunk_score(outputs, options)
 
     def fingerprint(self) -> str:
         """Its name and length: nothing else decides its scores."""
