@@ -280,7 +280,8 @@ def test_no_key_and_no_text_is_in_the_log(faulty: Any, tmp_path: Path) -> None:
 def test_a_log_in_json_is_one_object_a_line(faulty: Any) -> None:
     with faulty(RERANK_LOG_FORMAT="json") as server:
         httpx.post(f"{server.url}/rerank", json=PAIR, headers={"X-Request-ID": "mine"})
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    # The line comes after the answer: once the server has ended it is there.
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     (line,) = [line for line in lines if line.get("id") == "mine"]
     assert (line["status"], line["pairs"], line["route"]) == (200, 1, "/rerank")
 

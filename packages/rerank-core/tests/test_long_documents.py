@@ -136,7 +136,7 @@ def test_what_does_not_fit_into_the_windows_is_refused_where_nothing_may_be_cut(
     options = ScoreOptions(long_documents="chunk", truncate=False)
 
     assert model.score(QUERY, [FILLER * 40], options=options).usage.truncated == 0
-    with pytest.raises(InputTooLong, match="document 0 .*max_chunks"):
+    with pytest.raises(InputTooLong, match=r"document 0 .*max_chunks"):
         model.score(QUERY, [FILLER * 40], options=ScoreOptions(long_documents="chunk", truncate=False, max_chunks=2))
 
 

@@ -1,6 +1,6 @@
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
-from rerank_core.types import Pair
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
 from rerank_server.admission import Admission, estimated_tokens
 
 
@@ -114,6 +114,20 @@ def test_a_request_alone_in_the_house_is_let_in_however_long_it_takes() -> None:
 
 
 def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> None:
-    assert estimated_tokens([Pair("a" * 20, "b" * 80)], max_length=512) == 34
-    assert estimated_tokens([Pair("a", "b" * 100_000)] * 3, max_length=512) == 3 * 512
-    assert estimated_tokens([], max_length=512) == 0
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    cut, whole = ScoreOptions(), ScoreOptions(long_documents="chunk")
+
+    assert estimated_tokens([Pair("a" * 20, "b" * 80)], info, cut) == 34
+    assert estimated_tokens([Pair("a" * 20, "b" * 80)], info, whole) == 34
+    assert estimated_tokens([Pair("a", "b" * 100_000)] * 3, info, cut) == 3 * 512
+    assert estimated_tokens([], info, cut) == 0
+
+
+def test_all_windows_of_a_long_document_are_estimated() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, long_documents="chunk")
+    pairs = [Pair("a", "b" * 100_000)]
+
+    assert 30_000 < estimated_tokens(pairs, info, ScoreOptions()) < 40_000
+    assert estimated_tokens(pairs, info, ScoreOptions(max_chunks=2)) == 2 * 512
+    assert estimated_tokens(pairs, info, ScoreOptions(max_document_tokens=100)) == 105
+    assert estimated_tokens(pairs, info, ScoreOptions(long_documents="truncate")) == 512

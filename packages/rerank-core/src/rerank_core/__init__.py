@@ -26,10 +26,11 @@ from rerank_core.errors import (
 from rerank_core.loading import load
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, PairModel, Scorer
-from rerank_core.types import ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
+from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
 
 __all__ = [
     "AsyncScorer",
+    "Calibration",
     "CheckpointError",
     "DeadlineExceeded",
     "DeviceError",

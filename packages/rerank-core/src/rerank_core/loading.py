@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 
 from rerank_core.bi_encoder import BiEncoder
+from rerank_core.calibration import read_calibration
 from rerank_core.checkpoint import read_checkpoint
 from rerank_core.cross_encoder import CrossEncoder
 from rerank_core.devices import choose_device, choose_dtype
@@ -16,7 +19,7 @@ from rerank_core.manifest import digest
 from rerank_core.sample import SAMPLE
 from rerank_core.scoring import distinct_segments
 from rerank_core.sources import DEFAULT_MODEL, locate
-from rerank_core.types import ModelInfo, ScoreOptions, Truncation
+from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
 
@@ -36,6 +39,8 @@ def load(
     dtype: str = "auto",
     max_length: int | None = None,
     truncation: Truncation = "longest_first",
+    long_documents: LongDocuments = "truncate",
+    calibration: str | Path | Sequence[float] | None = None,
     label: int | str | None = None,
     engine: str = "auto",
     threads: int | None = None,
@@ -49,6 +54,9 @@ def load(
       ``float16`` and ``bfloat16``. docs/scores.md says what each costs.
     - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
+    - ``long_documents``: ``truncate``, or ``chunk``: all of a document longer than that is scored, in windows.
+    - ``calibration``: scores are sigmoid(a * raw + b) instead of sigmoid(raw): ``(a, b)``, ``"a,b"``, or a file that
+      ``rerank eval --calibrate`` wrote.
     - ``label``: which output is the score, by number or name, for a checkpoint with several.
     - ``engine``: ``auto``, ``packed`` or ``reference``.
     - ``threads``: sets torch's CPU threads, which holds for the whole process.
@@ -58,7 +66,8 @@ def load(
     run, ``MissingExtra`` where torch or the model ``lite`` is not installed.
     """
     require_libraries()
-    ScoreOptions(truncation=truncation)  # says what is allowed
+    ScoreOptions(truncation=truncation, long_documents=long_documents)  # says what is allowed
+    platt = read_calibration(calibration)
     if threads is not None and threads < 1:
         raise InvalidRequest(f"threads is {threads}: use at least 1")
 
@@ -81,9 +90,16 @@ def load(
             has_type_ids=checkpoint.has_type_ids,
             query_prompt=checkpoint.prompts["query"],
             document_prompt=checkpoint.prompts["document"],
+            long_documents=long_documents,
         )
     else:
-        tokenizer = PairTokenizer(text, max_length=length, truncation=truncation, has_type_ids=checkpoint.has_type_ids)
+        tokenizer = PairTokenizer(
+            text,
+            max_length=length,
+            truncation=truncation,
+            has_type_ids=checkpoint.has_type_ids,
+            long_documents=long_documents,
+        )
     if threads is not None:
         _set_threads(threads)
     network = engine_class.load(
@@ -103,8 +119,11 @@ def load(
         dtype=dtype,
         max_length=length,
         activation=checkpoint.activation,
+        long_documents=long_documents,
+        calibration=platt,
     )
-    choices = (info.kind, info.engine, device, dtype, length, truncation, label_index)
+    # A calibration changes no raw score, which is what is kept by this.
+    choices = (info.kind, info.engine, device, dtype, length, truncation, long_documents, label_index)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()

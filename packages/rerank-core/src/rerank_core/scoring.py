@@ -6,12 +6,17 @@ from dataclasses import replace
 
 from rerank_core.errors import EngineError, InvalidRequest
 from rerank_core.scorer import Output, PairModel
-from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment, Usage
+from rerank_core.types import Calibration, Encoding, Pair, ScoreOptions, Scores, Segment, Usage
 
 
 def sigmoid(raw: float) -> float:
     """1 / (1 + exp(-raw)), in double precision, for any finite number."""
     return 1.0 / (1.0 + math.exp(-raw)) if raw > -700.0 else math.exp(raw)
+
+
+def probability(raw: float, calibration: Calibration | None) -> float:
+    """A raw score in [0, 1]: its sigmoid, or what the calibration makes of it."""
+    return sigmoid(raw if calibration is None else calibration.a * raw + calibration.b)
 
 
 def score_options(options: ScoreOptions | None, *, raw: bool, truncate: bool) -> ScoreOptions:
@@ -67,7 +72,7 @@ def to_scores(
                 f"the model's score of document {encoding.pair} is {raw}, not a finite number: "
                 "the weights are damaged, or the dtype is too small for them (try dtype='float32')"
             )
-        values.append(raw if options.raw else sigmoid(raw))
+        values.append(raw if options.raw else probability(raw, model.info.calibration))
         spans.append(encoding.spans[winner] if encoding.spans else None)
     usage = Usage(
         pairs=len(encodings),

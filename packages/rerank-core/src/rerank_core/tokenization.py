@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rerank_core.chunking import query_room, sentence_ends, span, windows
 from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
 from rerank_core.truncation import cut, kept_lengths
-from rerank_core.types import Encoding, Pair, ScoreOptions, Segment, Span, Truncation
+from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +159,16 @@ class Chunk:
 class PairTokenizer:
     """A pair to one segment, query and document together: what a cross-encoder reads."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, truncation: Truncation, has_type_ids: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        truncation: Truncation,
+        has_type_ids: bool,
+        long_documents: LongDocuments = "truncate",
+    ) -> None:
+        self._long_documents = long_documents
         self._text_ids = TextTokenizer(tokenizer)
         self._template = Template.of(tokenizer, texts=2)
         self._max_length = max_length
@@ -186,7 +195,7 @@ class PairTokenizer:
         document = cut(document, options.max_document_tokens, side)
 
         room = self._max_length - self._template.special_tokens
-        if options.long_documents == "chunk":
+        if options.windows(self._long_documents):
             if len(query) + len(document) > room and self._is_cut(len(query), len(document), room, options):
                 is_capped = (len(query), len(document)) != lengths
                 return self._encode_windows(index, pair.document, query, is_capped, room, options)
@@ -240,7 +249,9 @@ class SideTokenizer:
         has_type_ids: bool,
         query_prompt: str = "",
         document_prompt: str = "",
+        long_documents: LongDocuments = "truncate",
     ) -> None:
+        self._long_documents = long_documents
         self._text_ids = TextTokenizer(tokenizer)
         self._template = Template.of(tokenizer, texts=1)
         self._max_length = max_length
@@ -262,7 +273,7 @@ class SideTokenizer:
         encodings = []
         for index, (pair, query, document) in enumerate(zip(pairs, queries, documents, strict=True), first):
             query_side, query_cut = query_sides[query]
-            if options.long_documents == "chunk":
+            if options.windows(self._long_documents):
                 sides, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
                 encodings.append(Encoding(index, (query_side, *sides), query_cut or is_cut, (Span(0, 0), *spans)))
                 continue

@@ -19,6 +19,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "long_documents": ("truncate", "chunk"),
     "chunk_score": ("max", "first", "mean"),
 }
+_AS_LOADED = {"truncation", "long_documents"}
 _LEAST = {"max_query_tokens": 1, "max_document_tokens": 1, "overlap_tokens": 0, "max_chunks": 1, "best_chunks": 1}
 
 
@@ -27,6 +28,13 @@ class Pair(NamedTuple):
 
     query: str
     document: str
+
+
+class Calibration(NamedTuple):
+    """What makes a probability of a raw score: sigmoid(a * raw + b)."""
+
+    a: float
+    b: float
 
 
 class Span(NamedTuple):
@@ -47,6 +55,7 @@ class ScoreOptions:
     - ``max_query_tokens``, ``max_document_tokens``: cut each text to so many tokens first, special tokens not counted.
     - ``long_documents``: what becomes of a document longer than the model's window: ``truncate`` cuts it, ``chunk``
       scores all of it, in windows that overlap, with the query whole in each. A shorter one scores the same in both.
+      None: ``chunk`` where ``overlap_tokens`` or ``max_chunks`` is given, else as loaded.
     - ``overlap_tokens``: how many tokens two windows share, at most half of one; None: 64.
     - ``max_chunks``: read no more than so many windows of a document; None: all.
     - ``chunk_score``: a document's score is its best window's (``max``), the ``first``'s, or the ``mean`` of its
@@ -61,7 +70,7 @@ class ScoreOptions:
     truncation_side: TruncationSide = "right"
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
-    long_documents: LongDocuments = "truncate"
+    long_documents: LongDocuments | None = None
     overlap_tokens: int | None = None
     max_chunks: int | None = None
     chunk_score: ChunkScore = "max"
@@ -70,12 +79,18 @@ class ScoreOptions:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed and not (value is None and name == "truncation"):
+            if value not in allowed and not (value is None and name in _AS_LOADED):
                 raise InvalidRequest(f"{name} is {value!r}: use one of {', '.join(allowed)}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidRequest(f"{name} is {value}: use at least {least}")
+
+    def windows(self, as_loaded: LongDocuments) -> bool:
+        """Whether long documents are scored in windows; ``as_loaded`` is what happens where nothing is said."""
+        if self.long_documents is not None:
+            return self.long_documents == "chunk"
+        return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +170,8 @@ class ModelInfo:
 
     ``engine_reason`` says why this engine was chosen. ``max_length`` is in tokens: of a pair for a cross-encoder, of
     each side for a bi-encoder. ``activation`` is what the checkpoint itself would apply: reported, never used.
+    ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
+    sigmoid's place.
     """
 
     name: str
@@ -166,6 +183,8 @@ class ModelInfo:
     dtype: str
     max_length: int
     activation: str | None = None
+    long_documents: LongDocuments = "truncate"
+    calibration: Calibration | None = None
 
     @property
     def title(self) -> str:

@@ -278,3 +278,27 @@ def test_a_line_of_the_table_fits_the_columns_of_a_terminal_in_any_script():
     assert chinese == "   1   0.5000  大熊猫生活在中国的山区..."
     assert accents == "   2   0.2500  " + "e\u0301" * 22 + "..."
     assert len(plain) == 40
+
+
+def test_a_long_passage_is_scored_whole_and_shown_as_far_as_it_won(fresh_python, rerank_program):
+    filler = "The train leaves the old station at noon. "
+    passage = filler * 80 + "The giant panda lives in China. " + filler * 80
+    asked = [
+        rerank_program,
+        "rank",
+        "where does the giant panda live",
+        "-",
+        "--model",
+        "lite",
+        "--long-documents",
+        "chunk",
+    ]
+
+    as_json = fresh_python(*asked, "--json", stdin=passage + "\nshort\n")
+    table = fresh_python(*asked, stdin=passage + "\nshort\n")
+
+    best, short = (json.loads(line) for line in as_json.stdout.splitlines())
+    start, end = best["span"]
+    assert "The giant panda lives in China." in passage[start:end]
+    assert short["span"] == [0, 5]
+    assert f"[{start}:{end}] " in table.stdout

@@ -9,7 +9,7 @@ from typing import Any, Self
 from rerank_core.errors import MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
-from rerank_core.types import ScoreOptions, Scores
+from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
@@ -41,7 +41,9 @@ class RerankCompressor(BaseDocumentCompressor):
       success. A request that the caller must change, such as a text that is too long and may not be cut, is an error
       all the same; a key that is not taken and an address that leads elsewhere are not.
 
-    The documents that come back are copies with the score in ``metadata["relevance_score"]``. Errors are those of
+    The documents that come back are copies with the score in ``metadata["relevance_score"]``, and with
+    ``ScoreOptions(long_documents="chunk")`` the characters of a document that won in ``metadata["relevance_span"]``, as
+    ``[start, end]``. Errors are those of
     ``Scorer.score``. Callbacks see a run of their own, with query and documents going in and documents coming out.
     """
 
@@ -135,7 +137,7 @@ class RerankCompressor(BaseDocumentCompressor):
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
         self._outage.is_over()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
-        return [_marked(documents[best.index], "relevance_score", best.score) for best in ranked]
+        return [_found(documents[best.index], best) for best in ranked]
 
     def _unranked(self, documents: Sequence[Document], error: RerankError) -> list[Document]:
         self._outage.accept(error, self.on_error, _log)
@@ -183,6 +185,11 @@ class RerankCrossEncoder(BaseCrossEncoder):
             for position, value in zip(mine, values, strict=True):
                 scores[position] = value
         return scores
+
+
+def _found(document: Document, best: RankedDocument) -> Document:
+    scored = _marked(document, "relevance_score", best.score)
+    return scored if best.span is None else _marked(scored, "relevance_span", list(best.span))
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
-from rerank_core.types import ScoreOptions, Scores
+from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:
     raise MissingExtra("LlamaIndex is not installed: pip install 'rerank-integrations[llama-index]'") from missing
 
 _RETRIEVAL_SCORE = "retrieval_score"
+_RELEVANCE_SPAN = "relevance_span"
 
 _log = logging.getLogger(__name__)
 _dispatcher = get_dispatcher(__name__)
@@ -51,6 +52,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
       a warning once, and once more when it happens after a success. A request that the caller must change, such as a
       text that is too long and may not be cut, is an error all the same; a key that is not taken and an address that
       leads elsewhere are not.
+
+    With ``ScoreOptions(long_documents="chunk")`` the part of a long node that won is in
+    ``metadata["relevance_span"]``: ``[start, end]``, characters of what ``metadata_mode`` makes of the node.
 
     The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
     ``Scorer.score``.
@@ -168,7 +172,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
         self._outage.is_over()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
-        return [NodeWithScore(node=self._kept(nodes[best.index]), score=best.score) for best in ranked]
+        return [NodeWithScore(node=self._found(nodes[best.index], best), score=best.score) for best in ranked]
 
     def _unranked(self, nodes: list[NodeWithScore], error: RerankError) -> list[NodeWithScore]:
         self._outage.accept(error, self.on_error, _log)
@@ -176,6 +180,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
             NodeWithScore(node=_noted(self._kept(retrieved), MARK, error.code), score=retrieved.score)
             for retrieved in nodes[: self.top_n]
         ]
+
+    def _found(self, retrieved: NodeWithScore, best: RankedDocument) -> BaseNode:
+        kept = self._kept(retrieved)
+        return kept if best.span is None else _noted(kept, _RELEVANCE_SPAN, list(best.span))
 
     def _kept(self, retrieved: NodeWithScore) -> BaseNode:
         if not self.keep_retrieval_score:

@@ -19,7 +19,7 @@ from rerank_core.errors import (
     Unavailable,
     error_class,
 )
-from rerank_core.types import ScoreOptions, Scores, Usage
+from rerank_core.types import ScoreOptions, Scores, Span, Usage
 
 # What each option is called on the wire.
 _NAMES = {
@@ -30,6 +30,10 @@ _NAMES = {
     "max_query_tokens": "max_tokens_per_query",
     "max_document_tokens": "max_tokens_per_doc",
     "long_documents": "long_documents",
+    "overlap_tokens": "overlap_tokens",
+    "max_chunks": "max_chunks_per_doc",
+    "chunk_score": "chunk_score",
+    "best_chunks": "best_chunks",
 }
 
 # For an error that does not say its code: from a proxy on the way, or another server.
@@ -148,6 +152,11 @@ def read_scores(content: bytes, url: str, part: range) -> Scores:
         )
         model = str(answer["model"])
         results = [(result["index"], result["relevance_score"]) for result in answer["results"]]
+        spans = {
+            result["index"]: Span(int(found["start"]), int(found["end"]))
+            for result in answer["results"]
+            for found in result.get("relevant_spans", ())
+        }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{source} answered in another shape than rerank-server's: {error!r}") from error
     for index, value in results:
@@ -165,7 +174,12 @@ def read_scores(content: bytes, url: str, part: range) -> Scores:
         raise ModelError(
             f"{source} answered with {len(values)} scores for {len(part)} documents: none for document {missing}"
         )
-    return Scores(values=tuple(values[index] for index in range(len(part))), model=model, usage=usage)
+    return Scores(
+        values=tuple(values[index] for index in range(len(part))),
+        model=model,
+        usage=usage,
+        spans=tuple(spans.get(index) for index in range(len(part))) if spans else None,
+    )
 
 
 def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
@@ -187,6 +201,9 @@ def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
             tokens=sum(answer.usage.tokens for answer in answers),
             truncated=sum(answer.usage.truncated for answer in answers),
         ),
+        spans=tuple(span for answer in answers for span in answer.spans or [None] * len(answer.values))
+        if any(answer.spans for answer in answers)
+        else None,
     )
 
 

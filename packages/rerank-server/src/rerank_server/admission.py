@@ -7,18 +7,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rerank_core.chunking import query_room, windows
 from rerank_core.errors import Overloaded, TooManyDocuments
-from rerank_core.types import Pair
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
+_SPECIAL = 4  # tokens around two texts
 _UNKNOWN = 5.0  # seconds to wait where nothing was measured yet
 _LONGEST = 600.0
 
 
-def estimated_tokens(pairs: Sequence[Pair], max_length: int) -> int:
-    """How many tokens pairs may have, from their characters."""
+def estimated_tokens(pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions) -> int:
+    """How many tokens pairs may have, from their characters; those of a long document's windows together."""
+    if options.windows(info.long_documents):
+        return sum(_window_tokens(pair, info.max_length, options) for pair in pairs)
     characters = (len(pair.query) + len(pair.document) for pair in pairs)
-    return sum(min(max_length, 4 + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
+    return sum(min(info.max_length, _SPECIAL + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
+
+
+def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions) -> int:
+    """As many windows as there may be, and all of them full but the last."""
+    room = max(4, max_length - _SPECIAL)
+    query = query_room(math.ceil(_TOKENS_PER_CHARACTER * len(pair.query)), room)
+    document = math.ceil(_TOKENS_PER_CHARACTER * len(pair.document))
+    if options.max_document_tokens is not None:
+        document = min(document, options.max_document_tokens)
+    if query + document <= room:
+        return query + document + _SPECIAL
+    found = windows(document, room - query, options.overlap_tokens)[: options.max_chunks]
+    return sum(len(window) + query + _SPECIAL for window in found)
 
 
 @dataclass(slots=True, eq=False)

@@ -45,6 +45,8 @@ def load_model(settings: Settings) -> LocalModel:
         dtype=_dtype(settings, device),
         max_length=settings.max_length,
         truncation=settings.truncation,
+        long_documents=settings.long_documents,
+        calibration=settings.calibration,
         label=int(label) if label is not None and label.isdigit() else label,
         engine=settings.engine,
         threads=settings.threads or available_cpus(),

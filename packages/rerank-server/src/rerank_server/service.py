@@ -67,7 +67,7 @@ class Service:
         Raises as ``Scorer.score``; ``Overloaded`` and ``TooManyDocuments`` before any work is done, and
         ``DeadlineExceeded`` when the time is over. When it is cancelled, what is not computed yet never will be.
         """
-        tokens = estimated_tokens(pairs, self.model.info.max_length)
+        tokens = estimated_tokens(pairs, self.model.info, options)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
             self.admission.hold(len(pairs), tokens, seconds=seconds) as hold,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 from rerank_core.devices import DType
 from rerank_core.sources import DEFAULT_MODEL
-from rerank_core.types import Truncation
+from rerank_core.types import LongDocuments, Truncation
 
 PREFIX = "RERANK_"
 
@@ -71,6 +71,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Truncation,
         Meta(description="What is cut where a pair is longer: the longer text first, or only the document."),
     ] = "longest_first"
+    long_documents: Annotated[
+        LongDocuments,
+        Meta(
+            description="What becomes of a document longer than the model reads, where a request does not say: "
+            "`truncate` cuts it, `chunk` scores all of it, in windows, and takes as much longer."
+        ),
+    ] = "truncate"
+    calibration: Annotated[
+        str | None,
+        Meta(
+            description="`a,b`, or a file of `rerank eval --calibrate`: scores in [0, 1] are then "
+            "sigmoid(a * raw + b), instead of sigmoid(raw)."
+        ),
+    ] = None
     strict_model: Annotated[
         bool, Meta(description="Answer 404 where a request names another model; otherwise any name will do.")
     ] = False

@@ -18,7 +18,7 @@ from rerank_core.loading import load
 from rerank_core.ranking import rerank
 from rerank_core.scorer import Scorer
 from rerank_core.sources import DEFAULT_MODEL
-from rerank_core.types import RankedDocument, ScoreOptions
+from rerank_core.types import RankedDocument, ScoreOptions, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,12 @@ def _configure(parser: Parser) -> None:
     parser.add_argument("--top-n", type=_positive, metavar="N", help="print the best N only")
     parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
     parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
-    parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text")
+    parser.add_argument(
+        "--long-documents",
+        choices=["truncate", "chunk"],
+        help="cut what is longer than the model reads, or score all of it, in windows",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text, span")
 
 
 def _positive(text: str) -> int:
@@ -59,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         [passage.text for passage in passages],
         top_n=arguments.top_n,
         threshold=arguments.threshold,
-        options=ScoreOptions(raw=arguments.raw),
+        options=ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents),
     )
     print_ = _print_json if arguments.json else _print_table
     print_(ranked, passages)
@@ -122,7 +127,9 @@ def _parse_record(line: str, number: int) -> Passage:
 def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
     for rank, document in enumerate(ranked, start=1):
         passage = passages[document.index]
-        line = {"rank": rank, "index": document.index, "score": document.score, "text": passage.text}
+        line: dict[str, Any] = {"rank": rank, "index": document.index, "score": document.score, "text": passage.text}
+        if document.span is not None:
+            line["span"] = list(document.span)
         if passage.record is not None:
             line["document"] = passage.record
         print(_json(line))
@@ -139,9 +146,17 @@ def _json(line: dict[str, Any]) -> str:
 
 
 def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
-    table = format_table([(document.score, passages[document.index].text) for document in ranked], _width())
+    rows = [(document.score, _shown(passages[document.index].text, document.span)) for document in ranked]
+    table = format_table(rows, _width())
     encoding = sys.stdout.encoding  # of the locale: it may know few characters
     print(table.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _shown(text: str, span: Span | None) -> str:
+    """A passage as far as it won."""
+    if span is None or span == (0, len(text)):
+        return text
+    return f"[{span.start}:{span.end}] {text[span.start : span.end]}"
 
 
 def _width() -> int | None:

@@ -13,7 +13,17 @@ from rerank_core.errors import InputTooLong, RerankError
 from rerank_core.scorer import Output
 from rerank_core.scoring import as_pairs, distinct_segments, score_options, to_scores
 from rerank_core.truncation import cut, kept_lengths
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment, Span
+from rerank_core.types import (
+    Calibration,
+    Encoding,
+    LongDocuments,
+    ModelInfo,
+    Pair,
+    ScoreOptions,
+    Scores,
+    Segment,
+    Span,
+)
 
 _SEPARATOR = 0  # between query and document; no word has this id
 
@@ -25,10 +35,17 @@ class OverlapModel:
     forward passes until it is set again; ``started`` is set when one begins. ``fail_next`` makes the next one fail.
     """
 
-    def __init__(self, *, name: str = "overlap", max_length: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "overlap",
+        max_length: int = 64,
+        long_documents: LongDocuments = "truncate",
+        calibration: Calibration | None = None,
+    ) -> None:
         self._info = ModelInfo(
             name=name, engine="overlap", engine_reason="a test double", device="cpu", dtype="float32",
-            max_length=max_length,
+            max_length=max_length, long_documents=long_documents, calibration=calibration,
         )  # fmt: skip
         self.forwards: list[int] = []
         self.gate = threading.Event()
@@ -89,7 +106,7 @@ class OverlapModel:
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
         room = self._info.max_length - 1
-        if options.long_documents == "chunk":
+        if options.windows(self._info.long_documents):
             if len(query) + len(document) > room:
                 return self._encode_windows(index, pair, options)
             whole = (Span(0, len(pair.document)),)

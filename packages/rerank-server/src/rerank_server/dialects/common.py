@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias, get_args
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from rerank_core.errors import InvalidRequest
-from rerank_core.types import Pair, ScoreOptions, Truncation, TruncationSide
+from rerank_core.ranking import rank
+from rerank_core.types import (
+    ChunkScore,
+    LongDocuments,
+    Pair,
+    RankedDocument,
+    ScoreOptions,
+    Scores,
+    Truncation,
+    TruncationSide,
+)
 
 from rerank_server.question import Question
 
@@ -33,7 +45,24 @@ class Switches(Struct, kw_only=True):
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
     max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
     max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
+    long_documents: Annotated[
+        LongDocuments | None,
+        Meta(description="`chunk` scores all of a long document, in windows; by default as configured."),
+    ] = None
+    max_chunks_per_doc: Annotated[int | None, Meta(description="Score in windows, and read so many at most.")] = None
+    overlap_tokens: Annotated[int | None, Meta(description="Score in windows that share so many tokens.")] = None
+    chunk_score: Annotated[
+        ChunkScore | None, Meta(description="A long document's score: `max` of its windows (the default), ...")
+    ] = None
+    best_chunks: Annotated[int | None, Meta(description="Of how many windows `mean` is the mean; 3.")] = None
     instruction: Annotated[str | None, Meta(description="Only empty: no model here takes one.")] = None
+
+
+class RelevantSpans(Struct):
+    """As Cohere asks for spans. At most one of a document is found."""
+
+    mode: Literal["enabled", "disabled"] = "enabled"
+    threshold: float = 0.1
 
 
 class RerankRequest(Switches, kw_only=True):
@@ -54,9 +83,20 @@ class RerankRequest(Switches, kw_only=True):
     rank_fields: Annotated[
         list[str] | None, Meta(description="Which fields of documents that are objects are read, in this order.")
     ] = None
-    relevant_spans: Annotated[
-        dict[str, Any] | None, Meta(description="Only `{mode: disabled}`: spans are not found here yet.")
+    threshold: Annotated[
+        float | None, Meta(description="Return what scores at least as much only, on the scale of the answer.")
     ] = None
+    relevant_spans: Annotated[
+        RelevantSpans | None, Meta(description="Score in windows, and say which of a document is the best.")
+    ] = None
+
+
+class RelevantSpan(Struct):
+    """Characters ``start`` to ``end`` (not included) of a document's text, as Unicode counts them, and their score."""
+
+    start: int
+    end: int
+    score: float
 
 
 class WrongField(InvalidRequest):
@@ -83,10 +123,11 @@ def read(body: object) -> RerankRequest:
 def question(request: RerankRequest, *, raw_by_default: bool = False) -> Question:
     """Theirs → ours. Raises ``WrongField``."""
     query = text_of(request.query, "query")
-    if request.relevant_spans is not None and request.relevant_spans.get("mode") != "disabled":
-        raise WrongField("relevant_spans is not supported: leave it out", field="relevant_spans")
     pairs = [Pair(query, text) for text in texts(request)]
-    return Question(pairs, options(request, raw_by_default=raw_by_default), request.model)
+    asked = options(request, raw_by_default=raw_by_default)
+    if asked.long_documents is None and asks_for_spans(request):
+        asked = replace(asked, long_documents="chunk")
+    return Question(pairs, asked, request.model)
 
 
 def texts(request: RerankRequest) -> list[str]:
@@ -114,7 +155,31 @@ def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
         truncation_side=side(request.truncation_side or request.truncation_direction),
         max_query_tokens=_cap("max_tokens_per_query", request.max_tokens_per_query),
         max_document_tokens=_cap("max_tokens_per_doc", request.max_tokens_per_doc),
+        long_documents=request.long_documents,
+        overlap_tokens=_at_least(0, "overlap_tokens", request.overlap_tokens),
+        max_chunks=_cap("max_chunks_per_doc", request.max_chunks_per_doc),
+        chunk_score=request.chunk_score or "max",
+        best_chunks=_at_least(1, "best_chunks", request.best_chunks) or 3,
     )
+
+
+def ranked(request: RerankRequest, scores: Scores) -> list[RankedDocument]:
+    """The best documents, best first."""
+    return rank(scores, top_n=top_n(request), threshold=request.threshold)
+
+
+def asks_for_spans(request: RerankRequest) -> bool:
+    """Whether it wants to know which part of a document is the best."""
+    spans = request.relevant_spans
+    return spans.mode == "enabled" if spans else request.long_documents == "chunk"
+
+
+def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan] | UnsetType:
+    """The part of a document that won, where windows were scored."""
+    if best.span is None:
+        return UNSET
+    least = request.relevant_spans.threshold if request.relevant_spans else -math.inf
+    return [RelevantSpan(best.span.start, best.span.end, best.score)] if best.score >= least else []
 
 
 def side(asked: str | None) -> TruncationSide:
@@ -184,6 +249,12 @@ def _one_of(request: Switches, names: Mapping[str, bool]) -> bool | None:
     return next(iter(said.values()), None)
 
 
+def _at_least(least: int, name: str, value: int | None) -> int | None:
+    if value is not None and value < least:
+        raise WrongField(f"{name} is {value}: use {least} or more, or leave it out", field=name)
+    return value
+
+
 def _cap(name: str, value: int | None) -> int | None:
     """A cap in tokens; 0 is none, as vLLM has it."""
     if value is not None and value < 0:
@@ -206,7 +277,13 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_CHOICES = {"truncation_strategy": get_args(Truncation), "truncate": ("NONE", "END")}
+_CHOICES = {
+    "truncation_strategy": get_args(Truncation),
+    "truncate": ("NONE", "END"),
+    "long_documents": get_args(LongDocuments),
+    "chunk_score": get_args(ChunkScore),
+    "relevant_spans.mode": ("enabled", "disabled"),
+}
 
 
 def _wrong_field(message: str) -> WrongField:

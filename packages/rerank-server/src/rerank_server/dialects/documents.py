@@ -12,11 +12,10 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 from rerank_core.errors import RerankError
-from rerank_core.ranking import rank
 from rerank_core.types import Scores
 
 from rerank_server.dialects import common
-from rerank_server.dialects.common import RerankRequest, WrongField
+from rerank_server.dialects.common import RelevantSpan, RerankRequest, WrongField
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.question import Question
 
@@ -27,6 +26,7 @@ class Result(Struct):
     index: int
     relevance_score: float
     document: dict[str, Any] | str | UnsetType = UNSET
+    relevant_spans: list[RelevantSpan] | UnsetType = UNSET
 
 
 class Usage(Struct):
@@ -98,15 +98,18 @@ def answer(asked: Asked, scores: Scores) -> RerankResponse:
         object="rerank",
         created=int(time.time()),
         model=scores.model,
-        results=results(asked.request, scores, as_text=asked.as_infinity),
+        results=results(asked.request, scores, as_text=asked.as_infinity, spans=True),
         usage=usage(scores),
         meta=meta(scores),
         data=results(asked.request, scores, as_text=True) if asked.as_voyage else UNSET,
     )
 
 
-def results(request: RerankRequest, scores: Scores, *, as_text: bool = False) -> list[Result]:
-    """The best documents, best first, with their texts where they are asked for."""
+def results(
+    request: RerankRequest, scores: Scores, *, as_text: bool = False, spans: bool | None = None
+) -> list[Result]:
+    """The best documents, best first, with their texts where they are asked for, and so with their ``spans``."""
+    spans = common.asks_for_spans(request) if spans is None else spans
     given = documents(request) if common.returns_documents(request) else None
     texts = common.texts(request) if as_text and given else None
     return [
@@ -114,8 +117,9 @@ def results(request: RerankRequest, scores: Scores, *, as_text: bool = False) ->
             index=best.index,
             relevance_score=best.score,
             document=texts[best.index] if texts else given[best.index] if given else UNSET,
+            relevant_spans=common.spans_of(request, best) if spans else UNSET,
         )
-        for best in rank(scores, top_n=common.top_n(request))
+        for best in common.ranked(request, scores)
     ]
 
 

@@ -7,7 +7,6 @@ import uuid
 
 from msgspec import Struct
 from rerank_core.errors import InvalidRequest, RerankError, TooManyDocuments, Unauthorized
-from rerank_core.ranking import rank
 from rerank_core.types import Scores
 
 from rerank_server.body import BodyTooLarge, InvalidHeader, MalformedBody
@@ -64,7 +63,7 @@ def answer(request: RerankRequest, scores: Scores) -> InfinityResponse:
         usage=InfinityUsage(tokens, tokens),
         results=[
             InfinityResult(best.score, best.index, texts[best.index] if texts else None)
-            for best in rank(scores, top_n=common.top_n(request))
+            for best in common.ranked(request, scores)
         ],
     )
 

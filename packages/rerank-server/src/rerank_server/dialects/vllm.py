@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
 from rerank_core.errors import InvalidRequest, RerankError
-from rerank_core.ranking import rank
 from rerank_core.types import Pair, Scores
 
 from rerank_server.dialects import common, documents
@@ -98,8 +97,7 @@ def answer(request: RerankRequest, scores: Scores) -> VllmResponse:
     """Ours → theirs."""
     texts = common.texts(request)
     results = [
-        VllmResult(best.index, VllmDocument(texts[best.index]), best.score)
-        for best in rank(scores, top_n=common.top_n(request))
+        VllmResult(best.index, VllmDocument(texts[best.index]), best.score) for best in common.ranked(request, scores)
     ]
     return VllmResponse(f"score-{uuid.uuid4().hex}", scores.model, _usage(scores), results)
 

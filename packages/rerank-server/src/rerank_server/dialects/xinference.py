@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 from msgspec import Struct
-from rerank_core.ranking import rank
 from rerank_core.types import Scores
 
 from rerank_server.dialects import common, documents
@@ -36,7 +35,7 @@ def answer(request: RerankRequest, scores: Scores) -> XinferenceResponse:
     given = documents.documents(request) if common.returns_documents(request) else None
     results = [
         XinferenceResult(best.index, best.score, given[best.index] if given else None)
-        for best in rank(scores, top_n=common.top_n(request))
+        for best in common.ranked(request, scores)
     ]
     return XinferenceResponse(str(uuid.uuid4()), results, {**documents.meta(scores), "warnings": None})
 

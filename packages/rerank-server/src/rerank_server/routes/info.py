@@ -26,6 +26,8 @@ class ModelDescription(Struct):
     dtype: str | None = None
     max_length: int | None = None
     activation: str | None = None
+    long_documents: str | None = None
+    calibration: tuple[float, float] | None = None
 
 
 class Service(Struct):
@@ -57,6 +59,7 @@ class Info(Struct):
     sha: str | None
     docker_label: str | None
     kind: str | None
+    calibration: tuple[float, float] | None
     max_text_chars: int
     max_body_bytes: int
 
@@ -101,6 +104,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             sha=None,
             docker_label=None,
             kind=model.info.kind if model else None,
+            calibration=model.info.calibration if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
         )
