@@ -143,7 +143,8 @@ class TextTokenizer:
         kept = cut(range(len(ids)), options.max_document_tokens, options.truncation_side)
         ends = [end - kept[0] for end in sentence_ends(document, offsets) if end > kept[0]]
         found = windows(len(kept), size, options.overlap_tokens, ends)
-        chosen = [range(kept[part.start], kept[part.stop - 1] + 1) for part in found[: options.max_chunks]]
+        wanted = 1 if options.chunk_score == "first" else options.max_chunks
+        chosen = [range(kept[part.start], kept[part.stop - 1] + 1) for part in found[:wanted]]
         chunks = [Chunk(ids[part.start : part.stop], span(offsets, part)) for part in chosen]
         return chunks, len(chosen) < len(found)
 

@@ -34,7 +34,8 @@ def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions) -> int:
         document = min(document, options.max_document_tokens)
     if query + document <= room:
         return query + document + _SPECIAL
-    found = windows(document, room - query, options.overlap_tokens)[: options.max_chunks]
+    wanted = 1 if options.chunk_score == "first" else options.max_chunks
+    found = windows(document, room - query, options.overlap_tokens)[:wanted]
     return sum(len(window) + query + _SPECIAL for window in found)
 
 
