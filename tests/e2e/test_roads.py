@@ -98,7 +98,7 @@ def test_every_road_scores_a_long_document_whole_and_names_its_part(serving: Cal
         about = httpx.get(server.url).json()["model"]
 
     assert any(span != (0, len(text)) for span, text in zip(spans, texts, strict=True))
-    assert about["calibration"] == [2.0, 0.5]
+    assert about["calibration"] == {"a": 2.0, "b": 0.5}
     assert expected.values != rerank_core.load(str(tiny), max_length=64).score(QUERY, texts, options=options).values
 
 

@@ -15,7 +15,10 @@ BODIES = {
     "/rerank/batch": {"pairs": [PAIR]},
     "/v1/rerank": {"query": "x", "documents": ["y"]},
 }
-OPEN = ["/", "/livez", "/readyz", "/health", "/docs", "/redoc", "/openapi.json", "/metrics", "/static/swagger-ui.css"]
+OPEN = [
+    *("/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"),
+    *("/v1/cluster/auth", "/static/swagger-ui.css"),
+]
 
 
 @pytest.fixture

@@ -122,6 +122,8 @@ async def test_the_root_says_what_runs_and_where_to_look(client: Client) -> None
         "dtype": "float32",
         "max_length": 64,
         "activation": None,
+        "long_documents": "truncate",
+        "calibration": None,
     }
     for path in body["docs"].values():
         assert (await client.get(path)).status_code == 200

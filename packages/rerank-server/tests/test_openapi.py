@@ -12,7 +12,8 @@ from rerank_server.openapi import openapi_document
 from rerank_server.settings import Settings
 
 DOCUMENT = openapi_document()
-UNDOCUMENTED = {"/docs", "/redoc", "/openapi.json", "/static"}  # pages for people, and the document itself
+# Pages for people, and the document itself.
+UNDOCUMENTED = {"/docs", "/redoc", "/openapi.json", "/playground", "/static"}
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:

@@ -31,6 +31,7 @@ from rerank_server.routes.health import health_routes
 from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
+from rerank_server.routes.playground import playground_routes
 from rerank_server.routes.scoring import refusal, scoring_routes
 from rerank_server.service import Service
 from rerank_server.settings import Settings
@@ -92,6 +93,7 @@ def create_app(
             *scoring_routes(lifecycle, limits, settings.timeout),
             *metrics_routes(metrics),
             *docs_routes(),
+            *playground_routes(),
         ],
         lifespan=[life],
         middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],

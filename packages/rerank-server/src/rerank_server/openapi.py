@@ -207,7 +207,13 @@ _OPERATIONS = (
         "health",
     ),
     _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
-    _Operation("get", "/", "What runs here", (_Reply(200, "The service and its model.", (Service,)),), "about"),
+    _Operation(
+        "get",
+        "/",
+        "What runs here",
+        (_Reply(200, "The service and its model.", (Service,)), _Reply(302, "For browsers: the playground.")),
+        "about",
+    ),
     _Operation(
         "get",
         "/metrics",

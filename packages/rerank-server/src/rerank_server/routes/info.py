@@ -7,11 +7,19 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
+from rerank_core.types import ModelInfo
 
 from rerank_server import __version__
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
+
+
+class Slope(Struct):
+    """Scores in [0, 1] are sigmoid(a * raw + b)."""
+
+    a: float
+    b: float
 
 
 class ModelDescription(Struct):
@@ -27,7 +35,7 @@ class ModelDescription(Struct):
     max_length: int | None = None
     activation: str | None = None
     long_documents: str | None = None
-    calibration: tuple[float, float] | None = None
+    calibration: Slope | None = None
 
 
 class Service(Struct):
@@ -59,7 +67,7 @@ class Info(Struct):
     sha: str | None
     docker_label: str | None
     kind: str | None
-    calibration: tuple[float, float] | None
+    calibration: Slope | None
     max_text_chars: int
     max_body_bytes: int
 
@@ -79,11 +87,15 @@ _ENDPOINTS = {
 def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
     """``/`` and ``/info``."""
 
-    def root(_: AnyRequest) -> Response[Service]:
+    def root(request: AnyRequest) -> Response[Any]:
+        if _is_browser(request):
+            page = f"{settings.root_path}/playground" if settings.root_path else "playground"
+            return Response(b"", status_code=302, headers={"Location": page})
         info = lifecycle.model.info if lifecycle.model else None
         model = ModelDescription(name=settings.model)
         if info is not None:
-            model = ModelDescription(**{name: getattr(info, name) for name in ModelDescription.__struct_fields__})
+            fields = {name: getattr(info, name) for name in ModelDescription.__struct_fields__}
+            model = ModelDescription(**fields | {"calibration": _slope(info)})
         return Response(Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS))
 
     def info(_: AnyRequest) -> Response[Info]:
@@ -104,10 +116,19 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             sha=None,
             docker_label=None,
             kind=model.info.kind if model else None,
-            calibration=model.info.calibration if model else None,
+            calibration=_slope(model.info) if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
         )
         return Response(said)
 
     return [*get_and_head("/", root), *get_and_head("/info", info)]
+
+
+def _slope(info: ModelInfo) -> Slope | None:
+    return Slope(*info.calibration) if info.calibration else None
+
+
+def _is_browser(request: AnyRequest) -> bool:
+    """Whether a page is liked better than JSON. Who takes anything, as most programs do, gets JSON."""
+    return request.accept.best_match(["application/json", "text/html"]) == "text/html"

@@ -1,0 +1,21 @@
+"""A page to try the model in a browser, from files that the package carries."""
+
+from __future__ import annotations
+
+from litestar.handlers import HTTPRouteHandler
+
+from rerank_server.routes.docs import STATIC, file_routes
+
+_FILES = ("playground.css", "playground.js", "playground-code.js", "playground-text.js")
+_HEADERS = {
+    # The page may talk to nobody but this server.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def playground_routes() -> list[HTTPRouteHandler]:
+    """``/playground`` and the files that it needs."""
+    assets = [route for name in _FILES for route in file_routes(f"/static/{name}", STATIC / name)]
+    return [*assets, *file_routes("/playground", STATIC / "playground.html", _HEADERS)]
