@@ -64,6 +64,10 @@ demo: $(SETUP) ## rank a sample with the lite model, over HTTP, and stop again
 serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub)
 	$(BIN)/rerank-server
 
+.PHONY: ray-serve
+ray-serve: $(SETUP) ## run the server on Ray Serve, on this machine (MODEL_NAME=lite; SCALE=max_replicas=2)
+	RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m rerank_server.ray $(SCALE)
+
 .PHONY: dev
 dev: $(SETUP) ## run the server and start it again whenever its code changes
 	$(BIN)/rerank-server --reload
@@ -231,6 +235,10 @@ bench: $(SETUP) ## measure engines and peers, memory and scaling (CHECKPOINT=DIR
 bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHECKPOINT=DIR, a cross-encoder's directory)
 	$(BIN)/python benchmarks/bench_http.py $(CHECKPOINT) --json $(RESULTS)/http.json
 	$(BIN)/python benchmarks/bench_load.py $(CHECKPOINT) --json $(RESULTS)/load.json --chart $(RESULTS)/load.svg
+
+.PHONY: bench-batch
+bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
+	$(BIN)/python benchmarks/bench_batch.py --json $(RESULTS)/batch.json
 
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated

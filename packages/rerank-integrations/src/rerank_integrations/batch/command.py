@@ -1,0 +1,123 @@
+"""``rerank batch``: score whole data sets."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rerank_core.cli.main import Command, Parser
+from rerank_core.errors import InvalidRequest
+from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.types import ScoreOptions
+
+if TYPE_CHECKING:
+    from rerank_core.scorer import Scorer
+
+    from rerank_integrations.batch.run import Summary
+
+
+def _configure(parser: Parser) -> None:
+    add = parser.add_argument
+    add("source", metavar="IN", help="a .parquet, .jsonl or .jsonl.gz file, or a folder of them")
+    add("target", metavar="OUT", help="a folder: it gets one file for each of IN, with a column of scores")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
+    who.add_argument(
+        "--url", action="append", help="ask the server at this address instead; may be given again for more servers"
+    )
+    add("--revision", help="a branch, tag or commit of a hub model")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add("--dtype", default="auto", help="the numbers to compute with: see docs/scores.md (default: %(default)s)")
+    add("--max-length", type=_positive, metavar="N", help="tokens the model reads of a pair")
+    add("--threads", type=_positive, metavar="N", help="CPU threads (default: all; with --ray: --cpus-per-actor)")
+    add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
+    add("--query", default="query", metavar="NAME", help="the column of queries (default: %(default)s)")
+    add("--document", default="document", metavar="NAME", help="the column of documents (default: %(default)s)")
+    add("--score", default="score", metavar="NAME", help="the column that is added (default: %(default)s)")
+    add("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
+    add(
+        "--rerank",
+        action="store_true",
+        help="order the rows of each query, which must stand together, best first, with a column 'rank'",
+    )
+    add("--top-n", type=_positive, metavar="N", help="keep the best N rows of each query (means --rerank)")
+    add("--group", metavar="NAME", help="the column that tells queries apart (default: that of queries)")
+    add(
+        "--on-error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="a row that cannot be scored ends the run, or gets no score and is counted (default: %(default)s)",
+    )
+    add("--chunk-rows", type=_positive, default=4096, metavar="N", help="rows at once (default: %(default)s)")
+    cluster = parser.add_argument_group("on a Ray cluster")
+    cluster.add_argument("--ray", metavar="ADDRESS", help="HOST:PORT, auto for the one that runs here, local for a new")
+    cluster.add_argument("--actors", type=_positive, metavar="N", help="copies of the model (default: as many as fit)")
+    cluster.add_argument("--cpus-per-actor", type=_positive, default=1, metavar="N", help="default: %(default)s")
+    cluster.add_argument("--gpus-per-actor", type=float, default=0, metavar="N", help="default: %(default)s")
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    print(_score(arguments))  # noqa: T201
+    return 0
+
+
+def _score(arguments: argparse.Namespace) -> Summary:
+    from rerank_integrations.batch.job import Columns, Job
+    from rerank_integrations.batch.run import score_files
+
+    job = Job(
+        columns=Columns(id=arguments.id, query=arguments.query, document=arguments.document),
+        score=arguments.score,
+        options=ScoreOptions(raw=arguments.raw),
+        rerank=arguments.rerank or arguments.top_n is not None,
+        group=arguments.group,
+        top_n=arguments.top_n,
+        on_error=arguments.on_error,
+        chunk_rows=arguments.chunk_rows,
+    )
+    score = score_files
+    if arguments.ray:
+        if arguments.url:
+            raise InvalidRequest("--url and --ray exclude each other: with --url the servers do the work")
+        from rerank_integrations.ray import score_files_on_ray
+
+        score = partial(
+            score_files_on_ray,
+            address=arguments.ray,
+            actors=arguments.actors,
+            cpus=arguments.cpus_per_actor,
+            gpus=arguments.gpus_per_actor,
+        )
+    return score(arguments.source, arguments.target, _scorer(arguments), job, progress=True)
+
+
+def _scorer(arguments: argparse.Namespace) -> Scorer:
+    if arguments.url:
+        from rerank_integrations.client import HTTPScorer
+
+        return HTTPScorer(arguments.url, timeout=None)
+    from rerank_integrations.local import ModelScorer
+
+    model: str = arguments.model
+    if Path(model).is_dir():  # an actor is in another directory
+        model = str(Path(model).absolute())
+    threads = arguments.threads or (arguments.cpus_per_actor if arguments.ray else None)
+    options = {
+        "revision": arguments.revision,
+        "device": arguments.device,
+        "dtype": arguments.dtype,
+        "max_length": arguments.max_length,
+        "threads": threads,
+    }
+    return ModelScorer(model, **{name: value for name, value in options.items() if value is not None})
+
+
+COMMAND = Command("batch", "Score the pairs of Parquet and JSON lines files, also on a Ray cluster.", _configure, _run)

@@ -1,0 +1,216 @@
+"""The server on Ray Serve: the same application in every replica, and replicas as many as the load asks for.
+
+    python -m rerank_server.ray max_replicas=4                                # a cluster on this machine
+    serve run rerank_server.ray:build MODEL_NAME=lite max_replicas=4          # one that is there
+
+Serve deals requests out; what batches them in a replica is our own scheduler, by tokens, and what refuses them when
+there are too many is our own admission. A replica takes requests when its model is loaded. It is as healthy as
+``/health`` says, and Serve puts another in the place of one that is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Litestar
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import Meta, Struct
+from rerank_core.errors import MissingExtra, ModelError
+
+from rerank_server.app import create_app
+from rerank_server.lifecycle import Lifecycle, State
+from rerank_server.logs import configure_logging
+from rerank_server.model import load_model
+from rerank_server.settings import Settings, SettingsError
+
+NAME = "rerank"
+
+_POLL = 0.05  # seconds between two looks at a model that warms up
+_HEALTH_PERIOD = 5.0  # seconds; Serve replaces a replica after three in a row
+_LAST_WORDS = 5.0  # seconds to send answers that are made already
+
+
+class Scale(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many replicas there are, and what each takes.
+
+    - ``min_replicas``, ``max_replicas``: between which Serve keeps their number.
+    - ``target_ongoing_requests``: that a replica should have at once; above it Serve starts more of them.
+    - ``max_ongoing_requests``: that a replica is given at once. Well above the target, so that its scheduler sees what
+      waits, and its admission decides how much is too much.
+    - ``num_cpus``, ``num_gpus``: of the cluster, that a replica takes. The threads of the network are ``num_cpus``,
+      unless ``RERANK_THREADS`` says otherwise.
+    """
+
+    min_replicas: Annotated[int, Meta(ge=1)] = 1
+    max_replicas: Annotated[int, Meta(ge=1)] = 1
+    target_ongoing_requests: Annotated[float, Meta(gt=0)] = 16.0
+    max_ongoing_requests: Annotated[int, Meta(ge=1)] = 256
+    num_cpus: Annotated[float, Meta(gt=0)] = 1.0
+    num_gpus: Annotated[float, Meta(ge=0)] = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is well-formed and still cannot be."""
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas is {self.min_replicas}, more than max_replicas, {self.max_replicas}")
+
+
+class Replica:
+    """What runs in a process of Serve's: the application, with its own life inside."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lifecycle: Lifecycle | None = None
+
+    async def __serve_build_asgi_app__(self) -> Litestar:
+        """The application, once its model is loaded. Made here: an application cannot be sent between processes."""
+        settings = self._settings
+        configure_logging(settings.log_level, settings.log_format)
+        model = await asyncio.to_thread(load_model, settings)
+        # Health tells Serve, which ends the process.
+        app = create_app(settings, load=lambda _: model, stop=lambda: None)
+        app.asgi_handler = _WithoutRequestId(app.asgi_handler)
+        self._lifecycle = app.state.lifecycle
+        return app
+
+    async def check_health(self) -> None:
+        """Asked once before the first request, and then again and again. Raises ``ModelError`` for a broken model."""
+        while self._state == "loading":  # noqa: ASYNC110 (for the moment that a first batch takes, once)
+            await asyncio.sleep(_POLL)
+        if self._state == "unhealthy":
+            raise ModelError("the model cannot compute: the replica's log says why")
+
+    @property
+    def _state(self) -> State:
+        return self._lifecycle.state if self._lifecycle else "loading"
+
+
+class _WithoutRequestId:
+    """Takes our ``X-Request-ID`` from an answer: Serve gives the same once more, which it told us with the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"]
+            await send(message)
+
+        await self._app(scope, receive, send_on)
+
+
+def build(arguments: Mapping[str, Any]) -> Any:
+    """The Serve application, for ``serve run`` and Serve's configuration files.
+
+    ``arguments`` in small letters are fields of ``Scale``; others are settings, such as ``MODEL_NAME``, which go before
+    those of the environment. Raises ``SettingsError`` for one that is neither or cannot be, and ``MissingExtra`` where
+    Ray Serve is not installed.
+    """
+    settings, scale = read(arguments, os.environ)
+    serve = _serve()
+    deployment = serve.deployment(
+        name=NAME,
+        ray_actor_options={"num_cpus": scale.num_cpus, "num_gpus": scale.num_gpus},
+        autoscaling_config={
+            "min_replicas": scale.min_replicas,
+            "max_replicas": scale.max_replicas,
+            "target_ongoing_requests": scale.target_ongoing_requests,
+        },
+        max_ongoing_requests=scale.max_ongoing_requests,
+        health_check_period_s=_HEALTH_PERIOD,
+        # Serve itself sends no more requests to a replica that ends, and waits for those that it has.
+        graceful_shutdown_timeout_s=settings.drain_seconds + _LAST_WORDS,
+    )(serve.ingress()(Replica))
+    return deployment.bind(settings)
+
+
+def read(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Settings, Scale]:
+    """Settings and scale of ``build``'s arguments. Raises ``SettingsError``."""
+    scaling = {name: value for name, value in arguments.items() if name in Scale.__struct_fields__}
+    given = {name: str(value) for name, value in arguments.items() if name not in scaling}
+    for name in given:
+        if name != name.upper():
+            known = ", ".join(Scale.__struct_fields__)
+            raise SettingsError(f"{name} is no argument: use one of {known}, or a setting such as MODEL_NAME")
+    try:
+        scale = msgspec.convert(scaling, Scale, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{error}: of {scaling}") from error
+    settings = Settings.from_env({**environ, **given})
+    if settings.threads is None:
+        settings = msgspec.structs.replace(settings, threads=max(1, int(scale.num_cpus)))
+    return settings, scale
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run on a Ray of this machine until interrupted: ``NAME=VALUE ...``, as ``build`` takes them."""
+    arguments: dict[str, str] = {}
+    for argument in sys.argv[1:] if argv is None else argv:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            print(f"rerank_server.ray: {argument!r} is not NAME=VALUE", file=sys.stderr)  # noqa: T201
+            return 2
+        arguments[name] = value
+    try:
+        settings, _ = read(arguments, os.environ)
+        if settings.uds is not None or settings.port == 0:
+            raise SettingsError("Ray Serve listens at HOST and PORT: set PORT, and leave out RERANK_UDS")
+        application = build(arguments)
+    except SettingsError as error:
+        print(f"rerank_server.ray: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except MissingExtra as error:
+        print(f"rerank_server.ray: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    try:
+        serve_here(application, host=settings.host, port=settings.port)
+        _wait_until_told_to_stop()
+    except KeyboardInterrupt:
+        return 130
+    _serve().delete(NAME)  # waits for requests in flight, as shutdown does not
+    _serve().shutdown()
+    import_module("ray").shutdown()
+    return 0
+
+
+def serve_here(application: Any, *, host: str, port: int, **ray_options: Any) -> None:
+    """Serve at an address, on the Ray that is initialised here, or else one that is begun with ``ray_options``.
+
+    Comes back when the first replica takes requests. Raises ``RuntimeError`` where none does.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # its telemetry
+    ray, serve = import_module("ray"), _serve()
+    if not ray.is_initialized():
+        ray.init(address="local", include_dashboard=False, **ray_options)
+    serve.start(http_options={"host": host, "port": port})
+    serve.run(application, name=NAME)
+
+
+def _wait_until_told_to_stop() -> None:
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # here: Ray has set a handler of its own
+        signal.signal(number, lambda *_: told.set())
+    told.wait()
+
+
+def _serve() -> Any:
+    try:
+        return import_module("ray.serve")
+    except ModuleNotFoundError as missing:
+        if missing.name != "ray":
+            raise
+        raise MissingExtra("Ray Serve is not installed: pip install 'rerank-server[ray]'") from missing
+
+
+if __name__ == "__main__":
+    from rerank_server.ray import main as run  # classes of __main__ would be sent to replicas whole
+
+    sys.exit(run())
