@@ -22,7 +22,7 @@ Parser: TypeAlias = argparse.ArgumentParser
 GROUP = "rerank.commands"
 
 # Commands of our other packages: named here only to say which package is missing.
-_ELSEWHERE = {"serve": "rerank-server"}
+_ELSEWHERE = {"serve": "rerank-server", "batch": "rerank-integrations[batch]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ def _drop_output() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    from rerank_core.cli import fetch, info, rank
+    from rerank_core.cli import evaluate, fetch, info, rank
 
-    commands = {command.name: command for command in (rank.COMMAND, fetch.COMMAND, info.COMMAND)}
+    commands = {command.name: command for command in (rank.COMMAND, fetch.COMMAND, info.COMMAND, evaluate.COMMAND)}
     asked = arguments[0] if arguments else None
     if asked not in commands:  # other packages are imported only where they may be meant
         commands |= {entry.name: _load(entry) for entry in entry_points(group=GROUP)}
     if asked in _ELSEWHERE and asked not in commands:
         package = _ELSEWHERE[asked]
-        print(f"rerank: {asked!r} comes with {package}: pip install {package}", file=sys.stderr)
+        print(f"rerank: {asked!r} comes with {package}: pip install '{package}'", file=sys.stderr)
         return 2
 
     parser = argparse.ArgumentParser(prog="rerank", description="Order passages by how well they answer a query.")

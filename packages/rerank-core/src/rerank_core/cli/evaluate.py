@@ -1,0 +1,161 @@
+"""``rerank eval``: which model, dtype, length and mode to run, judged on a collection."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rerank_core.cli.main import Command, Parser
+from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.loading import require_libraries
+from rerank_core.sources import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from rerank_core.evaluation.systems import System
+
+_LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
+
+
+def _configure(parser: Parser) -> None:
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        type=Path,
+        help="a folder with corpus.jsonl, queries.jsonl and qrels.tsv, or in BEIR's layout",
+    )
+    compared = parser.add_argument_group("what is compared: every combination of these, each may be given again")
+    add = compared.add_argument
+    add("--model", action="append", default=[], help=f"a directory, hub name or lite (default: {DEFAULT_MODEL})")
+    add("--dtype", action="append", default=[], help="such as float32, float16-weights, int8")
+    add("--max-length", action="append", default=[], type=_positive, metavar="TOKENS", help="that a pair may have")
+    add("--long-documents", action="append", default=[], metavar="MODE", help="what becomes of them: truncate, chunk")
+    add("--url", action="append", default=[], help="a running server, which has its own model, dtype and length")
+
+    asked = parser.add_argument_group("what is asked")
+    add = asked.add_argument
+    add("--queries", type=_positive, default=150, metavar="N", help="the first N (default: %(default)s)")
+    add("--depth", type=_positive, default=20, metavar="K", help="candidates of each query (default: %(default)s)")
+    add(
+        "--candidates",
+        metavar="FILE",
+        help="JSON lines or a TREC run, or bm25 to retrieve them (default: DATA/candidates.jsonl, else bm25)",
+    )
+    add("--split", help="which qrels/SPLIT.tsv (default: test)")
+
+    how = parser.add_argument_group("how")
+    add = how.add_argument
+    add("--revision", help="a branch, tag or commit of a hub model")
+    add("--device", default="auto", help="default: %(default)s")
+    add("--threads", type=_positive, metavar="N", help="CPU threads of each model")
+    add("--cache", type=Path, metavar="DIR", help="where scores are kept (default: the user's cache directory)")
+
+    written = parser.add_argument_group("what is written, beside the table")
+    add = written.add_argument
+    add("--json", type=Path, metavar="FILE", help="all figures")
+    add("--html", type=Path, metavar="FILE", help="a page with charts, complete in itself")
+    add("--calibrate", type=Path, metavar="FILE", help="a and b that make the scores of the one model probabilities")
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    for name in _LIBRARIES:
+        if find_spec(name) is None:
+            raise MissingExtra(f"rerank eval needs {name}: pip install 'rerank-core[eval]'")
+    from rerank_core.evaluation.systems import systems
+
+    models = arguments.model or ([] if arguments.url else [DEFAULT_MODEL])
+    compared = systems(
+        models=models,
+        urls=arguments.url,
+        dtypes=arguments.dtype,
+        max_lengths=arguments.max_length,
+        long_documents=arguments.long_documents,
+        revision=arguments.revision,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    if models:
+        require_libraries()
+    if arguments.calibrate and (len(compared) > 1 or arguments.url):
+        raise InvalidRequest(
+            f"--calibrate is for one model in one way, this would compare {len(compared)} systems"
+            f"{', a server among them' if arguments.url else ''}: leave one --model and one of each other option"
+        )
+    return _evaluate(arguments, compared)
+
+
+COMMAND = Command(
+    "eval",
+    "Compare models, dtypes, lengths and servers on a judged collection: quality, speed and memory.",
+    _configure,
+    _run,
+)
+
+
+def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
+    from rerank_core.evaluation.cache import Cache, default_folder
+    from rerank_core.evaluation.calibrating import calibrate
+    from rerank_core.evaluation.evaluating import Request, evaluate
+    from rerank_core.evaluation.files import write_whole
+    from rerank_core.evaluation.page import page
+    from rerank_core.evaluation.report import as_json, heading, remarks
+    from rerank_core.evaluation.table import table
+
+    request = Request(
+        data=arguments.data,
+        systems=systems,
+        queries=arguments.queries,
+        depth=arguments.depth,
+        candidates=arguments.candidates,
+        split=arguments.split,
+    )
+    cache = Cache(arguments.cache or default_folder())
+    with closing(_Bar()) as bar:
+        found = evaluate(request, cache, bar)
+    print("\n".join([heading(found.report), "", table(found.report), "", *remarks(found.report)]))
+    if arguments.json:
+        write_whole(arguments.json, as_json(found.report))
+    if arguments.html:
+        write_whole(arguments.html, page(found.report))
+    if arguments.calibrate:
+        calibration = calibrate(found.questions, found.runs[0], data=found.report.setting.collection)
+        write_whole(arguments.calibrate, calibration.as_json())
+        print(calibration.sentence())
+    return 1 if found.report.failures else 0
+
+
+class _Bar:
+    """A progress bar on standard error, where that is a terminal; a line on what is to be done, where it is none."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def begin(self, queries: int) -> None:
+        from tqdm import tqdm  # type: ignore[import-untyped]  # it has no types
+
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=queries, unit="query", file=sys.stderr, leave=False)
+        else:
+            print(f"{queries} queries to ask, all systems together", file=sys.stderr, flush=True)
+
+    def system(self, label: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(label)
+
+    def asked(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
