@@ -8,6 +8,7 @@ rows fills them up first (``filled``).
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import torch
@@ -66,7 +67,7 @@ class Float16WeightsLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, mean: Tensor) -> None:
-        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, bias + (weight - weight.half().float()) @ mean)
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, _taken_up(weight, bias, mean))
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
@@ -76,6 +77,50 @@ class Float16WeightsLinear:
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """See ``Linear``."""
         total.add_(self(x))
+
+
+class WidenedLinear:
+    """As ``Float16WeightsLinear``, but the weight is widened to float32 for every product, which is then MKL's.
+
+    Where that is much faster than FBGEMM's, as on Intel's AVX-512, widening costs less than it brings.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, mean: Tensor) -> None:
+        self._weight = weight.half()
+        self._bias = _taken_up(weight, bias, mean)
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """See ``Linear``."""
+        return torch.addmm(self._bias, x, self._transposed(), out=out)
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """See ``Linear``."""
+        total.add_(self._bias)
+        torch.addmm(total, x, self._transposed(), out=total)
+
+    def _transposed(self) -> Tensor:
+        return _WIDENED.buffer(self._weight.shape).copy_(self._weight).t()
+
+
+class _Widened(threading.local):
+    """One buffer a thread for whatever weight is in use: fresh memory costs as much to touch as to widen."""
+
+    def __init__(self) -> None:
+        self._numbers = torch.empty(0)
+
+    @torch.inference_mode(False)
+    def buffer(self, shape: torch.Size) -> Tensor:
+        """Room of that shape, with anything in it."""
+        if len(self._numbers) < shape.numel():
+            self._numbers = torch.empty(shape.numel())
+        return self._numbers[: shape.numel()].view(shape)
+
+
+_WIDENED = _Widened()
+
+
+def _taken_up(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
+    return bias + (weight - weight.half().float()) @ mean
 
 
 class BFloat16Linear:

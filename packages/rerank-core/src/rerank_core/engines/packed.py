@@ -30,7 +30,7 @@ from rerank_core.engines.families import Plan, Unsupported, classifier_activatio
 from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, MeanPooling
 from rerank_core.engines.int8 import in_int8
 from rerank_core.engines.lanes import Lanes, balanced
-from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear, filled
+from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear, WidenedLinear, filled
 from rerank_core.engines.memory import release_memory
 from rerank_core.engines.observing import Observed, rounded
 from rerank_core.engines.weights import Weights
@@ -55,7 +55,9 @@ _CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
 }
 # Those that are float32 until a sample has shown what goes into them.
 _ROUNDED: dict[str, Callable[[Observed], Linear]] = {
-    "float16-weights": lambda seen: Float16WeightsLinear(seen.linear.weight, seen.linear.bias, seen.mean),
+    "float16-weights": lambda seen: (WidenedLinear if processor.widens_float16() else Float16WeightsLinear)(
+        seen.linear.weight, seen.linear.bias, seen.mean
+    ),
     "int8": lambda seen: in_int8(seen, levels=processor.int8_levels()),
 }
 
