@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rerank_core
+from rerank_core import ScoreOptions
 from rerank_core.errors import InvalidRequest
 from rerank_integrations.batch.command import COMMAND
 
@@ -32,6 +34,21 @@ def test_a_data_set_is_scored_and_one_line_says_so(
     after = rows_of(tmp_path / "out" / "a.parquet")
     assert [row["rank"] for row in after] == [1, 2] * 4
     assert all(first["how well"] >= second["how well"] for first, second in zip(after[::2], after[1::2], strict=True))
+
+
+def test_long_documents_are_scored_whole_where_asked(tmp_path: Path, rows_of: Make, checkpoint: Path) -> None:
+    document = "the cat sat on a mat . " * 40 + "the giant panda is a bear"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": 1, "query": "panda", "document": document}))
+    model = rerank_core.load(str(checkpoint), max_length=64)
+
+    for mode in ("truncate", "chunk"):
+        batch(
+            tmp_path / "a.jsonl", tmp_path / mode, "--model", checkpoint, "--max-length", 64, "--long-documents", mode,
+        )  # fmt: skip
+
+        (after,) = rows_of(tmp_path / mode / "a.jsonl")
+        options = ScoreOptions(long_documents=mode)
+        assert (after["score"],) == model.score("panda", [document], options=options).values
 
 
 def test_columns_may_have_other_names(tmp_path: Path, url: str, rows_of: Make) -> None:

@@ -38,6 +38,11 @@ def _configure(parser: Parser) -> None:
     add("--score", default="score", metavar="NAME", help="the column that is added (default: %(default)s)")
     add("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
     add(
+        "--long-documents",
+        choices=("truncate", "chunk"),
+        help="cut what is longer than the model reads, or score all of it, in windows",
+    )
+    add(
         "--rerank",
         action="store_true",
         help="order the rows of each query, which must stand together, best first, with a column 'rank'",
@@ -76,7 +81,7 @@ def _score(arguments: argparse.Namespace) -> Summary:
     job = Job(
         columns=Columns(id=arguments.id, query=arguments.query, document=arguments.document),
         score=arguments.score,
-        options=ScoreOptions(raw=arguments.raw),
+        options=ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents),
         rerank=arguments.rerank or arguments.top_n is not None,
         group=arguments.group,
         top_n=arguments.top_n,
