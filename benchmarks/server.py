@@ -57,7 +57,7 @@ def serving(arguments: argparse.Namespace, log: Path, **settings: object) -> Ite
 
     It runs on the cores of this process. Raises ``RuntimeError`` where it does not become ready.
     """
-    port = _free_port()
+    port = free_port()
     own = {
         "MODEL_NAME": arguments.checkpoint,
         "HOST": HOST,
@@ -85,10 +85,10 @@ def serving(arguments: argparse.Namespace, log: Path, **settings: object) -> Ite
             stderr=output,
         )
     try:
-        _wait_until_ready(port, process, log)
+        wait_until_ready(port, process, log)
         yield Server(port, process.pid)
     finally:
-        _stop(process)
+        stop(process)
 
 
 def check_statuses(found: Sequence[int], allowed: Sequence[int] = (200,)) -> None:
@@ -98,7 +98,7 @@ def check_statuses(found: Sequence[int], allowed: Sequence[int] = (200,)) -> Non
         raise RuntimeError(f"the server answered {', '.join(str(status) for status in others)}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -111,7 +111,7 @@ def _outer_environment() -> dict[str, str]:
     }
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     limit = time.monotonic() + _START_LIMIT
     while time.monotonic() < limit:
         if process.poll() is not None:
@@ -133,7 +133,7 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
