@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.3, 0.5, 0.7, 0.9, 1.1], help="of the capacity")
     parser.add_argument("--duration", type=float, default=20.0, help="seconds a rate (default: %(default)s)")
     parser.add_argument("--documents", type=int, default=20, help="at most, of a request (default: %(default)s)")
-    parser.add_argument("--capacity-requests", type=int, default=100, help="to measure it (default: %(default)s)")
+    parser.add_argument("--capacity-requests", type=int, default=300, help="to measure it (default: %(default)s)")
     parser.add_argument("--queue-pairs", type=int, default=4000, help="that the server takes (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=300.0, help="of a request, seconds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,123 @@
+"""The capacity plan's formulae: textbook values, and a simulation of the same queue."""
+
+import heapq
+import importlib
+import random
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def planning() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        return importlib.import_module("capacity_plan")
+
+
+@pytest.fixture
+def demand(planning: Any) -> Callable[..., Any]:
+    def make(**changed: float) -> Any:
+        usual = {
+            "pairs_per_day": 1e7,
+            "peak": 3,
+            "documents": 20,
+            "variation": 1,
+            "growth": 0.1,
+            "latency": 15,
+            "share": 0.95,
+            "busiest": 0.8,
+        }
+        return planning.Demand(**(usual | changed))
+
+    return make
+
+
+def simulated_waits(servers: int, arrivals: float, seconds: float, count: int) -> list[float]:
+    """Of random arrivals, with random exponential work, first come first served."""
+    dice = random.Random(5)
+    free_at, now, waits = [0.0] * servers, 0.0, []
+    for _ in range(count):
+        now += dice.expovariate(arrivals)
+        begins = max(now, heapq.heappop(free_at))
+        heapq.heappush(free_at, begins + dice.expovariate(1 / seconds))
+        waits.append(begins - now)
+    return sorted(waits)
+
+
+@pytest.mark.parametrize(
+    ("servers", "offered", "chance"), [(1, 0.3, 0.3), (2, 1.0, 1 / 3), (3, 2.0, 4 / 9), (1000, 500.0, 0.0)]
+)
+def test_the_chance_to_wait_is_erlangs(planning: Any, servers: int, offered: float, chance: float) -> None:
+    assert planning.waiting_chance(servers, offered) == pytest.approx(chance, abs=1e-9)
+
+
+@pytest.mark.parametrize(("servers", "busy"), [(1, 0.7), (4, 0.9), (20, 0.95)])
+def test_waits_are_those_of_a_simulated_queue(planning: Any, servers: int, busy: float) -> None:
+    waits = simulated_waits(servers, busy * servers / 2.0, 2.0, 200_000)
+
+    wait = planning.wait(servers, busy * servers / 2.0, 2.0, variation=1, share=0.95)
+
+    assert wait == pytest.approx(waits[int(0.95 * len(waits))], rel=0.1)
+
+
+@pytest.mark.parametrize("latency", [6.5, 8, 15])
+def test_one_sidecar_fewer_would_be_late_or_too_busy(planning: Any, demand: Callable[..., Any], latency: float) -> None:
+    sidecar, asked = planning.Sidecar(3.2, 0.1, 60), demand(latency=latency)
+    found = planning.plan(sidecar, asked, spare=1)
+    seconds = asked.documents / sidecar.pairs_per_second
+
+    fewer = found.sidecars - 1
+    late = seconds + planning.wait(fewer, asked.requests_per_second, seconds, 1, asked.share) > latency
+
+    assert found.answered <= latency
+    assert found.busy <= 0.8
+    assert late or asked.requests_per_second * seconds / fewer > 0.8
+
+
+def test_what_one_sidecar_cannot_do_in_time_no_number_of_them_can(planning: Any, demand: Callable[..., Any]) -> None:
+    with pytest.raises(
+        planning.Impossible, match=r"20 documents takes 6\.2 s on an idle sidecar, and may take 3 s: use"
+    ):
+        planning.plan(planning.Sidecar(3.2, 0.1, 60), demand(latency=3), spare=1)
+
+
+def test_whoever_starts_slowly_has_to_start_early(planning: Any, demand: Callable[..., Any]) -> None:
+    at = [planning.plan(planning.Sidecar(3.2, 0.1, start), demand(), spare=1).scale_at for start in (0, 60, 300)]
+
+    assert at == pytest.approx([0.8, 0.8 / 1.1, 0.8 / 1.1**5], rel=0.01)
+
+
+def test_the_script_prints_a_plan_or_says_why_there_is_none(
+    planning: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--pairs-per-day", "1e5", "1e9"])
+    assert planning.main() == 0
+    assert "| 1,000,000,000 | 1.74e+03 | 13,564 + 1 | 80% |" in capsys.readouterr().out
+
+    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--latency", "1"])
+    assert planning.main() == 1
+    assert "use fewer documents" in capsys.readouterr().err
+
+
+COMMANDS = re.findall(r"^    python benchmarks/capacity_plan\.py (--pairs.*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_the_page_shows_what_its_commands_print(
+    planning: Any, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
+
+    assert planning.main() == 0
+
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert f"capacity_plan.py {arguments}\n\n" + "\n".join(table) in PAGE
