@@ -1,7 +1,8 @@
 """What it brings to score long documents whole, and what it costs. See README.md beside this.
 
-Two questions. In documents made of passages, of which one answers the query and stands at any place: is it found there?
-And on documents that are long by themselves: is the order better? A data directory that is not there is skipped loudly.
+Two questions. In a document made of passages, of which one answers the query and stands at any place: is it found,
+among the query's other candidates as they are, and among others made as long? And where documents are long by
+themselves, is the order better? A data directory that is not there is skipped loudly.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ MODES = {
     "chunk, mean of 3": ScoreOptions(raw=True, long_documents="chunk", chunk_score="mean"),
     "chunk, first": ScoreOptions(raw=True, long_documents="chunk", chunk_score="first"),
 }
-DOCUMENTS = 4  # long ones of a query, one of which answers it
+RIVALS = 3  # documents made as long
 PASSAGES_FROM = 100  # candidates of a query
 WINDOW = 512  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A query's long documents; the first one holds what answers it, from token ``place`` on."""
+    """A query's documents; the first one is long, and holds what answers it from token ``place`` on."""
 
     query: str
     documents: tuple[str, ...]
@@ -48,8 +49,8 @@ class Made:
 
     @property
     def bucket(self) -> int:
-        """In which stretch of 512 tokens the answer begins, the last of them for all beyond it."""
-        return min(self.place // WINDOW, 3)
+        """In which stretch of 512 tokens the answer begins, the third for all beyond it."""
+        return min(self.place // WINDOW, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def main() -> None:
     parser.add_argument("model", help="a directory, hub name or lite")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument(
-        "--made-of", nargs="+", default=["xquad-en", "scifact"], help="collections to make documents of"
+        "--made-of", nargs="*", default=["xquad-en", "scifact"], help="collections to make documents of"
     )
-    parser.add_argument("--naturally-long", nargs="+", default=["scifact", "cranfield"])
+    parser.add_argument("--naturally-long", nargs="*", default=["scifact", "cranfield"])
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=3 * WINDOW, help="of a made document, about")
@@ -82,14 +83,15 @@ def main() -> None:
     model = rerank_core.load(given.model, device="cpu", threads=given.threads)
     figures: dict[str, Any] = {}
     for name in given.made_of:
-        made = list(make(given.data / name, model, given))
-        if not made:
-            print(f"\n### {name}: too few candidates for documents of {given.tokens} tokens\n")
-            continue
-        runs = {mode: rank_made(model, made, options, mode) for mode, options in MODES.items()}
-        print(f"\n### {name}: {len(made)} queries, {DOCUMENTS} documents of about {given.tokens} tokens each\n")
-        print(made_table(made, runs))
-        figures[f"made of {name}"] = {"places": [each.place for each in made], **_plain(runs)}
+        for among in ("candidates as they are", f"{RIVALS} made as long"):
+            made = list(make(given.data / name, model, given, are_long=among != "candidates as they are"))
+            if not made:
+                print(f"\n### {name}: too few candidates for documents of {given.tokens} tokens\n")
+                continue
+            runs = {mode: rank_made(model, made, MODES[mode], mode) for mode in list(MODES)[:3]}
+            print(f"\n### {name}: {len(made)} queries, an answer within about {given.tokens} tokens, among {among}\n")
+            print(made_table(made, runs), flush=True)
+            figures[f"made of {name}, among {among}"] = {"places": [each.place for each in made], **_plain(runs)}
     for name in given.naturally_long:
         questions = long_questions(given.data / name, model, given)
         if not questions:
@@ -103,29 +105,29 @@ def main() -> None:
         write_results(given.json, describe(), settings_of(given), figures=figures)
 
 
-def make(directory: Path, model: LocalModel, given: argparse.Namespace) -> Iterator[Made]:
-    """Long documents out of each query's own candidates, which a retriever took for answers."""
+def make(directory: Path, model: LocalModel, given: argparse.Namespace, *, are_long: bool) -> Iterator[Made]:
+    """A long document around each query's answer, out of further candidates, which a retriever took for answers.
+
+    Beside it stand the query's first candidates; or, where ``are_long``, documents that are made as it is.
+    """
     chance = random.Random(0)  # noqa: S311
     for question in read_collection(directory, queries=given.queries, depth=PASSAGES_FROM).questions:
         answers = [text for id_, text in _candidates(question) if question.grades.get(id_, 0) > 0]
         others = [text for id_, text in _candidates(question) if question.grades.get(id_, 0) <= 0]
-        chance.shuffle(others)
-        if not answers:
-            continue
-        rest = iter(others)
-        documents = [_filled(rest, model, given.tokens) for _ in range(DOCUMENTS)]
-        if not all(documents):
-            continue  # too few candidates
+        first, further = others[: given.depth - 1], others[given.depth - 1 :]
+        pool = others if are_long else further
+        chance.shuffle(pool)
+        rest = iter(pool)
+        documents = [_filled(rest, model, given.tokens) for _ in range(1 + RIVALS * are_long)]
+        if not answers or not all(documents):
+            continue  # or too few candidates
         passages = documents[0]
         before = chance.randrange(len(passages) + 1)
         place = sum(tokens for _, tokens in passages[:before])
         texts = [text for text, _ in passages]
         whole = [*texts[:before], answers[0], *texts[before:]]
-        yield Made(
-            question.query,
-            ("\n\n".join(whole), *("\n\n".join(text for text, _ in each) for each in documents[1:])),
-            place,
-        )
+        rivals = ["\n\n".join(text for text, _ in each) for each in documents[1:]] if are_long else first
+        yield Made(question.query, ("\n\n".join(whole), *rivals), place)
 
 
 def _candidates(question: Question) -> Iterator[tuple[str, str]]:
@@ -151,8 +153,9 @@ def count_tokens(model: LocalModel, text: str) -> int:
 
 def rank_made(model: LocalModel, made: Sequence[Made], options: ScoreOptions, mode: str) -> Run:
     """NDCG of the one document that answers, among its own."""
-    ids = [str(index) for index in range(DOCUMENTS)]
-    questions = [Question(each.query, tuple(ids), each.documents, {"0": 1}) for each in made]
+    questions = [
+        Question(each.query, tuple(map(str, range(len(each.documents)))), each.documents, {"0": 1}) for each in made
+    ]
     return rank_natural(model, questions, options, mode)
 
 
