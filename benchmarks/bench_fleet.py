@@ -81,13 +81,13 @@ async def measure(balancer: Server, requests: Sequence[PairSet], clients: int, s
 
 
 async def lose_one(
-    balancer: Server, servers: Sequence[Server], requests: Sequence[PairSet], clients: int
+    balancer: Server, servers: Sequence[Server], requests: Sequence[PairSet], clients: int, retries: int
 ) -> tuple[Loss, dict[int, Sequence[float]]]:
     """Kill the first server when a third of the answers are there. Gives the scores too, by the requests' numbers."""
     loss = Loss(len(servers), [], [], [])
     scores: dict[int, Sequence[float]] = {}
     waiting = iter(range(len(requests)))
-    scorer = HTTPScorer(f"http://{HOST}:{balancer.port}", timeout=None, max_retries=8)
+    scorer = HTTPScorer(f"http://{HOST}:{balancer.port}", timeout=None, max_retries=retries)
 
     async def run() -> None:
         for number in waiting:
@@ -161,10 +161,14 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=200, help="of each measure (default: %(default)s)")
     parser.add_argument("--documents", type=int, default=10, help="of a request (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="at once (default: %(default)s)")
+    parser.add_argument("--retries", type=int, default=3, help="of a client, when one is killed (default: %(default)s)")
     arguments = parser.parse_args()
+    if max(arguments.processes) < 2 or arguments.requests < 3:
+        parser.error("it takes 2 --processes and 3 --requests at least to kill one in the middle")
 
     pin(tuple(arguments.cores))
     machine, vocabulary = describe(), Vocabulary(arguments.checkpoint)
+    requests = [vocabulary.mixed(arguments.documents, arguments.max_length) for _ in range(arguments.requests)]
     # The last one tells whether threads do what processes do.
     wanted = [(processes, 1) for processes in arguments.processes] + [(1, len(arguments.cores))]
     fleets = []
@@ -172,13 +176,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             for processes, threads in dict.fromkeys(wanted):
                 print(f"measuring: {processes} x {threads} threads ...", file=sys.stderr, flush=True)
-                requests = _requests(vocabulary, arguments)
                 with fleet(arguments, processes, threads, Path(folder)) as (balancer, *_):
                     fleets.append(asyncio.run(measure(balancer, requests, arguments.clients, (processes, threads))))
             print("measuring: one is killed ...", file=sys.stderr, flush=True)
-            requests = _requests(vocabulary, arguments)
             with fleet(arguments, max(arguments.processes), 1, Path(folder)) as (balancer, *servers):
-                loss, scores = asyncio.run(lose_one(balancer, servers, requests, arguments.clients))
+                loss, scores = asyncio.run(lose_one(balancer, servers, requests, arguments.clients, arguments.retries))
         check_scores(arguments, requests, scores)
     except (RuntimeError, ScoresDiffer) as error:
         print(error, file=sys.stderr)
@@ -193,10 +195,6 @@ def main() -> int:
         fleets_found = [asdict(one) | {"pairs_per_second": one.rate} for one in fleets]
         write_results(arguments.json, machine, settings_of(arguments), fleets=fleets_found, loss=asdict(loss))
     return 1 if loss.failures else 0
-
-
-def _requests(vocabulary: Vocabulary, arguments: argparse.Namespace) -> list[PairSet]:
-    return [vocabulary.mixed(arguments.documents, arguments.max_length) for _ in range(arguments.requests)]
 
 
 if __name__ == "__main__":
