@@ -1,6 +1,6 @@
 """How many sidecars does it take, and what does a million pairs cost? With your own figures.
 
-    python benchmarks/capacity_plan.py --pairs-per-second 3.3 --price 0.10 --documents 50 --latency 20
+    python benchmarks/capacity_plan.py --pairs-per-second 2.8 --price 0.10 --documents 20 --latency 15
 
 docs/capacity.md explains the formulae and where each figure comes from. Prices are in whatever money you give.
 """
@@ -36,7 +36,8 @@ class Demand:
     """What is asked: pairs a day, how much more than the average the busiest minutes bring, documents a request.
 
     ``variation``: the standard deviation of a request's work over its mean. ``growth``: by which share the load grows
-    in a minute, where it grows fastest. ``latency``: seconds that ``share`` of all requests may take at the peak.
+    in a minute, where it grows fastest. ``latency``: seconds within which a request of ``documents`` is answered at
+    the peak, ``share`` of the time.
     ``busiest``: the share of the time that a sidecar may compute then.
     """
 
@@ -163,7 +164,7 @@ def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--pairs-per-second", type=float, default=3.2, help="of one sidecar at work (default: %(default)s)")
+    option("--pairs-per-second", type=float, default=2.8, help="of one sidecar at work (default: %(default)s)")
     option("--price", type=float, default=0.10, help="of one sidecar, an hour (default: %(default)s)")
     option("--start-seconds", type=float, default=60, help="until a new one is ready (default: %(default)s)")
     option("--pairs-per-day", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
@@ -172,10 +173,17 @@ def main() -> int:
     option("--variation", type=float, default=1, help="of a request's work, over its mean (default: %(default)s)")
     option("--growth", type=float, default=0.1, help="of the load in a minute, at most (default: %(default)s)")
     option("--latency", type=float, default=15, help="seconds that a request may take (default: %(default)s)")
-    option("--share", type=float, default=0.95, help="of the requests that keep to it (default: %(default)s)")
+    option("--share", type=float, default=0.95, help="of the time, that it does (default: %(default)s)")
     option("--busiest", type=float, default=0.8, help="share of its time that one may compute (default: %(default)s)")
     option("--spare", type=int, default=1, help="sidecars that may be lost at once (default: %(default)s)")
     arguments = parser.parse_args()
+    for name, value in vars(arguments).items():
+        if min(value if isinstance(value, list) else [value]) <= 0 and name not in ("spare", "growth", "variation"):
+            parser.error(f"--{name.replace('_', '-')} has to be above 0")
+    if arguments.share >= 1 or arguments.busiest >= 1:
+        parser.error(
+            "--share and --busiest have to be below 1: nothing is certain, and who is always busy falls behind"
+        )
 
     sidecar = Sidecar(arguments.pairs_per_second, arguments.price, arguments.start_seconds)
     demands = [
@@ -197,10 +205,13 @@ def main() -> int:
         print(f"Not possible: {impossible}.", file=sys.stderr)
         return 1
     print(f"A sidecar: {sidecar.pairs_per_second:g} pairs/s, {sidecar.price_per_hour:g} an hour.")
-    print(f"{arguments.share:.0%} of requests of {arguments.documents:g} within {arguments.latency:g} s.\n")
+    limit = f"{arguments.latency:g} s, {arguments.share:.0%} of the time"
+    print(f"A request of {arguments.documents:g} is answered within {limit}.\n")
     print(plan_table(demands, plans))
-    print(f"\nIn brackets: where the number follows the load. More are started then at {plans[-1].scale_at:.0%} busy,")
-    print(f"for in the {sidecar.start_seconds:g} s until they help, the load may grow on.")
+    print("\nIn brackets: at best, where the number follows the load. Then the last of these fleets starts more at")
+    print(
+        f"{plans[-1].scale_at:.0%} busy, for in the {sidecar.start_seconds:g} s until they help, the load may grow on."
+    )
     return 0
 
 

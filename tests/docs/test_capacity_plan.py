@@ -101,7 +101,7 @@ def test_the_script_prints_a_plan_or_says_why_there_is_none(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--pairs-per-day", "1e5", "1e9"])
     assert planning.main() == 0
-    assert "| 1,000,000,000 | 1.74e+03 | 13,564 + 1 | 80% |" in capsys.readouterr().out
+    assert "| 1,000,000,000 | 1.74e+03 | 15,501 + 1 | 80% |" in capsys.readouterr().out
 
     monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--latency", "1"])
     assert planning.main() == 1
@@ -109,6 +109,18 @@ def test_the_script_prints_a_plan_or_says_why_there_is_none(
 
 
 COMMANDS = re.findall(r"^    python benchmarks/capacity_plan\.py (--pairs.*)$", PAGE, re.MULTILINE)
+
+
+def test_the_page_shows_four_plans() -> None:
+    assert len(COMMANDS) == 4
+
+
+@pytest.mark.parametrize("arguments", ["--share 1", "--busiest 1", "--pairs-per-day 0", "--documents -1"])
+def test_a_figure_that_cannot_be_is_refused(planning: Any, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
+
+    with pytest.raises(SystemExit, match="2"):
+        planning.main()
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
