@@ -28,11 +28,12 @@ from rerank_core.local_model import LocalModel
 from results import settings_of, write_results
 from retrieval import Question, ndcg, read_collection
 
+FIRST = "chunk, first"  # reads what cutting reads: only for documents that are long by themselves
 MODES = {
     "truncate": ScoreOptions(raw=True, long_documents="truncate"),
     "chunk, max": ScoreOptions(raw=True, long_documents="chunk"),
     "chunk, mean of 3": ScoreOptions(raw=True, long_documents="chunk", chunk_score="mean"),
-    "chunk, first": ScoreOptions(raw=True, long_documents="chunk", chunk_score="first"),
+    FIRST: ScoreOptions(raw=True, long_documents="chunk", chunk_score="first"),
 }
 RIVALS = 3  # documents made as long
 PASSAGES_FROM = 100  # candidates of a query
@@ -83,12 +84,12 @@ def main() -> None:
     model = rerank_core.load(given.model, device="cpu", threads=given.threads)
     figures: dict[str, Any] = {}
     for name in given.made_of:
-        for among in ("candidates as they are", f"{RIVALS} made as long"):
-            made = list(make(given.data / name, model, given, are_long=among != "candidates as they are"))
+        for are_long, among in ((False, "candidates as they are"), (True, f"{RIVALS} made as long")):
+            made = list(make(given.data / name, model, given, are_long=are_long))
             if not made:
                 print(f"\n### {name}: too few candidates for documents of {given.tokens} tokens\n")
                 continue
-            runs = {mode: rank_made(model, made, MODES[mode], mode) for mode in list(MODES)[:3]}
+            runs = {mode: rank_made(model, made, options, mode) for mode, options in MODES.items() if mode != FIRST}
             print(f"\n### {name}: {len(made)} queries, an answer within about {given.tokens} tokens, among {among}\n")
             print(made_table(made, runs), flush=True)
             figures[f"made of {name}, among {among}"] = {"places": [each.place for each in made], **_plain(runs)}

@@ -37,8 +37,7 @@ class Demand:
 
     ``variation``: the standard deviation of a request's work over its mean. ``growth``: by which share the load grows
     in a minute, where it grows fastest. ``latency``: seconds within which a request of ``documents`` is answered at
-    the peak, ``share`` of the time.
-    ``busiest``: the share of the time that a sidecar may compute then.
+    the peak, ``share`` of the time. ``busiest``: the share of its time that a sidecar may compute then.
     """
 
     pairs_per_day: float
@@ -178,8 +177,10 @@ def main() -> int:
     option("--spare", type=int, default=1, help="sidecars that may be lost at once (default: %(default)s)")
     arguments = parser.parse_args()
     for name, value in vars(arguments).items():
-        if min(value if isinstance(value, list) else [value]) <= 0 and name not in ("spare", "growth", "variation"):
-            parser.error(f"--{name.replace('_', '-')} has to be above 0")
+        least = min(value) if isinstance(value, list) else value
+        may_be_zero = name in ("spare", "growth", "variation")
+        if least < 0 or (least == 0 and not may_be_zero):
+            parser.error(f"--{name.replace('_', '-')} has to be {'0 or more' if may_be_zero else 'above 0'}")
     if arguments.share >= 1 or arguments.busiest >= 1:
         parser.error(
             "--share and --busiest have to be below 1: nothing is certain, and who is always busy falls behind"

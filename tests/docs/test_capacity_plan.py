@@ -115,7 +115,9 @@ def test_the_page_shows_four_plans() -> None:
     assert len(COMMANDS) == 4
 
 
-@pytest.mark.parametrize("arguments", ["--share 1", "--busiest 1", "--pairs-per-day 0", "--documents -1"])
+@pytest.mark.parametrize(
+    "arguments", ["--share 1", "--busiest 1", "--pairs-per-day 1e6 0", "--documents -1", "--growth -1"]
+)
 def test_a_figure_that_cannot_be_is_refused(planning: Any, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
 

@@ -33,10 +33,14 @@ def runs_here(dtype: str) -> bool:
     }[dtype]()
 
 
+def skip_without(dtype: str) -> None:
+    if not runs_here(dtype):
+        pytest.skip(f"SKIPPED LOUDLY: this processor does not compute in {dtype}")
+
+
 @pytest.fixture(params=TOLERANCE)
 def dtype(request) -> str:
-    if not runs_here(request.param):
-        pytest.skip(f"SKIPPED LOUDLY: this processor does not compute in {request.param}")
+    skip_without(request.param)
     return request.param
 
 
@@ -126,8 +130,7 @@ def test_the_mean_row_has_the_product_that_it_has_without_rounding(kind, weight,
 
 
 def test_both_products_with_float16_weights_round_the_same_weights(monkeypatch, tiny):
-    if not processor.has_float16_weights():
-        pytest.skip("SKIPPED LOUDLY: this processor does not compute in float16-weights")
+    skip_without("float16-weights")
     documents = [some_text(words, words) for words in (0, 1, 7, 30, 120)]
     built, scores = [], []
     for kind in FLOAT16_WEIGHTS:
