@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -98,6 +99,15 @@ def test_a_server_that_does_not_start_ends_the_demo_with_its_own_last_words() ->
     assert "Traceback" not in err
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore SIGINT, and whoever is started by that too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_interrupted_stops_its_server(number: int) -> None:
     demo = start()
