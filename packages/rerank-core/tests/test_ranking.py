@@ -75,3 +75,14 @@ def test_a_threshold_that_is_not_a_number_is_refused():
     """Everything compares as less than it, so it would drop every document in silence."""
     with pytest.raises(InvalidRequest, match="threshold is not a number"):
         rerank(OverlapModel(), "panda", ["a panda"], threshold=float("nan"))
+
+
+def test_documents_whose_scores_have_all_become_one_keep_the_order_of_their_raw_scores():
+    saturated = Scores(
+        values=(1.0, 1.0, 1.0, 0.5), raw_values=(40.0, 60.0, 50.0, 0.0), model="m",
+        usage=Usage(pairs=4, tokens=0, truncated=0),
+    )  # fmt: skip
+
+    assert [document.index for document in rank(saturated)] == [1, 2, 0, 3]
+    assert [document.index for document in rank(saturated, top_n=1)] == [1]
+    assert [document.index for document in rank(saturated, threshold=1.0)] == [1, 2, 0]

@@ -11,14 +11,16 @@ from rerank_core.types import RankedDocument, ScoreOptions, Scores
 def rank(scores: Scores, *, top_n: int | None = None, threshold: float | None = None) -> list[RankedDocument]:
     """Order documents by score, best first.
 
-    Ties keep the caller's order, so that equal documents never swap between two identical requests. ``threshold``
-    keeps what scores at least as much, on the scale of ``scores``; ``top_n`` keeps so many of the best.
+    Raw scores decide the order where they are known: a sigmoid is 1.0 for every logit above 37, and would lose it. Ties
+    keep the caller's order, so that equal documents never swap between two identical requests. ``threshold`` keeps what
+    scores at least as much, on the scale of ``scores``; ``top_n`` keeps so many of the best.
 
     Raises ``InvalidRequest`` for a ``top_n`` below 1, or a ``threshold`` that is not a number.
     """
     _check(top_n, threshold)
     values, spans = scores.values, scores.spans
-    order = sorted(range(len(values)), key=lambda index: -values[index])
+    by = values if scores.raw_values is None else scores.raw_values
+    order = sorted(range(len(values)), key=lambda index: -by[index])
     if threshold is not None:
         order = [index for index in order if values[index] >= threshold]
     return [RankedDocument(index, values[index], spans[index] if spans else None) for index in order[:top_n]]

@@ -64,7 +64,7 @@ def to_scores(
     ``outputs`` holds what ``model.forward`` said of each segment. Raises ``EngineError`` for a score that is not
     finite: it would sort anywhere, and JSON cannot say it.
     """
-    values, spans = [], []
+    raw_values, spans = [], []
     for encoding in encodings:
         raw, winner = model.combine(encoding, [outputs[segment] for segment in encoding.segments], options)
         if not math.isfinite(raw):
@@ -72,15 +72,17 @@ def to_scores(
                 f"the model's score of document {encoding.pair} is {raw}, not a finite number: "
                 "the weights are damaged, or the dtype is too small for them (try dtype='float32')"
             )
-        values.append(raw if options.raw else probability(raw, model.info.calibration))
+        raw_values.append(raw)
         spans.append(encoding.spans[winner] if encoding.spans else None)
     usage = Usage(
         pairs=len(encodings),
         tokens=sum(len(segment) for segment in distinct_segments(encodings)),
         truncated=sum(encoding.truncated for encoding in encodings),
     )
+    scaled = raw_values if options.raw else [probability(raw, model.info.calibration) for raw in raw_values]
     return Scores(
-        values=tuple(values),
+        values=tuple(scaled),
+        raw_values=tuple(raw_values),
         model=model.info.name,
         usage=usage,
         spans=tuple(spans) if any(spans) else None,

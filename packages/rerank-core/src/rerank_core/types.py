@@ -146,12 +146,14 @@ class Usage:
 class Scores:
     """One finite score per document, in the order the documents came.
 
-    ``spans``, where set, says which part of each document its score comes from.
+    ``raw_values``, where set, are the network's own numbers, which still differ where ``values`` have all become 1.0 or
+    0.0. ``spans``, where set, says which part of each document its score comes from.
     """
 
     values: tuple[float, ...]
     model: str
     usage: Usage
+    raw_values: tuple[float, ...] | None = None
     spans: tuple[Span | None, ...] | None = None
 
 
