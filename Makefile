@@ -166,6 +166,12 @@ deploy: ## registry, image and service in Azure, until it is ready
 test: $(SETUP) ## every test; what had to be skipped is listed at the end
 	$(BIN)/python -m pytest
 
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: $(SETUP) ## run both fuzzers of the server for SECONDS=60 each (FUZZ_SEED=... and FUZZ_CASE=... run one case again)
+	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -q tests/fuzz
+
 .PHONY: check
 check: $(SETUP) ## lint, format, types, and the rings
 	$(BIN)/ruff check .

@@ -88,6 +88,12 @@ def _wait_until_ready(client: httpx.Client, server: Server, uds: Path | None) ->
     pytest.fail(f"the server was not ready in {START_LIMIT:.0f} s:\n{server.log.read_text()}")
 
 
+@pytest.fixture(scope="session")
+def serve_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., object]:
+    """As ``serving``, for fixtures that are shared by several tests."""
+    return lambda model, **settings: _serving(tmp_path_factory.mktemp("server") / "log", model, **settings)
+
+
 @pytest.fixture
 def serving(tmp_path: Path) -> Callable[..., object]:
     """Starts a server of one's own: ``with serving(model, PORT=...) as server``."""
