@@ -305,8 +305,10 @@ def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
         is_layers = name.endswith(("layers", "layer")) or name == "block_sizes"
         if name not in _SIZES and not is_layers:
             continue
+        if is_layers and isinstance(value, list | dict | bool):  # one value a layer, or a switch
+            value = [count for count in value if type(count) is int] if isinstance(value, list) else None
         for count in value if isinstance(value, list) else [value]:
-            if count is None or (is_layers and isinstance(count, bool)):
+            if count is None:
                 continue
             if isinstance(count, bool) or not isinstance(count, int):
                 raise CheckpointError(f"{path}: {name} is {value!r:.100}, not a number")
