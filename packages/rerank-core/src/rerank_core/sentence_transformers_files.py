@@ -68,7 +68,7 @@ class Library:
     @property
     def suggested_length(self) -> int | None:
         """The length in tokens that the checkpoint asks for, where it does."""
-        arguments = _arguments(self.transformer)
+        arguments = _arguments(self.transformer, self.directory / TRANSFORMER)
         said = [self.transformer.get("max_seq_length"), *(bucket.get("max_length") for bucket in arguments)]
         lengths = [length for length in said if length is not None]
         for length in lengths:
@@ -102,7 +102,7 @@ class Library:
         for name in ("query_length", "document_length"):
             if self.transformer.get(name) is not None:
                 raise CheckpointError(f"{path}: {name} is not supported: use max_query_tokens or max_document_tokens")
-        for bucket in _arguments(self.transformer):
+        for bucket in _arguments(self.transformer, self.directory / TRANSFORMER):
             for name, value in bucket.items():
                 if name not in _NO_EFFECT and value not in _USUAL_ARGUMENTS.get(name, ()):
                     raise CheckpointError(
@@ -203,12 +203,12 @@ def read_library(root: Path) -> Library:
     )
 
 
-def _arguments(transformer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _arguments(transformer: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
     """The arguments of the tokenizer's call on texts."""
     given = transformer.get("processing_kwargs") or {}
     if not isinstance(given, Mapping):
-        raise CheckpointError(f"{TRANSFORMER}: processing_kwargs is {given!r:.100}, not an object")
+        raise CheckpointError(f"{path}: processing_kwargs is {given!r:.100}, not an object")
     buckets = [given.get(name) or {} for name in ("common", "text")]
     if not all(isinstance(bucket, Mapping) for bucket in buckets):
-        raise CheckpointError(f"{TRANSFORMER}: processing_kwargs is not an object of objects")
+        raise CheckpointError(f"{path}: processing_kwargs is not an object of objects")
     return buckets

@@ -213,7 +213,7 @@ _CASE = {
     "do_lower_case": ("A", "a", True),
     "strip_accents": ("\u00e9", "e", True),
     "keep_accents": ("\u00e9", "e", False),
-    "tokenize_chinese_chars": ("\u4e2d", " \u4e2d ", True),
+    "tokenize_chinese_chars": ("\u4e2dx", "\u4e2d x", True),
 }
 _SWITCHES = {
     "do_lower_case": "lowercase",
@@ -249,7 +249,9 @@ def _steps(part: Any) -> list[Any]:
 
 def _changes(tokenizer: Tokenizer, before: str, after: str) -> bool:
     """Whether the normaliser turns one text into the other."""
-    return tokenizer.normalizer is not None and after in str(tokenizer.normalizer.normalize_str(before))
+    if tokenizer.normalizer is None:
+        return False
+    return str(tokenizer.normalizer.normalize_str(before)).strip(" \u2581") == after
 
 
 def _put_lower_case_first(tokenizer: Tokenizer) -> None:

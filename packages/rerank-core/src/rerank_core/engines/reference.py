@@ -70,16 +70,14 @@ class ReferenceEngine:
         model = model.to(device).eval()
         try:
             is_causal = _is_causal(model, sample, device)
-        except (
-            Exception
-        ) as error:  # a network may want what a pair of texts does not give: a language, places on a page
+        except Exception as error:  # a network may want what a pair of texts does not give, such as a language
             raise CheckpointError(
                 f"{config_path} is of a network that fails on a text ({type(error).__name__}: {str(error)[:300]})"
             ) from error
         if is_causal:
             raise CheckpointError(
-                f"{config_path} is of a causal network, in which no token sees those behind it: a language model, which "
-                "scores by a prompt that is not part of its files. LLM rerankers are not supported"
+                f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
+                "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
             )
         return cls(model, checkpoint)
 
@@ -118,11 +116,13 @@ def _is_causal(model: Any, sample: Batch, device: str) -> bool:
     Another last token changes the first token's hidden state in an encoder, and nothing in a causal network.
     """
     tokens = sample.token_ids[: int(sample.lengths[0])].astype(np.int64)
-    states = [
-        getattr(model.base_model(input_ids=torch.from_numpy(ids)[None].to(device)), "last_hidden_state", None)
-        for ids in (np.append(tokens, tokens[0]), np.append(tokens, tokens[1]))
-    ]
-    return all(state is not None for state in states) and torch.equal(*(state[:, 0] for state in states))
+    states: list[torch.Tensor] = []
+    for last in np.unique(tokens)[:2]:
+        ids = torch.from_numpy(np.append(tokens[:-1], last))[None].to(device)
+        state = getattr(model.base_model(input_ids=ids), "last_hidden_state", None)
+        if state is not None:
+            states.append(state[:, 0])
+    return len(states) == 2 and torch.equal(*states)
 
 
 @contextmanager
