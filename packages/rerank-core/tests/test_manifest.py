@@ -57,12 +57,17 @@ def test_a_directory_without_a_manifest_has_none(directory):
         '{"files": 3}',
         '{"files": {"a": 1}}',
         '{"model": "m", "revision": null, "files": {"a": {}}}',
+        '{"model": "m", "revision": null, "files": {}}',
+        '{"model": 5, "revision": null, "files": {"a": {"size": 1, "sha256": "' + "0" * 64 + '"}}}',
+        '{"model": "m", "revision": null, "files": {"a": {"size": "1", "sha256": "' + "0" * 64 + '"}}}',
+        '{"model": "m", "revision": null, "files": {"a": {"size": 1, "sha256": "short"}}}',
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_manifest_is_named(directory, content):
     (directory / manifest.NAME).write_text(content)
 
-    with pytest.raises(CheckpointError, match=r"rerank-manifest\.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"rerank-manifest\.json (is damaged|cannot be read|lists no files)"):
         read_manifest(directory)
 
 
@@ -126,3 +131,99 @@ def test_the_manifest_on_disk_is_plain_json(directory):
             "config.json": {"size": 3, "sha256": ABC},
         },
     }
+
+
+# ---------------------------------------------------------------------------- names that lead out
+
+
+@pytest.fixture
+def secret(tmp_path_factory) -> Path:
+    """A file outside the directory."""
+    path = tmp_path_factory.mktemp("elsewhere") / "secret"
+    path.write_text("abc")
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "1_Pooling/../../secret", "/etc/hostname", "..\\secret", "C:secret", "C:/secret", "a\0b", ".."],
+)
+def test_a_name_that_leads_out_of_the_directory_is_refused_before_anything_is_read(directory, hashed, name):
+    file = manifest.ManifestFile(3, "0" * 64)
+
+    with pytest.raises(CheckpointError, match="does not lie in the directory") as caught:
+        verify(directory, manifest.Manifest("a/b", None, {name: file}))
+
+    assert hashed == []
+    assert ABC not in str(caught.value)
+
+
+def test_a_listed_link_that_leads_out_is_refused_and_its_content_is_not_told(directory, secret):
+    (directory / "config.json").unlink()
+    (directory / "config.json").symlink_to(secret)
+    written = manifest.Manifest("a/b", None, {"config.json": manifest.ManifestFile(3, "0" * 64)})
+
+    with pytest.raises(CheckpointError, match="a link that leads out of the directory") as caught:
+        verify(directory, written)
+
+    assert ABC not in str(caught.value)
+
+
+def test_a_link_inside_the_directory_is_followed(directory):
+    (directory / "blobs").mkdir()
+    (directory / "config.json").rename(directory / "blobs" / "c0ffee")
+    (directory / "config.json").symlink_to("blobs/c0ffee")
+
+    verify(directory, write_manifest(directory, model="a/b", revision=None))
+
+
+def test_a_link_to_itself_is_refused(directory):
+    written = write_manifest(directory, model="a/b", revision=None)
+    (directory / "config.json").unlink()
+    (directory / "config.json").symlink_to("config.json")
+
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        verify(directory, written)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+        "config_sentence_transformers.json",
+        "adapter_config.json",
+        "modules.json",
+        "vocab.txt",
+        "modeling_theirs.py",
+        "2_Normalize/config.json",
+    ],
+)
+def test_a_file_that_would_be_read_and_is_not_listed_is_refused(directory, name):
+    written = write_manifest(directory, model="a/b", revision=None)
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_text("{}")
+
+    with pytest.raises(CheckpointError, match=r"is not in rerank-manifest\.json, and would be read"):
+        verify(directory, written)
+
+
+def test_a_folder_that_is_a_link_is_refused(directory, secret):
+    written = write_manifest(directory, model="a/b", revision=None)
+    (directory / "0_Transformer").symlink_to(secret.parent)
+
+    with pytest.raises(CheckpointError, match="0_Transformer is a link to a folder"):
+        verify(directory, written)
+
+
+def test_other_files_may_lie_beside_those_that_are_listed(directory):
+    written = write_manifest(directory, model="a/b", revision=None)
+    for name in ("README.md", "calibration.json", ".DS_Store"):
+        (directory / name).write_text("")
+
+    verify(directory, written)

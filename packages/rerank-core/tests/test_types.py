@@ -43,7 +43,6 @@ def test_the_types_are_frozen_and_travel(thing):
     [
         ({"truncation": "longest"}, "truncation is 'longest': use one of longest_first, only_second"),
         ({"truncation_side": "up"}, "truncation_side is 'up': use one of right, left"),
-        ({"truncation_side": None}, "truncation_side is None: use one of right, left"),
         ({"long_documents": "windows"}, "long_documents is 'windows': use one of truncate"),
         ({"max_query_tokens": 0}, "max_query_tokens is 0: use at least 1"),
         ({"max_document_tokens": -5}, "max_document_tokens is -5: use at least 1"),

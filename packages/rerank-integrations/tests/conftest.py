@@ -193,7 +193,7 @@ def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str,
         raw=body.get("raw_scores", False),
         truncate=body.get("truncate", True),
         truncation=body.get("truncation_strategy"),
-        truncation_side=body.get("truncation_side", "right"),
+        truncation_side=body.get("truncation_side"),
         max_query_tokens=body.get("max_tokens_per_query"),
         max_document_tokens=body.get("max_tokens_per_doc"),
     )

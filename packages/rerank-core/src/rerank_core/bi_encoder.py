@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rerank_core.chunking import chunk_score
 from rerank_core.local_model import LocalModel
+from rerank_core.sentence_transformers_files import Similarity
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
 if TYPE_CHECKING:
@@ -18,30 +19,51 @@ if TYPE_CHECKING:
 
 
 class BiEncoder(LocalModel):
-    """Raw score: the cosine of the two embeddings."""
+    """Raw score: the similarity of the two embeddings, larger for more alike.
+
+    ``similarity``: the cosine, the dot product, or the Euclidean or Manhattan distance with a minus before it.
+    ``normalizes``: embeddings become unit vectors first, which the cosine does anyway.
+    """
 
     def __init__(
-        self, engine: Engine, tokenizer: SideTokenizer, info: ModelInfo, fingerprint: Callable[[], str]
+        self,
+        engine: Engine,
+        tokenizer: SideTokenizer,
+        info: ModelInfo,
+        fingerprint: Callable[[], str],
+        *,
+        similarity: Similarity = "cosine",
+        normalizes: bool = True,
     ) -> None:
         super().__init__(engine, info, fingerprint)
         self._tokenizer = tokenizer
+        self._similarity = similarity
+        self._normalizes = normalizes or similarity == "cosine"
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
         return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-        """Unit vectors, in double precision."""
+        """The embeddings in double precision."""
         import numpy as np
 
-        vectors = rows.astype(np.float64)
-        return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
+        vectors = list(rows.astype(np.float64))
+        return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors] if self._normalizes else vectors
 
     def combine(
         self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
     ) -> tuple[float, int]:
-        """The cosine of the query, which is the first segment, and the document, of a long one its windows together."""
+        """Compare the query, which is the first segment, with the document, of a long one with its windows together."""
         query, *parts = outputs
-        cosines = [float((query * part).sum()) for part in parts]
-        score, winner = chunk_score(cosines, options)
+        score, winner = chunk_score([self._compare(query, part) for part in parts], options)
         return score, winner + 1
+
+    def _compare(self, query: NDArray[np.float64], document: NDArray[np.float64]) -> float:
+        import numpy as np
+
+        if self._similarity == "euclidean":
+            return -float(np.sqrt(np.square(query - document).sum()))
+        if self._similarity == "manhattan":
+            return -float(np.abs(query - document).sum())
+        return float((query * document).sum())

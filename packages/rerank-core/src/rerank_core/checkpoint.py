@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from rerank_core.errors import CheckpointError, InvalidRequest
+from rerank_core.files import is_there, member, read_settings
+from rerank_core.labels import HeadColumns, two_logits
+from rerank_core.sentence_transformers_files import CONFIG, Library, Pooling, Similarity, read_library
 from rerank_core.sources import Source
+from rerank_core.tokenizer_files import gives_type_ids
+from rerank_core.transformers_registry import find_model_type
 from rerank_core.types import Kind
 
-Pooling: TypeAlias = Literal["mean", "cls"]
-
 DEFAULT_MAX_LENGTH = 512
+_LEAST_LENGTH = 8  # tokens: less holds no pair
 
 _CLASSIFIER = "ForSequenceClassification"
 _LANGUAGE_MODEL = "ForCausalLM"
@@ -31,23 +34,35 @@ _OFFSET_POSITIONS = {
     "xlm-roberta-xl",
 }
 
-# Language models that were given a classification head: what they read is a prompt, which no checkpoint carries.
-_LANGUAGE_MODELS = {
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "llama",
-    "minicpm",
-    "mistral",
-    "phi3",
-    "qwen2",
-    "qwen3",
-}
-
-_TYPE_VOCAB = {"bert": 2, "electra": 2}  # where config.json does not say: transformers' own defaults
+_TYPE_VOCAB = {
+    "bert": 2,
+    "electra": 2,
+    "roberta": 2,
+    "xlm-roberta": 2,
+}  # transformers' own, where config.json is silent
 
 _UNLIMITED = 1_000_000  # tokenizer configurations write 1e30 for "no limit"
+
+# Sizes of a network, by the names of many families; a number of layers ends in "layers" or "layer".
+_SIZES = {
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "embedding_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "dim",
+    "hidden_dim",
+    "n_heads",
+    "n_head",
+    "d_model",
+    "d_inner",
+    "d_ff",
+    "d_kv",
+    "num_hidden_groups",
+    "inner_group_num",
+}
+_LEAST = {"max_position_embeddings": -1}  # XLNet and its like write -1 for "no limit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +74,10 @@ class Checkpoint:
     - ``position_limit``: the most tokens the network or its tokenizer can read, None where nothing says.
     - ``suggested_length``: the length the checkpoint itself asks for, where it does.
     - ``has_type_ids``: whether the network reads token types.
+    - ``type_rows``: the rows of the table of token types, None where nothing says.
     - ``activation``: what the checkpoint would apply to its output.
+    - ``is_library_reranker``: whether it says that it is a cross-encoder of sentence-transformers.
+    - ``similarity``, ``normalizes``: how a bi-encoder's embeddings are compared, and whether they are unit vectors.
     """
 
     name: str
@@ -71,44 +89,57 @@ class Checkpoint:
     position_limit: int | None = None
     suggested_length: int | None = None
     has_type_ids: bool = False
+    type_rows: int | None = None
     activation: str | None = None
+    is_library_reranker: bool = False
     pooling: Pooling = "mean"
+    similarity: Similarity = "cosine"
+    normalizes: bool = False
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def max_length(self, wanted: int | None) -> int:
-        """The tokens to read: what is wanted, or min(512, what the checkpoint reads).
+        """The tokens to read: what is wanted, or min(512, what the checkpoint asks for, what it reads).
 
-        Raises ``InvalidRequest`` for more than the checkpoint can read.
+        Raises ``InvalidRequest`` for more than the checkpoint can read, and ``CheckpointError`` where it asks for less
+        than a pair needs.
         """
         if wanted is None:
-            return min(filter(None, (DEFAULT_MAX_LENGTH, self.suggested_length, self.position_limit)))
+            length = min(filter(None, (DEFAULT_MAX_LENGTH, self.suggested_length, self.position_limit)))
+            if length < _LEAST_LENGTH:
+                raise CheckpointError(
+                    f"{self.directory} asks for {length} tokens: a pair needs at least {_LEAST_LENGTH}"
+                )
+            return length
         if self.position_limit is not None and wanted > self.position_limit:
             raise InvalidRequest(f"max_length is {wanted}, {self.name} reads at most {self.position_limit} tokens")
-        if wanted < 8:
-            raise InvalidRequest(f"max_length is {wanted}: use at least 8, a pair does not fit into less")
+        if wanted < _LEAST_LENGTH:
+            raise InvalidRequest(f"max_length is {wanted}: use at least {_LEAST_LENGTH}, a pair does not fit into less")
         return wanted
 
-    def label_index(self, wanted: int | str | None) -> int:
-        """Which output of the head is the score. Raises ``CheckpointError`` where that cannot be known."""
+    def head_columns(self, wanted: int | str | None) -> HeadColumns:
+        """Which outputs of the head are the score. Raises ``CheckpointError`` where that cannot be known."""
         if self.kind == "bi-encoder":
             if wanted is not None:
                 raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
-            return 0
+            return HeadColumns(0)
         if wanted is None:
             if len(self.labels) == 1:
-                return 0
+                return HeadColumns(0)
+            pair = two_logits(self.labels, is_reranker=self.is_library_reranker) if len(self.labels) == 2 else None
+            if pair is not None:
+                return pair
             raise CheckpointError(
-                f"{self.name} has {len(self.labels)} labels ({', '.join(self.labels)}), a reranker has one: "
-                "say which one is the score with label="
+                f"{self.name} has {len(self.labels)} labels ({_listed(self.labels)}), a reranker has one, or two that "
+                "say relevant and not relevant: say which one is the score with label="
             )
         if isinstance(wanted, str) and wanted in self.labels:
-            return self.labels.index(wanted)
+            return HeadColumns(self.labels.index(wanted))
         if isinstance(wanted, int) and 0 <= wanted < len(self.labels):
-            return wanted
+            return HeadColumns(wanted)
         raise InvalidRequest(
-            f"{self.name} has no label {wanted!r}: use a number below {len(self.labels)} "
-            f"or one of {', '.join(self.labels)}"
+            f"{self.name} has no label {wanted!r}: use a number below {len(self.labels)} or one of "
+            f"{_listed(self.labels)}"
         )
 
 
@@ -119,7 +150,10 @@ def read_checkpoint(source: Source) -> Checkpoint:
     """
     try:
         return _read_checkpoint(source)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:  # a value of another kind than it should be
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, OSError) as error:
+        # A value of another kind than it should be, or a directory that goes away while it is read.
         if isinstance(error, InvalidRequest):
             raise
         raise CheckpointError(
@@ -128,104 +162,160 @@ def read_checkpoint(source: Source) -> Checkpoint:
 
 
 def _read_checkpoint(source: Source) -> Checkpoint:
-    modules = _read_modules(source.directory / "modules.json")
-    directory = source.directory / (str(modules[0].get("path", "")) if modules else "")
+    library = read_library(source.directory)
+    directory = library.directory
     config_path = directory / "config.json"
-    if not config_path.exists():
+    if not is_there(config_path):
         raise CheckpointError(f"{config_path} is missing: {directory} does not hold a model")
-    config = _read_settings(config_path)
+    config = read_settings(config_path)
     architectures = config.get("architectures") or []
     if not isinstance(architectures, list):
-        raise CheckpointError(f"{config_path}: architectures is {architectures!r}, not a list")
+        raise CheckpointError(f"{config_path}: architectures is {architectures!r:.100}, not a list")
     architectures = [str(name) for name in architectures]
-    found = ", ".join(architectures) or "no architecture"
-    is_cross_encoder = any(_CLASSIFIER in name for name in architectures)
+    is_classifier = any(_CLASSIFIER in name for name in architectures)
+    is_cross_encoder = is_classifier and library.modules in ((), ("Transformer",))
 
-    if config.get("model_type") in _LANGUAGE_MODELS or any(_LANGUAGE_MODEL in name for name in architectures):
-        raise CheckpointError(_language_model(config_path, found))
-    if not is_cross_encoder and not modules:
-        raise CheckpointError(_not_a_reranker(config_path, found))
-    _check_weights(directory)
+    _check_architecture(config_path, config, architectures)
+    if not is_cross_encoder:
+        _check_library(library, config_path, ", ".join(architectures) or "no architecture")
+    _check_sizes(config_path, config, _check_weights(directory))
 
-    tokenizer_config = _read_settings(directory / "tokenizer_config.json")
+    tokenizer_config = read_settings(directory / "tokenizer_config.json")
+    type_rows = config.get("type_vocab_size", _TYPE_VOCAB.get(str(config["model_type"])))
+    if type_rows is not None and (isinstance(type_rows, bool) or not isinstance(type_rows, int) or type_rows < 0):
+        raise CheckpointError(f"{config_path}: type_vocab_size is {type_rows!r:.100}, not a number of rows")
     common: dict[str, Any] = {
         "name": source.name,
         "revision": source.revision,
         "directory": directory,
         "config": config,
-        "position_limit": _position_limit(config, tokenizer_config),
-        "has_type_ids": config.get("type_vocab_size", _TYPE_VOCAB.get(str(config.get("model_type")), 0)) > 1
-        and "token_type_ids" in tokenizer_config.get("model_input_names", ["token_type_ids"]),
+        "position_limit": _position_limit(config_path, config, tokenizer_config),
+        "suggested_length": library.suggested_length,
+        "type_rows": type_rows,
+        "has_type_ids": type_rows != 0
+        and find_model_type(str(config["model_type"])).reads_type_ids
+        and gives_type_ids(config, tokenizer_config),
+        "lowercase": library.lowercase,
     }
-    library_config = _read_settings(source.directory / "config_sentence_transformers.json")
     if is_cross_encoder:
-        if library_config.get("default_prompt_name"):
+        if library.default_prompt:
             raise CheckpointError(
-                f"{source.directory / 'config_sentence_transformers.json'} asks for an instruction before each query "
+                f"{source.directory / CONFIG} asks for an instruction before each query "
                 "(default_prompt_name): models that take instructions are not supported"
             )
-        return Checkpoint(**common, kind="cross-encoder", labels=_labels(config), activation=_activation(config))
-    settings = _read_settings(directory / "sentence_bert_config.json")
+        library.check(task="sequence-classification", output="logits")
+        return Checkpoint(
+            **common,
+            kind="cross-encoder",
+            labels=_labels(config_path, config),
+            activation=_activation(config, library),
+            is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+        )
+    library.check(task="feature-extraction", output="last_hidden_state")
     return Checkpoint(
         **common,
         kind="bi-encoder",
-        suggested_length=settings.get("max_seq_length"),
-        pooling=_pooling(source.directory, modules),
-        lowercase=bool(settings.get("do_lower_case")),
-        prompts=_prompts(library_config),
+        pooling=library.pooling,
+        prompts=library.prompts,
+        similarity=library.similarity,
+        normalizes=library.normalizes,
     )
+
+
+def _check_architecture(path: Path, config: Mapping[str, Any], architectures: list[str]) -> None:
+    model_type = config.get("model_type")
+    found = ", ".join(architectures) or "no architecture"
+    if not isinstance(model_type, str) or not model_type:
+        raise CheckpointError(f"{path} says {found} and no model_type: it does not say which network it is of")
+    if config.get("quantization_config"):
+        raise CheckpointError(f"{path} has a quantization_config: quantised weights are not supported")
+    is_decoder = config.get("is_decoder") is True
+    if (
+        any(_LANGUAGE_MODEL in name for name in architectures)
+        or is_decoder
+        or find_model_type(model_type).is_generative
+    ):
+        raise CheckpointError(_language_model(path, f"{found}, model_type {model_type}"))
+
+
+def _check_library(library: Library, config_path: Path, found: str) -> None:
+    """Refuse what is neither a cross-encoder nor a bi-encoder."""
+    if not library.modules:
+        raise CheckpointError(_not_a_reranker(config_path, found))
+    if library.model_type != "SentenceTransformer":
+        raise CheckpointError(
+            f"{library.root / CONFIG} says {library.model_type}, and modules.json lists {', '.join(library.modules)}: "
+            "only a cross-encoder that is one Transformer with a classification head is supported, "
+            "or a bi-encoder of the class SentenceTransformer"
+        )
 
 
 def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a model directory. Raises ``CheckpointError`` where they are missing."""
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
-    if single.exists():
+    if is_there(single):
         return [single]
-    if index.exists():
-        names = sorted(set(_read_settings(index).get("weight_map", {}).values()))
-        if not names:
+    if is_there(index):
+        listed = read_settings(index).get("weight_map", {})
+        if not isinstance(listed, dict) or not listed:
             raise CheckpointError(f"{index} lists no files")
-        for name in names:
-            if not (directory / name).exists():
-                raise CheckpointError(f"{directory / name} is missing, {index.name} lists it")
-        return [directory / name for name in names]
+        paths = sorted({member(directory, name, index) for name in listed.values()})
+        for path in paths:
+            if path.suffix != ".safetensors":
+                raise CheckpointError(f"{index} lists {path.name}, which is not a safetensors file")
+            if not is_there(path):
+                raise CheckpointError(f"{path} is missing, {index.name} lists it")
+        return paths
     pickles = sorted(path.name for path in directory.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
     if pickles:
         raise CheckpointError(
             f"{directory / pickles[0]} is a pickle, which can run code when it is loaded, so it never is: "
-            f"convert it to safetensors ({directory / 'model.safetensors'} is missing)"
+            f"convert it to safetensors ({single} is missing)"
         )
     raise CheckpointError(f"{single} is missing: the directory holds no weights")
 
 
-def _check_weights(directory: Path) -> None:
+def _check_weights(directory: Path) -> int:
+    """Check that the weights can be read, and count the parameters' tensors from the files' headers."""
     from safetensors import SafetensorError, safe_open
 
+    tensors = 0
     for path in weight_files(directory):
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a file that can be read")
         try:
-            with safe_open(path, framework="numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
+            with safe_open(path, framework="numpy") as file:
+                tensors += len(file.keys())
+        except (SafetensorError, OSError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} ({path.stat().st_size} bytes) is damaged or not complete ({error}): fetch the model again"
             ) from error
+    if not tensors:
+        raise CheckpointError(f"{weight_files(directory)[0]} holds no parameters")
+    return tensors
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: {path.parent} does not hold a model") from None
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse sizes that cannot be, before anything is built with them.
 
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """A JSON object; none at all where the file is missing."""
-    content = _read_json(path) if path.exists() else {}
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return content
+    A layer has parameters of its own, so there cannot be more layers than tensors. Families that share parameters
+    between layers have fewer layers than tensors too.
+    """
+    for name, value in config.items():
+        is_layers = name.endswith(("layers", "layer")) or name == "block_sizes"
+        if name not in _SIZES and not is_layers:
+            continue
+        if is_layers and isinstance(value, list | dict | bool):  # one value a layer, or a switch
+            value = [count for count in value if type(count) is int] if isinstance(value, list) else None
+        for count in value if isinstance(value, list) else [value]:
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int):
+                raise CheckpointError(f"{path}: {name} is {value!r:.100}, not a number")
+            if count < _LEAST.get(name, 0 if is_layers else 1):
+                raise CheckpointError(f"{path}: {name} is {count}: that is no size of a network")
+            if is_layers and count > tensors:
+                raise CheckpointError(f"{path}: {name} is {count}, and the weights have {tensors} tensors in all")
 
 
 def _language_model(path: Path, found: str) -> str:
@@ -242,67 +332,44 @@ def _not_a_reranker(path: Path, found: str) -> str:
     )
 
 
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    names = config.get("id2label")
-    if names:
-        return tuple(str(names[key]) for key in sorted(names, key=int))
-    return tuple(f"LABEL_{index}" for index in range(config.get("num_labels", 2)))  # transformers' own default
+def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    names, count = config.get("id2label"), config.get("num_labels")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000):
+        raise CheckpointError(f"{path}: num_labels is {count!r:.100}, not a number of labels")
+    if not names:
+        return tuple(f"LABEL_{index}" for index in range(2 if count is None else count))  # transformers' own default
+    if count is not None and count != len(names):
+        raise CheckpointError(f"{path}: num_labels is {count}, and id2label names {len(names)} labels")
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
-def _position_limit(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:
+def _listed(labels: tuple[str, ...]) -> str:
+    return ", ".join(label[:100] for label in labels[:20]) + (", ..." if len(labels) > 20 else "")
+
+
+def _position_limit(path: Path, config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:
     limits = []
-    if positions := config.get("max_position_embeddings"):
+    positions = config.get("max_position_embeddings")
+    if positions and positions > 0:
         padding = config.get("pad_token_id")
-        offset = (1 if padding is None else padding) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+        offset = (1 if padding is None else padding) + 1 if config["model_type"] in _OFFSET_POSITIONS else 0
         limits.append(positions - offset)
     if 0 < (read := tokenizer_config.get("model_max_length") or 0) < _UNLIMITED:
         limits.append(int(read))
-    return min(limits, default=None)
-
-
-def _activation(config: Mapping[str, Any]) -> str | None:
-    library = config.get("sentence_transformers") or {}
-    return library.get("activation_fn") or config.get("sbert_ce_default_activation_function")
-
-
-def _read_modules(path: Path) -> list[dict[str, Any]]:
-    """The modules of a sentence-transformers model, none for any other."""
-    modules = _read_json(path) if path.exists() else []
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise CheckpointError(f"{path} holds no list of modules")
-    return modules
-
-
-def _pooling(directory: Path, modules: list[dict[str, Any]]) -> Pooling:
-    """The bi-encoder's pooling. Raises ``CheckpointError`` for modules that are not ours to run."""
-    names = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
-    if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    limit = min(limits, default=None)
+    if limit is not None and limit < _LEAST_LENGTH:
         raise CheckpointError(
-            f"{directory / 'modules.json'} lists {', '.join(names) or 'nothing'}: "
-            "a bi-encoder here is Transformer, Pooling and, if it likes, Normalize"
+            f"{path} and tokenizer_config.json leave {limit} positions for tokens (max_position_embeddings, "
+            f"model_max_length): a pair needs at least {_LEAST_LENGTH}"
         )
-    path = directory / str(modules[1].get("path", "")) / "config.json"
-    config = _read_settings(path)
-    wanted = config.get("pooling_mode") or [
-        key.removeprefix("pooling_mode_").removesuffix("_token").removesuffix("_tokens")
-        for key, on in config.items()
-        if key.startswith("pooling_mode_") and on
-    ]
-    modes = [wanted] if isinstance(wanted, str) else list(wanted)
-    if modes == ["mean"]:
-        mode: Pooling = "mean"
-    elif modes == ["cls"]:
-        mode = "cls"
-    else:
-        raise CheckpointError(f"{path} asks for {' and '.join(modes) or 'no'} pooling: only mean and cls are supported")
-    if config.get("include_prompt", True) is False:
-        raise CheckpointError(f"{path} leaves the prompt out of the pooling (include_prompt): not supported")
-    return mode
+    return limit
 
 
-def _prompts(library_config: Mapping[str, Any]) -> dict[str, str]:
-    """The prompts of queries and documents, chosen as sentence-transformers' encode_query and encode_document do."""
-    prompts = library_config.get("prompts") or {}
-    default = prompts.get(library_config.get("default_prompt_name"), "")
-    documents = (prompts[name] for name in ("document", "passage", "corpus") if name in prompts)
-    return {"query": prompts.get("query", default), "document": next(documents, default)}
+def _activation(config: Mapping[str, Any], library: Library) -> str | None:
+    in_config = config.get("sentence_transformers") or {}
+    found = (
+        library.config.get("activation_fn")
+        or in_config.get("activation_fn")
+        or config.get("sbert_ce_default_activation_function")
+    )
+    return None if found is None else str(found)[:200]

@@ -1,4 +1,4 @@
-"""The cross-encoder: query and document go through the network together, the head says one logit."""
+"""The cross-encoder: query and document go through the network together, the head says one logit or two."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.chunking import chunk_score
+from rerank_core.labels import HeadColumns
 from rerank_core.local_model import LocalModel
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CrossEncoder(LocalModel):
-    """Raw score: the logit of the head's label."""
+    """Raw score: the logit of the head's label, or the difference of two logits."""
 
     def __init__(
         self,
@@ -27,19 +28,22 @@ class CrossEncoder(LocalModel):
         info: ModelInfo,
         fingerprint: Callable[[], str],
         *,
-        label: int = 0,
+        columns: HeadColumns = HeadColumns(0),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(engine, info, fingerprint)
         self._tokenizer = tokenizer
-        self._label = label
+        self._columns = columns
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
         return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[float]:
-        logits: list[float] = rows[:, self._label].tolist()
-        return logits
+        logits = rows[:, self._columns.label].astype("float64")
+        if self._columns.against is not None:
+            logits -= rows[:, self._columns.against]
+        values: list[float] = logits.tolist()
+        return values
 
     def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
         """The logit, of a long document its windows' together."""

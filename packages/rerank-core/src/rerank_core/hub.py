@@ -31,6 +31,7 @@ FILES = [
     "sentencepiece.bpe.model",
     "spiece.model",
     "spm.model",
+    "tokenizer.model",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -38,7 +39,15 @@ FILES = [
 ]
 CODE_FILES = ["*.py"]
 
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+)
 
 _ATTEMPTS = 3
 _TIMEOUT = 4.0  # seconds an attempt; with the pauses between them about 15 s in all

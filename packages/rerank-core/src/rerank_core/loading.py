@@ -9,11 +9,13 @@ from pathlib import Path
 
 from rerank_core.bi_encoder import BiEncoder
 from rerank_core.calibration import read_calibration
-from rerank_core.checkpoint import read_checkpoint
+from rerank_core.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.consistency import check_network, check_tokens
 from rerank_core.cross_encoder import CrossEncoder
 from rerank_core.devices import choose_device, choose_dtype
 from rerank_core.engines import choose_engine
 from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.labels import HeadColumns
 from rerank_core.local_model import LocalModel
 from rerank_core.manifest import digest
 from rerank_core.sample import SAMPLE
@@ -73,42 +75,48 @@ def load(
 
     checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
     length = checkpoint.max_length(max_length)
-    label_index = checkpoint.label_index(label)
+    columns = checkpoint.head_columns(label)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
 
     from rerank_core.engines.base import Batch
-    from rerank_core.tokenization import PairTokenizer, SideTokenizer, load_tokenizer
+    from rerank_core.tokenization import PairTokenizer, SideTokenizer
+    from rerank_core.tokenizer_files import read_tokenizer
 
-    text = load_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
     tokenizer: PairTokenizer | SideTokenizer
     if checkpoint.kind == "bi-encoder":
         tokenizer = SideTokenizer(
-            text,
+            text.tokenizer,
             max_length=length,
             has_type_ids=checkpoint.has_type_ids,
             query_prompt=checkpoint.prompts["query"],
             document_prompt=checkpoint.prompts["document"],
             long_documents=long_documents,
+            truncation_side=text.truncation_side,
         )
     else:
         tokenizer = PairTokenizer(
-            text,
+            text.tokenizer,
             max_length=length,
             truncation=truncation,
             has_type_ids=checkpoint.has_type_ids,
             long_documents=long_documents,
+            truncation_side=text.truncation_side,
         )
+    check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
         _set_threads(threads)
+    segments = distinct_segments(tokenizer(SAMPLE, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
         device=device,
         dtype=dtype,
-        sample=Batch.of(distinct_segments(tokenizer(SAMPLE, ScoreOptions()))),
+        sample=Batch.of(segments),
         trust_remote_code=trust_remote_code,
     )
+    check_network(checkpoint, network, segments)
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,
@@ -118,19 +126,49 @@ def load(
         device=device,
         dtype=dtype,
         max_length=length,
+        raw_score=_raw_score(checkpoint, columns),
+        truncation_side=text.truncation_side,
         activation=checkpoint.activation,
         long_documents=long_documents,
         calibration=platt,
     )
-    # A calibration changes no raw score, which is what is kept by this.
-    choices = (info.kind, info.engine, device, dtype, length, truncation, long_documents, label_index)
+    # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
+    # the oldest layout of sentence-transformers, is not in its digest.
+    library = (checkpoint.pooling, checkpoint.similarity, checkpoint.normalizes, *sorted(checkpoint.prompts.items()))
+    computed = (info.kind, info.engine, device, dtype, length, truncation, text.truncation_side, long_documents)
+    choices = (*computed, columns, library)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
 
     if isinstance(tokenizer, SideTokenizer):
-        return BiEncoder(network, tokenizer, info, fingerprint)
-    return CrossEncoder(network, tokenizer, info, fingerprint, label=label_index)
+        return BiEncoder(
+            network,
+            tokenizer,
+            info,
+            fingerprint,
+            similarity=checkpoint.similarity,
+            normalizes=checkpoint.normalizes,
+        )
+    return CrossEncoder(network, tokenizer, info, fingerprint, columns=columns)
+
+
+_SIMILARITIES = {
+    "cosine": "cosine",
+    "dot": "dot product",
+    "euclidean": "Euclidean distance with a minus before it",
+    "manhattan": "Manhattan distance with a minus before it",
+}
+
+
+def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
+    """Which number the raw score is."""
+    if checkpoint.kind == "bi-encoder":
+        return _SIMILARITIES[checkpoint.similarity]
+    if len(checkpoint.labels) == 1:
+        return "logit"
+    score = f"logit of {checkpoint.labels[columns.label][:100]}"
+    return score if columns.against is None else f"{score} minus logit of {checkpoint.labels[columns.against][:100]}"
 
 
 def _set_threads(threads: int) -> None:

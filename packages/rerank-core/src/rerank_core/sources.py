@@ -118,9 +118,18 @@ def fetch(model: str, directory: Path, *, revision: str | None = None, float16: 
         shutil.rmtree(directory / ".cache", ignore_errors=True)  # the hub client's own notes
     if float16:
         for file in sorted(directory.rglob("*.safetensors")):
-            halve(file)
+            _halve(file)
     marker.unlink()
     return write_manifest(directory, model=name, revision=revision)
+
+
+def _halve(file: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        halve(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged or not complete ({error}): fetch the model again") from error
 
 
 def _check_target(directory: Path, model: str) -> None:

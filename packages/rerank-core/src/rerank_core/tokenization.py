@@ -8,13 +8,14 @@ and the template that the tokenizer itself applies is laid around them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rerank_core.chunking import query_room, sentence_ends, span, windows
 from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
+from rerank_core.tokenizer_files import read_tokenizer
 from rerank_core.truncation import cut, kept_lengths
-from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation
+from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation, TruncationSide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,42 +26,8 @@ _BATCH = 256  # texts a call: one call for all would hold every intermediate obj
 
 
 def load_tokenizer(directory: Path, *, lowercase: bool = False) -> Tokenizer:
-    """The tokenizer of a checkpoint, with the truncation and the padding of its file cleared.
-
-    ``tokenizer.json`` is read as it stands. transformers rebuilds some tokenizers from it and loses their normaliser
-    on the way; it is asked only where that file is missing and an older format has to be converted.
-
-    Raises ``CheckpointError`` where there is no tokenizer that can be read.
-    """
-    from tokenizers import Tokenizer, normalizers
-
-    path = directory / "tokenizer.json"
-    if path.is_file():
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{path} is not a tokenizer that can be read: {error}") from error
-    else:
-        tokenizer = _convert_tokenizer(directory)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    if lowercase:
-        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
-        tokenizer.normalizer = normalizers.Sequence(steps)
-    return tokenizer
-
-
-def _convert_tokenizer(directory: Path) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    try:
-        backend = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
-    except Exception as error:  # anything may go wrong in a foreign format
-        raise CheckpointError(
-            f"{directory} has no tokenizer.json, and its older tokenizer files could not be converted "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return type(backend).from_str(backend.to_str())
+    """Read a model directory's tokenizer, without truncation and padding. Raises as ``read_tokenizer``."""
+    return read_tokenizer(directory, lowercase=lowercase).tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +67,16 @@ class Template:
         if template.build([probe.ids for probe in probes]) != (ids, types):
             raise CheckpointError("tokenizer.json: its post-processor does more than lay special tokens around texts")
         return template
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id that it adds, -1 where it adds none."""
+        return max((token for part in self.parts for token in part.ids), default=-1)
+
+    @property
+    def largest_type(self) -> int:
+        """The largest token type that it gives."""
+        return max((*self.text_types, *(kind for part in self.parts for kind in part.type_ids)))
 
     @property
     def special_tokens(self) -> int:
@@ -168,10 +145,12 @@ class PairTokenizer:
         truncation: Truncation,
         has_type_ids: bool,
         long_documents: LongDocuments = "truncate",
+        truncation_side: TruncationSide = "right",
     ) -> None:
         self._long_documents = long_documents
+        self._truncation_side = truncation_side
         self._text_ids = TextTokenizer(tokenizer)
-        self._template = Template.of(tokenizer, texts=2)
+        self.template = Template.of(tokenizer, texts=2)
         self._max_length = max_length
         self._truncation = truncation
         self._has_type_ids = has_type_ids
@@ -181,6 +160,7 @@ class PairTokenizer:
 
         Raises ``InputTooLong``.
         """
+        options = _with_side(options, self._truncation_side)
         text_ids = self._text_ids([text for pair in pairs for text in pair])
         return [
             self._encode(index, pair, text_ids[pair.query], text_ids[pair.document], options)
@@ -195,7 +175,7 @@ class PairTokenizer:
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
 
-        room = self._max_length - self._template.special_tokens
+        room = self._max_length - self.template.special_tokens
         if options.windows(self._long_documents):
             if len(query) + len(document) > room and self._is_cut(len(query), len(document), room, options):
                 is_capped = (len(query), len(document)) != lengths
@@ -204,13 +184,13 @@ class PairTokenizer:
         else:
             whole = None
         if len(query) + len(document) > room and not options.truncate:
-            total = len(query) + len(document) + self._template.special_tokens
+            total = len(query) + len(document) + self.template.special_tokens
             raise InputTooLong(
                 f"document {index} has {total} tokens together with its query, the model reads {self._max_length}: "
                 "shorten it, or send truncate=true"
             )
         kept = kept_lengths(len(query), len(document), room, options.truncation or self._truncation)
-        ids, types = self._template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
+        ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
         segment = _segment(ids, types if self._has_type_ids else [], f"document {index}")
         return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
 
@@ -230,7 +210,7 @@ class PairTokenizer:
             )
         segments = []
         for chunk in chunks:
-            ids, types = self._template.build([kept, chunk.ids])
+            ids, types = self.template.build([kept, chunk.ids])
             segments.append(Segment.of(ids, types if self._has_type_ids else []))
         truncated = is_capped or loses or len(kept) < len(query)
         return Encoding(index, tuple(segments), truncated, tuple(chunk.span for chunk in chunks))
@@ -251,10 +231,12 @@ class SideTokenizer:
         query_prompt: str = "",
         document_prompt: str = "",
         long_documents: LongDocuments = "truncate",
+        truncation_side: TruncationSide = "right",
     ) -> None:
         self._long_documents = long_documents
+        self._truncation_side = truncation_side
         self._text_ids = TextTokenizer(tokenizer)
-        self._template = Template.of(tokenizer, texts=1)
+        self.template = Template.of(tokenizer, texts=1)
         self._max_length = max_length
         self._has_type_ids = has_type_ids
         self._query_prompt = query_prompt
@@ -265,6 +247,7 @@ class SideTokenizer:
 
         Raises ``InputTooLong``.
         """
+        options = _with_side(options, self._truncation_side)
         queries = [self._query_prompt + pair.query for pair in pairs]
         documents = [self._document_prompt + pair.document for pair in pairs]
         text_ids = self._text_ids(queries + documents)
@@ -288,7 +271,7 @@ class SideTokenizer:
         self, index: int, document: str, ids: Sequence[int], options: ScoreOptions
     ) -> tuple[list[Segment], list[Span], bool]:
         """A document's windows, their spans, and whether something is in none; of a short one all of it."""
-        room = self._max_length - self._template.special_tokens
+        room = self._max_length - self.template.special_tokens
         capped = cut(ids, options.max_document_tokens, options.truncation_side)
         if len(capped) <= room:
             side, is_cut = self._side(ids, options.max_document_tokens, f"document {index}", options)
@@ -302,21 +285,26 @@ class SideTokenizer:
             )
         sides = []
         for chunk in chunks:
-            kept, types = self._template.build([[*prompt, *chunk.ids]])
+            kept, types = self.template.build([[*prompt, *chunk.ids]])
             sides.append(Segment.of(kept, types if self._has_type_ids else []))
         return sides, [chunk.span for chunk in chunks], loses or len(capped) < len(ids)
 
     def _side(self, text: Sequence[int], cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text, cap, options.truncation_side)
-        room = self._max_length - self._template.special_tokens
+        room = self._max_length - self.template.special_tokens
         if len(capped) > room and not options.truncate:
             raise InputTooLong(
-                f"{name} has {len(capped) + self._template.special_tokens} tokens, the model reads "
+                f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
                 f"{self._max_length}: shorten it, or send truncate=true"
             )
         kept = cut(capped, room, options.truncation_side)
-        ids, types = self._template.build([kept])
+        ids, types = self.template.build([kept])
         return _segment(ids, types if self._has_type_ids else [], name), len(kept) != len(text)
+
+
+def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions:
+    """The options with the checkpoint's truncation side where they do not say."""
+    return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
 
 
 def _segment(ids: list[int], types: list[int], name: str) -> Segment:

@@ -30,8 +30,11 @@ def kept_lengths(query: int, document: int, room: int, truncation: Truncation) -
     return (shorter, longer) if query <= document else (longer, shorter)
 
 
-def cut(ids: Sequence[int], length: int | None, side: TruncationSide) -> Sequence[int]:
-    """The first ``length`` of them, or the last where tokens are dropped on the left; all of them for None."""
+def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> Sequence[int]:
+    """The first ``length`` of them, or the last where tokens are dropped on the left; all of them for None.
+
+    ``side``: None is right.
+    """
     if length is None or length >= len(ids):
         return ids
-    return ids[:length] if side == "right" else ids[len(ids) - length :]
+    return ids[len(ids) - length :] if side == "left" else ids[:length]

@@ -19,7 +19,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "long_documents": ("truncate", "chunk"),
     "chunk_score": ("max", "first", "mean"),
 }
-_AS_LOADED = {"truncation", "long_documents"}
+_AS_LOADED = {"truncation", "truncation_side", "long_documents"}
 _LEAST = {"max_query_tokens": 1, "max_document_tokens": 1, "overlap_tokens": 0, "max_chunks": 1, "best_chunks": 1}
 
 
@@ -51,7 +51,7 @@ class ScoreOptions:
     - ``raw``: the network's own number instead of one in [0, 1].
     - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
     - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
-    - ``truncation_side``: the side where tokens are dropped.
+    - ``truncation_side``: the side where tokens are dropped; None: the checkpoint's own, which nearly always is right.
     - ``max_query_tokens``, ``max_document_tokens``: cut each text to so many tokens first, special tokens not counted.
     - ``long_documents``: what becomes of a document longer than the model's window: ``truncate`` cuts it, ``chunk``
       scores all of it, in windows that overlap, with the query whole in each. A shorter one scores the same in both.
@@ -67,7 +67,7 @@ class ScoreOptions:
     raw: bool = False
     truncate: bool = True
     truncation: Truncation | None = None
-    truncation_side: TruncationSide = "right"
+    truncation_side: TruncationSide | None = None
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     long_documents: LongDocuments | None = None
@@ -171,7 +171,8 @@ class ModelInfo:
     """What runs here.
 
     ``engine_reason`` says why this engine was chosen. ``max_length`` is in tokens: of a pair for a cross-encoder, of
-    each side for a bi-encoder. ``activation`` is what the checkpoint itself would apply: reported, never used.
+    each side for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
+    cut where a request does not say. ``activation`` is what the checkpoint itself would apply: reported, never used.
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
     sigmoid's place.
     """
@@ -184,6 +185,8 @@ class ModelInfo:
     device: str
     dtype: str
     max_length: int
+    raw_score: str = "logit"
+    truncation_side: TruncationSide = "right"
     activation: str | None = None
     long_documents: LongDocuments = "truncate"
     calibration: Calibration | None = None

@@ -165,6 +165,11 @@ def _plan_of(checkpoint: Checkpoint, weights: Weights) -> Plan:
     if missing:
         raise Unsupported(f"config.json does not say {', '.join(missing)}")
     sizes: dict[str, Any] = {word: config[key] for word, key in family.keys.items()}
+    for word, key in family.keys.items():
+        if word != "activation" and (
+            not isinstance(sizes[word], int) or isinstance(sizes[word], bool) or sizes[word] < 1
+        ):
+            raise Unsupported(f"config.json says {key} is {sizes[word]!r:.100}: it needs a number from 1 on")
     if sizes["activation"] not in _ACTIVATIONS:
         raise Unsupported(f"it knows the activations {', '.join(_ACTIVATIONS)}, not {sizes['activation']}")
     if config.get("position_embedding_type", "absolute") != "absolute":

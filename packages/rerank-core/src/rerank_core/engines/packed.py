@@ -72,7 +72,7 @@ class PackedEngine:
         self._head = head
         self._device = device
         self._padding = padding
-        self._hidden = len(encoder.layers[0].norm.weight)
+        self._hidden = len((encoder.last or encoder.layers[0]).norm.weight)
         self._tokens_since = 0  # memory was given back
         self._lane_count = torch.get_num_threads() if device == "cpu" else 1
         self._lanes = Lanes(self._lane_count, first=lambda: self._rows(_FIRST, [0])) if device == "cpu" else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class ReferenceEngine:
     ) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
+        config_path = checkpoint.directory / "config.json"
         try:
             with no_progress_bar():
                 model, report = auto.from_pretrained(
@@ -56,8 +57,7 @@ class ReferenceEngine:
                 )
         except Exception as error:  # a foreign configuration may fail in as many ways as transformers has models
             raise CheckpointError(
-                f"{checkpoint.directory / 'config.json'} and its weights make no model that transformers can load: "
-                f"{error}"
+                f"{config_path} and its weights make no model that transformers can load: {error}"
             ) from error
         missing = sorted(report["missing_keys"])
         if checkpoint.kind == "bi-encoder":
@@ -67,7 +67,19 @@ class ReferenceEngine:
                 f"{weight_files(checkpoint.directory)[0]} lacks {len(missing)} parameters of the network "
                 f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): it is not a trained reranker"
             )
-        return cls(model.to(device), checkpoint)
+        model = model.to(device).eval()
+        try:
+            is_causal = _is_causal(model, sample, device)
+        except Exception as error:  # a network may want what a pair of texts does not give, such as a language
+            raise CheckpointError(
+                f"{config_path} is of a network that fails on a text ({type(error).__name__}: {str(error)[:300]})"
+            ) from error
+        if is_causal:
+            raise CheckpointError(
+                f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
+                "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
+            )
+        return cls(model, checkpoint)
 
     @property
     def batch_tokens(self) -> int:
@@ -95,6 +107,22 @@ class ReferenceEngine:
 
     def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(numbers.astype(np.int64))[None].to(self._device)
+
+
+@torch.inference_mode()
+def _is_causal(model: Any, sample: Batch, device: str) -> bool:
+    """Whether no token of the network sees those behind it, whatever the network calls itself.
+
+    Another last token changes the first token's hidden state in an encoder, and nothing in a causal network.
+    """
+    tokens = sample.token_ids[: int(sample.lengths[0])].astype(np.int64)
+    states: list[torch.Tensor] = []
+    for last in np.unique(tokens)[:2]:
+        ids = torch.from_numpy(np.append(tokens[:-1], last))[None].to(device)
+        state = getattr(model.base_model(input_ids=ids), "last_hidden_state", None)
+        if state is not None:
+            states.append(state[:, 0])
+    return len(states) == 2 and torch.equal(*states)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Switches(Struct, kw_only=True):
     truncation: Annotated[Flag, Meta(description="Another name of `truncate`.")] = None
     truncate_prompt_tokens: Annotated[int | None, Meta(description="-1 cuts to what the model reads.")] = None
     truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
-    truncation_side: Annotated[str | None, Meta(description="Where it is cut: `right` (the default) or `left`.")] = None
+    truncation_side: Annotated[str | None, Meta(description="Where it is cut: `right` or `left` (default: the checkpoint's own, which nearly always is `right`).")] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
     max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
     max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
@@ -182,10 +182,10 @@ def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan]
     return [RelevantSpan(best.span.start, best.span.end, best.score)] if best.score >= least else []
 
 
-def side(asked: str | None) -> TruncationSide:
-    """The side that is cut. Raises ``WrongField``."""
+def side(asked: str | None) -> TruncationSide | None:
+    """The side that is cut, None for the checkpoint's own. Raises ``WrongField``."""
     if asked is None:
-        return "right"
+        return None
     if asked not in _SIDES:
         raise WrongField("truncation_side: expected one of right, left", field="truncation_side")
     return _SIDES[asked]
