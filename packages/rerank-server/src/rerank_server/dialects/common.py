@@ -39,7 +39,13 @@ class Switches(Struct, kw_only=True):
     use_activation: Annotated[Flag, Meta(description="The contrary of `raw_scores`.")] = None
     truncate: Annotated[Flag, Meta(description="Cut what is longer than the model reads, or refuse it.")] = None
     truncation: Annotated[Flag, Meta(description="Another name of `truncate`.")] = None
-    truncate_prompt_tokens: Annotated[int | None, Meta(description="-1 cuts to what the model reads.")] = None
+    truncate_prompt_tokens: Annotated[
+        int | None,
+        Meta(
+            description="Read so many tokens of each pair at most, special tokens counted; -1 is what the model reads, "
+            "more is refused; 0 is no cap."
+        ),
+    ] = None
     truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
     truncation_side: Annotated[str | None, Meta(description="Where it is cut: `right` (the default) or `left`.")] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
@@ -140,12 +146,6 @@ def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
     """What may change a score. Raises ``WrongField``."""
     if request.instruction:
         raise WrongField("instruction is not supported: the model here takes none", field="instruction")
-    if request.truncate_prompt_tokens not in (None, -1):
-        raise WrongField(
-            f"truncate_prompt_tokens is {request.truncate_prompt_tokens}: use -1 for what the model reads, or "
-            "max_tokens_per_doc",
-            field="truncate_prompt_tokens",
-        )
     raw = _one_of(request, {"raw_scores": True, "normalize": False, "use_activation": False})
     truncate = _one_of(request, {"truncate": True, "truncation": True})
     return ScoreOptions(
@@ -153,6 +153,7 @@ def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
         truncate=truncate is not False,
         truncation=request.truncation_strategy,
         truncation_side=side(request.truncation_side or request.truncation_direction),
+        max_length=_max_length(request.truncate_prompt_tokens),
         max_query_tokens=_cap("max_tokens_per_query", request.max_tokens_per_query),
         max_document_tokens=_cap("max_tokens_per_doc", request.max_tokens_per_doc),
         long_documents=request.long_documents,
@@ -253,6 +254,11 @@ def _at_least(least: int, name: str, value: int | None) -> int | None:
     if value is not None and value < least:
         raise WrongField(f"{name} is {value}: use {least} or more, or leave it out", field=name)
     return value
+
+
+def _max_length(asked: int | None) -> int | None:
+    """The tokens of a pair that are read, None for what the model reads. Raises ``WrongField``."""
+    return None if asked == -1 else _cap("truncate_prompt_tokens", asked)
 
 
 def _cap(name: str, value: int | None) -> int | None:
