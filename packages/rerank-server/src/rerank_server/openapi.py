@@ -156,7 +156,8 @@ def _scoring(place: Place) -> _Operation:
 
 def _by_key(place: Place) -> str:
     """What tells which of several languages a body is in."""
-    told = [f"with `{key}`: {dialect.summary.lower()}" for key, dialect in place.by_key.items()]
+    keys = {dialect.summary.lower(): place.keys_of(dialect) for dialect in place.dialects}
+    told = [f"with {' or '.join(f'`{key}`' for key in found)}: {summary}" for summary, found in keys.items()]
     return f"A body {'; '.join(told)}." if len(told) > 1 else f"{place.default.summary}."
 
 

@@ -194,13 +194,17 @@ def side(asked: str | None) -> TruncationSide:
 
 def top_n(request: RerankRequest) -> int | None:
     """How many to return, None for all. Raises ``WrongField``."""
-    named = {"top_n": request.top_n, "top_k": request.top_k}
-    for name, value in named.items():
-        if value is not None and value < 0:
-            raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for all", field=name)
-    if request.top_n and request.top_k and request.top_n != request.top_k:
-        raise WrongField(f"top_n is {request.top_n} and top_k {request.top_k}: send only one of them", field="top_n")
-    return request.top_n or request.top_k or None
+    best, same = count("top_n", request.top_n), count("top_k", request.top_k)
+    if best and same and best != same:
+        raise WrongField(f"top_n is {best} and top_k {same}: send only one of them", field="top_n")
+    return best or same
+
+
+def count(name: str, value: int | None) -> int | None:
+    """How many to return, None for all, as the field of that name says it. Raises ``WrongField``."""
+    if value is not None and value < 0:
+        raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for all", field=name)
+    return value or None
 
 
 def returns_documents(request: RerankRequest) -> bool:

@@ -12,8 +12,7 @@ from rerank_core.errors import ModelError, RerankError, Unavailable
 
 from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.dispatch import BY_PATH, PLACES, Place
-from rerank_server.dialects.native import BATCH
+from rerank_server.dialects.dispatch import PLACES, Place, fallback_dialect
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.question import Limits, ask
 from rerank_server.record import Record
@@ -68,8 +67,7 @@ def _json(content: object, status: int, headers: dict[str, str] | None = None) -
 
 def refusal(path: str, error: RerankError) -> bytes:
     """The body of an error, in the language of a path, for those who answer before the route is asked."""
-    place = BY_PATH.get(path)
-    return msgspec.json.encode((place.refusal if place else BATCH).error(error))
+    return msgspec.json.encode(fallback_dialect(path).error(error))
 
 
 def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:
