@@ -92,6 +92,9 @@ class RerankRequest(Switches, kw_only=True):
     threshold: Annotated[
         float | None, Meta(description="Return what scores at least as much only, on the scale of the answer.")
     ] = None
+    return_raw_scores: Annotated[
+        Flag, Meta(description="Return the model's own number of each document too, whatever the scale of the scores.")
+    ] = None
     relevant_spans: Annotated[
         RelevantSpans | None, Meta(description="Score in windows, and say which of a document is the best.")
     ] = None
