@@ -128,8 +128,7 @@ class OverlapModel:
             return limit - 1
         if not 5 <= wanted <= limit:
             raise InvalidRequest(
-                f"{wanted} tokens are asked for at once, the model reads {limit}: "
-                f"ask for 5 to {limit}"
+                f"{wanted} tokens are asked for at once, the model reads {limit}: ask for 5 to {limit}"
             )
         return wanted - 1
 

@@ -125,13 +125,27 @@ BY_PATH = {place.path: place for place in PLACES}
 
 
 def dialect_of_prefix(path: str) -> Dialect | None:
-    """The language of the prefix that a path begins with, however many slashes it has; None without a prefix."""
-    parts = [part for part in path.split("/") if part]
-    below = PREFIXES.get(f"/{parts[0]}") if parts else None
+    """The language of the prefix that a path begins with; None without a prefix."""
+    below = PREFIXES.get(prefix_of(path))
     return next(iter(below.values())) if below else None
 
 
 def fallback_dialect(path: str) -> Dialect:
     """The language of an error at a path, for those who answer before a body is read: the documented API's for most."""
-    place = BY_PATH.get("/" + "/".join(part for part in path.split("/") if part))
+    place = BY_PATH.get("/" + "/".join(_parts(path)))
     return place.refusal if place else dialect_of_prefix(path) or BATCH
+
+
+def prefix_of(path: str) -> str:
+    """The first part of a path, which may be a prefix, however many slashes are around it."""
+    return "/" + next(iter(_parts(path)), "")
+
+
+def paths_beside(path: str) -> list[str]:
+    """The paths that score below the prefix of a path."""
+    prefix = prefix_of(path)
+    return [prefix + below for below in PREFIXES[prefix]]
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]

@@ -41,7 +41,7 @@ class LlamaError(Struct):
     error: LlamaErrorDetail
 
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
+_TYPES = {401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
 
 
 def question(request: RerankRequest) -> Question:
@@ -58,7 +58,8 @@ def answer(request: RerankRequest, scores: Scores) -> LlamaResponse:
 def error(error: RerankError) -> LlamaError:
     """How a failure looks in this language."""
     code = status_of(error)
-    return LlamaError(LlamaErrorDetail(code, str(error), _TYPES.get(code, "server_error")))
+    kind = _TYPES.get(code) or ("invalid_request_error" if code < 500 else "server_error")
+    return LlamaError(LlamaErrorDetail(code, str(error), kind))
 
 
 LLAMA_CPP = Dialect(

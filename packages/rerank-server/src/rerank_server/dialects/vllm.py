@@ -97,7 +97,7 @@ class VllmError(Struct):
     error: VllmErrorDetail
 
 
-_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
+_TYPES = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError"}
 
 
 def answer(request: RerankRequest, scores: Scores) -> VllmResponse:
@@ -147,7 +147,8 @@ def error(error: RerankError) -> VllmError:
     """How a failure looks in this language."""
     code = status_of(error, status(error))
     param = error.field if isinstance(error, WrongField) else None
-    return VllmError(VllmErrorDetail(str(error), _TYPES.get(code, "InternalServerError"), param, code))
+    kind = _TYPES.get(code) or ("BadRequestError" if code < 500 else "InternalServerError")
+    return VllmError(VllmErrorDetail(str(error), kind, param, code))
 
 
 def status(error: RerankError) -> int | None:
