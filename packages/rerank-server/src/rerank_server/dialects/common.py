@@ -276,7 +276,9 @@ def _cap(name: str, value: int | None) -> int | None:
 
 
 def _parts(parts: list[Any], place: str) -> str:
-    """The text of parts, as chat messages have them. Raises ``WrongField`` for a part that is none."""
+    """The text of parts, as chat messages have them. Raises ``WrongField`` for a part that is none, or no parts."""
+    if not parts:
+        raise WrongField(f"{place} is empty: send at least one part", field=place)
     found = []
     for index, part in enumerate(parts):
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
