@@ -1,11 +1,15 @@
 """NVIDIA's NIM as its clients test it: LlamaIndex's postprocessor-nvidia-rerank (test_postprocessor_nvidia_rerank.py,
 test_truncate.py, test_available_models.py), and LangChain's NVIDIARerank 1.5.0."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+
+Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
 PASSAGES = [{"text": text} for text in ("first", "last", "last or first")]
 PATHS = ["/v1/ranking", "/nim/v1/ranking", "/rerank", "/v1/rerank"]
@@ -54,6 +58,14 @@ async def test_truncate(client: Client, truncate: str | None, status: int) -> No
     body = {"query": {"text": "last"}, "passages": [{"text": "last " * 100}], "truncate": truncate}
 
     assert (await client.post("/v1/ranking", json=body)).status_code == status
+
+
+@pytest.mark.parametrize("base", ["", "/nim"])
+@pytest.mark.parametrize("probe", ["/v1/health/ready", "/v1/health/live"])
+async def test_probes_need_no_key(serve: Serve, base: str, probe: str) -> None:
+    async with serve(api_keys="secret") as client:
+        assert (await client.get(base + probe)).status_code == 200
+        assert (await client.head(base + probe)).status_code == 200
 
 
 @pytest.mark.parametrize("base", ["", "/nim"])

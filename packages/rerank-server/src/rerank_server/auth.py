@@ -18,6 +18,7 @@ from rerank_server.telemetry import record_of
 # Everybody may look at these, with GET and HEAD.
 OPEN = frozenset(
     {"/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"}
+    | {"/v1/health/ready", "/v1/health/live"}
     | {"/v1/cluster/auth"}  # whether keys are asked for
 )
 _OPEN_BELOW = "/static/"  # what the pages are made of

@@ -207,7 +207,17 @@ _OPERATIONS = (
         (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
         "health",
     ),
+    _Operation(
+        "get",
+        "/v1/health/ready",
+        "Whether it takes requests, as NIM is asked",
+        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "health",
+    ),
     _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
+    _Operation(
+        "get", "/v1/health/live", "Whether the process lives, as NIM is asked", (_Reply(200, "It does."),), "health"
+    ),
     _Operation(
         "get",
         "/",
