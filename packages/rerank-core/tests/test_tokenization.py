@@ -76,6 +76,15 @@ def test_pairs_become_the_ids_of_transformers(directory, max_length, side):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("max_length", [128, 33, 8])
+def test_a_max_length_of_the_request_gives_the_ids_of_transformers_too(directory, max_length, side):
+    ours = encode(pair_tokenizer(directory, 128), PAIRS, truncation_side=side, max_length=max_length)
+
+    golden = golden_ids(directory, PAIRS, side=side, truncation="longest_first", max_length=max_length)
+    assert [unpack(encoding.segments[0]) for encoding in ours] == golden
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("max_length", [128, 33])
 def test_only_second_gives_the_ids_of_transformers_and_refuses_what_it_refuses(directory, max_length, side):
     ours = pair_tokenizer(directory, max_length)

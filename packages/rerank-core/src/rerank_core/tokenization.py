@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
+_LEAST_ROOM = 4  # tokens of text: a window has three quarters of a query, and some document beside it
 _BATCH = 256  # texts a call: one call for all would hold every intermediate object of a large request at once
 
 
@@ -82,6 +83,26 @@ class Template:
     def special_tokens(self) -> int:
         """How many tokens it adds."""
         return sum(len(part.ids) for part in self.parts)
+
+    def room(self, max_length: int, options: ScoreOptions) -> int:
+        """How many tokens of text fit, where the model reads ``max_length`` at once and a request may ask for less.
+
+        Raises ``InvalidRequest`` for a ``max_length`` of the request that is more than the model reads, or too small
+        for some text beside the special tokens.
+        """
+        wanted = options.max_length
+        if wanted is None:
+            return max_length - self.special_tokens
+        if wanted > max_length:
+            raise InvalidRequest(
+                f"{wanted} tokens are asked for at once, the model reads {max_length}: ask for {max_length} or fewer"
+            )
+        if wanted < self.special_tokens + _LEAST_ROOM:
+            raise InvalidRequest(
+                f"{wanted} tokens are asked for at once, of which {self.special_tokens} are special tokens: "
+                f"ask for {self.special_tokens + _LEAST_ROOM} or more"
+            )
+        return wanted - self.special_tokens
 
     def build(self, texts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """Token ids and type ids of the texts with the special tokens."""
@@ -175,7 +196,7 @@ class PairTokenizer:
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
 
-        room = self._max_length - self.template.special_tokens
+        room = self.template.room(self._max_length, options)
         if options.windows(self._long_documents):
             if len(query) + len(document) > room and self._is_cut(len(query), len(document), room, options):
                 is_capped = (len(query), len(document)) != lengths
@@ -186,8 +207,8 @@ class PairTokenizer:
         if len(query) + len(document) > room and not options.truncate:
             total = len(query) + len(document) + self.template.special_tokens
             raise InputTooLong(
-                f"document {index} has {total} tokens together with its query, the model reads {self._max_length}: "
-                "shorten it, or send truncate=true"
+                f"document {index} has {total} tokens together with its query, the model reads "
+                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
             )
         kept = kept_lengths(len(query), len(document), room, options.truncation or self._truncation)
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
@@ -205,8 +226,9 @@ class PairTokenizer:
         chunks, loses = self._text_ids.chunks(document, room - len(kept), options)
         if (loses or len(kept) < len(query)) and not options.truncate:
             raise InputTooLong(
-                f"document {index} and its query do not fit into {len(chunks)} windows of {self._max_length} tokens: "
-                "shorten them, raise max_chunks, or send truncate=true"
+                f"document {index} and its query do not fit into {len(chunks)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or send "
+                "truncate=true"
             )
         segments = []
         for chunk in chunks:
@@ -271,17 +293,22 @@ class SideTokenizer:
         self, index: int, document: str, ids: Sequence[int], options: ScoreOptions
     ) -> tuple[list[Segment], list[Span], bool]:
         """A document's windows, their spans, and whether something is in none; of a short one all of it."""
-        room = self._max_length - self.template.special_tokens
+        room = self.template.room(self._max_length, options)
         capped = cut(ids, options.max_document_tokens, options.truncation_side)
         if len(capped) <= room:
             side, is_cut = self._side(ids, options.max_document_tokens, f"document {index}", options)
             return [side], [Span(0, len(document))], is_cut
         prompt = self._text_ids([self._document_prompt])[self._document_prompt] if self._document_prompt else []
+        if len(prompt) >= room:
+            raise InvalidRequest(
+                f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
+                f"{len(prompt)}: raise max_length"
+            )
         chunks, loses = self._text_ids.chunks(document, room - len(prompt), options)
         if loses and not options.truncate:
             raise InputTooLong(
-                f"document {index} does not fit into {len(chunks)} windows of {self._max_length} tokens: shorten it, "
-                "raise max_chunks, or send truncate=true"
+                f"document {index} does not fit into {len(chunks)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or send truncate=true"
             )
         sides = []
         for chunk in chunks:
@@ -291,11 +318,11 @@ class SideTokenizer:
 
     def _side(self, text: Sequence[int], cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text, cap, options.truncation_side)
-        room = self._max_length - self.template.special_tokens
+        room = self.template.room(self._max_length, options)
         if len(capped) > room and not options.truncate:
             raise InputTooLong(
                 f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
-                f"{self._max_length}: shorten it, or send truncate=true"
+                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
             )
         kept = cut(capped, room, options.truncation_side)
         ids, types = self.template.build([kept])

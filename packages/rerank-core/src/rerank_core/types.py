@@ -20,7 +20,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "chunk_score": ("max", "first", "mean"),
 }
 _AS_LOADED = {"truncation", "truncation_side", "long_documents"}
-_LEAST = {"max_query_tokens": 1, "max_document_tokens": 1, "overlap_tokens": 0, "max_chunks": 1, "best_chunks": 1}
+_LEAST = {
+    "max_length": 1,
+    "max_query_tokens": 1,
+    "max_document_tokens": 1,
+    "overlap_tokens": 0,
+    "max_chunks": 1,
+    "best_chunks": 1,
+}
 
 
 class Pair(NamedTuple):
@@ -52,6 +59,8 @@ class ScoreOptions:
     - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
     - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
     - ``truncation_side``: the side where tokens are dropped; None: the checkpoint's own, which nearly always is right.
+    - ``max_length``: read no more tokens at once than this, special tokens counted: of a pair for a cross-encoder, of
+      each text for a bi-encoder; None: what the model reads, and never more.
     - ``max_query_tokens``, ``max_document_tokens``: cut each text to so many tokens first, special tokens not counted.
     - ``long_documents``: what becomes of a document longer than the model's window: ``truncate`` cuts it, ``chunk``
       scores all of it, in windows that overlap, with the query whole in each. A shorter one scores the same in both.
@@ -68,6 +77,7 @@ class ScoreOptions:
     truncate: bool = True
     truncation: Truncation | None = None
     truncation_side: TruncationSide | None = None
+    max_length: int | None = None
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     long_documents: LongDocuments | None = None

@@ -27,6 +27,7 @@ _NAMES = {
     "truncate": "truncate",
     "truncation": "truncation_strategy",
     "truncation_side": "truncation_side",
+    "max_length": "truncate_prompt_tokens",
     "max_query_tokens": "max_tokens_per_query",
     "max_document_tokens": "max_tokens_per_doc",
     "long_documents": "long_documents",

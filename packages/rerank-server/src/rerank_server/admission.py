@@ -19,10 +19,11 @@ _LONGEST = 600.0
 
 def estimated_tokens(pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions) -> int:
     """How many tokens pairs may have, from their characters; those of a long document's windows together."""
+    max_length = min(info.max_length, options.max_length or info.max_length)
     if options.windows(info.long_documents):
-        return sum(_window_tokens(pair, info.max_length, options) for pair in pairs)
+        return sum(_window_tokens(pair, max_length, options) for pair in pairs)
     characters = (len(pair.query) + len(pair.document) for pair in pairs)
-    return sum(min(info.max_length, _SPECIAL + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
+    return sum(min(max_length, _SPECIAL + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
 
 
 def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions) -> int:

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 
 from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
@@ -22,7 +21,7 @@ from rerank_server.dialects.dispatch import PREFIXES
 from rerank_server.lifecycle import Lifecycle, OnDeath
 from rerank_server.metrics import Metrics
 from rerank_server.model import Loaded, load_model
-from rerank_server.prefixes import WithoutPrefix
+from rerank_server.prefixes import WithoutPrefix, asked_path
 from rerank_server.question import Limits
 from rerank_server.root_path import BelowRoot
 from rerank_server.routes.docs import docs_routes
@@ -32,7 +31,7 @@ from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.scoring import refusal, scoring_routes
+from rerank_server.routes.scoring import refusal, scoring_routes, unrouted
 from rerank_server.service import Service
 from rerank_server.settings import Settings
 from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry
@@ -153,9 +152,10 @@ async def _measured_lag(metrics: Metrics) -> AsyncIterator[None]:
         task.cancel()
 
 
-def _refusal(_: AnyRequest, error: HTTPException) -> Response[dict[str, str]]:
-    """An unknown path or method, in the shape of the documented API."""
-    return Response({"detail": HTTPStatus(error.status_code).phrase}, status_code=error.status_code)
+def _refusal(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """An unknown path or method, in the dialect of the prefix, or in the shape of the documented API."""
+    body = unrouted(asked_path(request.scope), error.status_code)
+    return Response(body, status_code=error.status_code, media_type="application/json")
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rerank_core.errors import Unauthorized
 
+from rerank_server.prefixes import asked_path
 from rerank_server.settings import Settings, SettingsError
 from rerank_server.statuses import status_of
 from rerank_server.telemetry import record_of
@@ -17,6 +18,7 @@ from rerank_server.telemetry import record_of
 # Everybody may look at these, with GET and HEAD.
 OPEN = frozenset(
     {"/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"}
+    | {"/v1/health/ready", "/v1/health/live"}
     | {"/v1/cluster/auth"}  # whether keys are asked for
 )
 _OPEN_BELOW = "/static/"  # what the pages are made of
@@ -85,7 +87,7 @@ class Guarded:
                 record.error = record.rejection = error.code
                 headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
                 await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
-                await send({"type": "http.response.body", "body": self._refusal(scope["path"], error)})
+                await send({"type": "http.response.body", "body": self._refusal(asked_path(scope), error)})
                 return
         await self._app(scope, receive, send)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from rerank_server.record import Record
 
-PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/ping"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/ping", "/v1/health/ready", "/v1/health/live"})
 """The routes that machines ask all day long: not news, unless somebody debugs."""
 
 _access = logging.getLogger("rerank_server.access")

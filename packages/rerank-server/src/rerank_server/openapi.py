@@ -156,7 +156,8 @@ def _scoring(place: Place) -> _Operation:
 
 def _by_key(place: Place) -> str:
     """What tells which of several languages a body is in."""
-    told = [f"with `{key}`: {dialect.summary.lower()}" for key, dialect in place.by_key.items()]
+    keys = {dialect.summary.lower(): place.keys_of(dialect) for dialect in place.dialects}
+    told = [f"with {' or '.join(f'`{key}`' for key in found)}: {summary}" for summary, found in keys.items()]
     return f"A body {'; '.join(told)}." if len(told) > 1 else f"{place.default.summary}."
 
 
@@ -206,7 +207,17 @@ _OPERATIONS = (
         (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
         "health",
     ),
+    _Operation(
+        "get",
+        "/v1/health/ready",
+        "Whether it takes requests, as NIM is asked",
+        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "health",
+    ),
     _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
+    _Operation(
+        "get", "/v1/health/live", "Whether the process lives, as NIM is asked", (_Reply(200, "It does."),), "health"
+    ),
     _Operation(
         "get",
         "/",

@@ -7,6 +7,8 @@ from rerank_server.body import BodyTooLarge
 # The same in every language.
 _OURS = {
     "unauthorized": 401,
+    "not_found": 404,
+    "method_not_allowed": 405,
     "overloaded": 429,
     "unavailable": 503,
     "deadline_exceeded": 504,

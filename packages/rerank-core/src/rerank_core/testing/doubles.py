@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 
 from rerank_core.chunking import chunk_score, query_room, sentence_ends, span, windows
-from rerank_core.errors import InputTooLong, RerankError
+from rerank_core.errors import InputTooLong, InvalidRequest, RerankError
 from rerank_core.scorer import Output
 from rerank_core.scoring import as_pairs, distinct_segments, score_options, to_scores
 from rerank_core.truncation import cut, kept_lengths
@@ -105,7 +105,7 @@ class OverlapModel:
         lengths = len(query), len(document)
         query = cut(query, options.max_query_tokens, side)
         document = cut(document, options.max_document_tokens, side)
-        room = self._info.max_length - 1
+        room = self._room(options)
         if options.windows(self._info.long_documents):
             if len(query) + len(document) > room:
                 return self._encode_windows(index, pair, options)
@@ -115,15 +115,26 @@ class OverlapModel:
         if len(query) + len(document) > room and not options.truncate:
             raise InputTooLong(
                 f"document {index} has {len(query) + len(document) + 1} tokens together with its query, "
-                f"the model reads {self._info.max_length}: shorten it, or send truncate=true"
+                f"the model reads {room + 1}: shorten it, or send truncate=true"
             )
         kept = kept_lengths(len(query), len(document), room, options.truncation or "longest_first")
         segment = Segment.of([*cut(query, kept[0], side), _SEPARATOR, *cut(document, kept[1], side)])
         return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
 
+    def _room(self, options: ScoreOptions) -> int:
+        """As ``Template.room`` has it, with one special token."""
+        wanted, limit = options.max_length, self._info.max_length
+        if wanted is None:
+            return limit - 1
+        if not 5 <= wanted <= limit:
+            raise InvalidRequest(
+                f"{wanted} tokens are asked for at once, the model reads {limit}: ask for 5 to {limit}"
+            )
+        return wanted - 1
+
     def _encode_windows(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
         """As a cross-encoder does it, with words for tokens."""
-        room = self._info.max_length - 1
+        room = self._room(options)
         query = cut(_words(pair.query), options.max_query_tokens, options.truncation_side)
         query = cut(query, query_room(len(query), room), options.truncation_side)
         document = _words(pair.document)

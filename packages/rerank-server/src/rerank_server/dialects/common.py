@@ -39,9 +39,18 @@ class Switches(Struct, kw_only=True):
     use_activation: Annotated[Flag, Meta(description="The contrary of `raw_scores`.")] = None
     truncate: Annotated[Flag, Meta(description="Cut what is longer than the model reads, or refuse it.")] = None
     truncation: Annotated[Flag, Meta(description="Another name of `truncate`.")] = None
-    truncate_prompt_tokens: Annotated[int | None, Meta(description="-1 cuts to what the model reads.")] = None
+    truncate_prompt_tokens: Annotated[
+        int | None,
+        Meta(
+            description="Read so many tokens of each pair at most, special tokens counted; -1 is what the model reads, "
+            "more is refused; 0 is no cap."
+        ),
+    ] = None
     truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
-    truncation_side: Annotated[str | None, Meta(description="Where it is cut: `right` or `left` (default: the checkpoint's own, which nearly always is `right`).")] = None
+    truncation_side: Annotated[
+        str | None,
+        Meta(description="Where it is cut: `right` or `left`; default: the checkpoint's own, nearly always `right`."),
+    ] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
     max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
     max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
@@ -85,6 +94,9 @@ class RerankRequest(Switches, kw_only=True):
     ] = None
     threshold: Annotated[
         float | None, Meta(description="Return what scores at least as much only, on the scale of the answer.")
+    ] = None
+    return_raw_scores: Annotated[
+        Flag, Meta(description="Return the model's own number of each document too, whatever the scale of the scores.")
     ] = None
     relevant_spans: Annotated[
         RelevantSpans | None, Meta(description="Score in windows, and say which of a document is the best.")
@@ -140,12 +152,6 @@ def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
     """What may change a score. Raises ``WrongField``."""
     if request.instruction:
         raise WrongField("instruction is not supported: the model here takes none", field="instruction")
-    if request.truncate_prompt_tokens not in (None, -1):
-        raise WrongField(
-            f"truncate_prompt_tokens is {request.truncate_prompt_tokens}: use -1 for what the model reads, or "
-            "max_tokens_per_doc",
-            field="truncate_prompt_tokens",
-        )
     raw = _one_of(request, {"raw_scores": True, "normalize": False, "use_activation": False})
     truncate = _one_of(request, {"truncate": True, "truncation": True})
     return ScoreOptions(
@@ -153,6 +159,7 @@ def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
         truncate=truncate is not False,
         truncation=request.truncation_strategy,
         truncation_side=side(request.truncation_side or request.truncation_direction),
+        max_length=_max_length(request.truncate_prompt_tokens),
         max_query_tokens=_cap("max_tokens_per_query", request.max_tokens_per_query),
         max_document_tokens=_cap("max_tokens_per_doc", request.max_tokens_per_doc),
         long_documents=request.long_documents,
@@ -193,13 +200,17 @@ def side(asked: str | None) -> TruncationSide | None:
 
 def top_n(request: RerankRequest) -> int | None:
     """How many to return, None for all. Raises ``WrongField``."""
-    named = {"top_n": request.top_n, "top_k": request.top_k}
-    for name, value in named.items():
-        if value is not None and value < 0:
-            raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for all", field=name)
-    if request.top_n and request.top_k and request.top_n != request.top_k:
-        raise WrongField(f"top_n is {request.top_n} and top_k {request.top_k}: send only one of them", field="top_n")
-    return request.top_n or request.top_k or None
+    best, same = count("top_n", request.top_n), count("top_k", request.top_k)
+    if best and same and best != same:
+        raise WrongField(f"top_n is {best} and top_k {same}: send only one of them", field="top_n")
+    return best or same
+
+
+def count(name: str, value: int | None) -> int | None:
+    """How many to return, None for all, as the field of that name says it. Raises ``WrongField``."""
+    if value is not None and value < 0:
+        raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for all", field=name)
+    return value or None
 
 
 def returns_documents(request: RerankRequest) -> bool:
@@ -255,6 +266,11 @@ def _at_least(least: int, name: str, value: int | None) -> int | None:
     return value
 
 
+def _max_length(asked: int | None) -> int | None:
+    """The tokens of a pair that are read, None for what the model reads. Raises ``WrongField``."""
+    return None if asked == -1 else _cap("truncate_prompt_tokens", asked)
+
+
 def _cap(name: str, value: int | None) -> int | None:
     """A cap in tokens; 0 is none, as vLLM has it."""
     if value is not None and value < 0:
@@ -263,7 +279,9 @@ def _cap(name: str, value: int | None) -> int | None:
 
 
 def _parts(parts: list[Any], place: str) -> str:
-    """The text of parts, as chat messages have them. Raises ``WrongField`` for a part that is none."""
+    """The text of parts, as chat messages have them. Raises ``WrongField`` for a part that is none, or no parts."""
+    if not parts:
+        raise WrongField(f"{place} is empty: send at least one part", field=place)
     found = []
     for index, part in enumerate(parts):
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Result(Struct):
 
     index: int
     relevance_score: float
+    raw_score: float | UnsetType = UNSET
     document: dict[str, Any] | str | UnsetType = UNSET
     relevant_spans: list[RelevantSpan] | UnsetType = UNSET
 
@@ -98,7 +100,13 @@ def answer(asked: Asked, scores: Scores) -> RerankResponse:
         object="rerank",
         created=int(time.time()),
         model=scores.model,
-        results=results(asked.request, scores, as_text=asked.as_infinity, spans=True),
+        results=results(
+            asked.request,
+            scores,
+            as_text=asked.as_infinity,
+            spans=True,
+            raw_values=scores.raw_values if asked.request.return_raw_scores else None,
+        ),
         usage=usage(scores),
         meta=meta(scores),
         data=results(asked.request, scores, as_text=True) if asked.as_voyage else UNSET,
@@ -106,9 +114,17 @@ def answer(asked: Asked, scores: Scores) -> RerankResponse:
 
 
 def results(
-    request: RerankRequest, scores: Scores, *, as_text: bool = False, spans: bool | None = None
+    request: RerankRequest,
+    scores: Scores,
+    *,
+    as_text: bool = False,
+    spans: bool | None = None,
+    raw_values: Sequence[float] | None = None,
 ) -> list[Result]:
-    """The best documents, best first, with their texts where they are asked for, and so with their ``spans``."""
+    """The best documents, best first, with their texts where they are asked for, and so with their ``spans``.
+
+    With ``raw_values`` each has its own.
+    """
     spans = common.asks_for_spans(request) if spans is None else spans
     given = documents(request) if common.returns_documents(request) else None
     texts = common.texts(request) if as_text and given else None
@@ -116,6 +132,7 @@ def results(
         Result(
             index=best.index,
             relevance_score=best.score,
+            raw_score=raw_values[best.index] if raw_values else UNSET,
             document=texts[best.index] if texts else given[best.index] if given else UNSET,
             relevant_spans=common.spans_of(request, best) if spans else UNSET,
         )

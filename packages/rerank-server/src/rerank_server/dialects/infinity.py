@@ -16,6 +16,7 @@ from rerank_server.dialects.dialect import Dialect
 from rerank_server.dialects.documents import ErrorDetail
 from rerank_server.dialects.jina import Detail
 from rerank_server.dialects.native import FieldError, WrongFields
+from rerank_server.errors import MethodNotAllowed, NotFound
 from rerank_server.question import UnknownModel
 
 
@@ -79,7 +80,10 @@ def error(error: RerankError) -> WrongFields | InfinityError | Detail:
 
 
 # What is wrong with a request, but with no field of its body.
-_NOT_OF_FIELDS = (BodyTooLarge, InvalidHeader, TooManyDocuments, Unauthorized, UnknownModel)
+_NOT_OF_FIELDS = (
+    *(BodyTooLarge, InvalidHeader, TooManyDocuments, Unauthorized, UnknownModel),
+    *(NotFound, MethodNotAllowed),
+)
 
 
 def status(error: RerankError) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
@@ -40,7 +41,7 @@ class LlamaError(Struct):
     error: LlamaErrorDetail
 
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
+_TYPES = {401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
 
 
 def question(request: RerankRequest) -> Question:
@@ -57,7 +58,8 @@ def answer(request: RerankRequest, scores: Scores) -> LlamaResponse:
 def error(error: RerankError) -> LlamaError:
     """How a failure looks in this language."""
     code = status_of(error)
-    return LlamaError(LlamaErrorDetail(code, str(error), _TYPES.get(code, "server_error")))
+    kind = _TYPES.get(code) or ("invalid_request_error" if code < 500 else "server_error")
+    return LlamaError(LlamaErrorDetail(code, str(error), kind))
 
 
 LLAMA_CPP = Dialect(
@@ -81,19 +83,41 @@ LLAMA_CPP = Dialect(
 )
 
 
-def texts_question(request: tei.TeiRequest) -> Question:
+class LlamaTextsRequest(tei.TeiRequest, kw_only=True):
+    """A query and the texts to order, and how many of the best."""
+
+    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
+    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
+
+
+def read_texts(body: object) -> LlamaTextsRequest:
+    """The request of a body with ``texts``. Raises ``WrongField``."""
+    request = tei.read_as(LlamaTextsRequest, body)
+    common.count("top_n", request.top_n)  # before anything is computed
+    return request
+
+
+def texts_question(request: LlamaTextsRequest) -> Question:
     """Theirs → ours, for a body with ``texts``."""
     asked = tei.question(request)
-    return replace(asked, options=replace(asked.options, raw=request.raw_scores is not False))
+    return replace(asked, options=replace(asked.options, raw=request.raw_scores is not False), model=request.model)
+
+
+def texts_answer(request: LlamaTextsRequest, scores: Scores) -> list[tei.TeiRank]:
+    """Ours → theirs, for a body with ``texts``."""
+    return tei.answer(request, scores)[: common.count("top_n", request.top_n)]
 
 
 LLAMA_CPP_TEXTS = replace(
     tei.TEI,
     name="llama.cpp texts",
     summary="As llama.cpp, with texts",
+    read=read_texts,
     question=texts_question,
+    answer=texts_answer,
     error=error,
     status=LLAMA_CPP.status,
+    request=LlamaTextsRequest,
     errors=LLAMA_CPP.errors,
     statuses=LLAMA_CPP.statuses,
     answered=[{"index": 1, "score": 5.26}, {"index": 0, "score": -8.19}],

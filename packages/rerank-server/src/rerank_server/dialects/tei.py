@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from rerank_core.errors import InvalidRequest, RerankError, Unauthorized
@@ -28,6 +28,9 @@ class TeiRequest(Struct):
     return_text: Annotated[Flag, Meta(description="Return each text with its score.")] = None
 
 
+Request = TypeVar("Request", bound=TeiRequest)
+
+
 class TeiRank(Struct):
     """A text's position in the request and its score."""
 
@@ -45,7 +48,12 @@ class TeiError(Struct):
 
 def read(body: object) -> TeiRequest:
     """The request. Raises ``WrongField``."""
-    request: TeiRequest = common.converted(body, TeiRequest)
+    return read_as(TeiRequest, body)
+
+
+def read_as(kind: type[Request], body: object) -> Request:
+    """The request, as one of its kinds. Raises ``WrongField``."""
+    request: Request = common.converted(body, kind)
     if not request.texts:
         raise NoDocuments("texts is empty: send at least one", field="texts")
     common.side(request.truncation_direction)

@@ -13,11 +13,18 @@ from rerank_core.types import Pair, Scores
 from rerank_server.dialects import common, documents
 from rerank_server.dialects.common import NoDocuments, RerankRequest, Switches, WrongField
 from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.jina import JinaUsage
 from rerank_server.question import Question
 from rerank_server.statuses import status_of
 
 Texts: TypeAlias = list[str | dict[str, Any]] | str | dict[str, Any]
+
+
+class VllmUsage(Struct):
+    """Tokens the model read, and of how many pairs something was cut; its clients ignore that last one."""
+
+    prompt_tokens: int
+    total_tokens: int
+    truncated: int
 
 
 class VllmDocument(Struct):
@@ -40,7 +47,7 @@ class VllmResponse(Struct):
 
     id: str
     model: str
-    usage: JinaUsage
+    usage: VllmUsage
     results: list[VllmResult]
 
 
@@ -72,7 +79,7 @@ class ScoreResponse(Struct):
     created: int
     model: str
     data: list[ScoreData]
-    usage: JinaUsage
+    usage: VllmUsage
 
 
 class VllmErrorDetail(Struct):
@@ -90,7 +97,7 @@ class VllmError(Struct):
     error: VllmErrorDetail
 
 
-_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
+_TYPES = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError"}
 
 
 def answer(request: RerankRequest, scores: Scores) -> VllmResponse:
@@ -140,7 +147,8 @@ def error(error: RerankError) -> VllmError:
     """How a failure looks in this language."""
     code = status_of(error, status(error))
     param = error.field if isinstance(error, WrongField) else None
-    return VllmError(VllmErrorDetail(str(error), _TYPES.get(code, "InternalServerError"), param, code))
+    kind = _TYPES.get(code) or ("BadRequestError" if code < 500 else "InternalServerError")
+    return VllmError(VllmErrorDetail(str(error), kind, param, code))
 
 
 def status(error: RerankError) -> int | None:
@@ -148,8 +156,8 @@ def status(error: RerankError) -> int | None:
     return 400 if isinstance(error, InvalidRequest) and error.code in ("invalid_request", "input_too_long") else None
 
 
-def _usage(scores: Scores) -> JinaUsage:
-    return JinaUsage(scores.usage.tokens, scores.usage.tokens)
+def _usage(scores: Scores) -> VllmUsage:
+    return VllmUsage(scores.usage.tokens, scores.usage.tokens, scores.usage.truncated)
 
 
 def _sides(request: ScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Texts]]:
@@ -184,7 +192,7 @@ VLLM = Dialect(
     answered={
         "id": "score-6f8c2a1e6f0f4d349a3e0a9b8f0a7c11",
         "model": "BAAI/bge-reranker-v2-m3",
-        "usage": {"total_tokens": 41, "prompt_tokens": 41},
+        "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
         "results": [
             {
                 "index": 1,
@@ -217,6 +225,6 @@ SCORE = Dialect(
             {"index": 0, "object": "score", "score": 0.0003},
             {"index": 1, "object": "score", "score": 0.9948},
         ],
-        "usage": {"total_tokens": 41, "prompt_tokens": 41},
+        "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
     },
 )

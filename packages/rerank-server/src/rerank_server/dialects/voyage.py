@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
-from rerank_core.errors import RerankError
+from rerank_core.errors import RerankError, TooManyDocuments
 from rerank_core.types import Scores
 
 from rerank_server.dialects import common, documents
@@ -36,8 +36,8 @@ def answer(request: RerankRequest, scores: Scores) -> VoyageResponse:
 
 
 def status(error: RerankError) -> int | None:
-    """Another model is a wrong request too: its client knows no 404."""
-    return 400 if isinstance(error, UnknownModel) else None
+    """Another model and too many documents are a wrong request too: its client knows neither 404 nor 413."""
+    return 400 if isinstance(error, UnknownModel | TooManyDocuments) else None
 
 
 VOYAGE = Dialect(
@@ -51,7 +51,9 @@ VOYAGE = Dialect(
     request=RerankRequest,
     response=VoyageResponse,
     errors=(Detail,),
-    statuses={400: "The body is not as it should be, or another model is asked for (RERANK_STRICT_MODEL)."},
+    statuses={
+        400: "The body is not as it should be, has too many documents, or asks for another model (RERANK_STRICT_MODEL)."
+    },
     example={
         "query": documents.QUERY,
         "documents": documents.EXAMPLE["documents"],

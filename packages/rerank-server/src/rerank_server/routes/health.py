@@ -24,7 +24,7 @@ class Health(Struct):
 
 
 def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
-    """``/health``, ``/readyz``, the same as ``/ping``, and ``/livez``."""
+    """``/health``; ``/readyz``, also as SageMaker's ``/ping``; ``/livez``; and both as NIM's ``/v1/health/...``."""
 
     def status() -> int:
         return 200 if lifecycle.state == "healthy" else 503
@@ -52,4 +52,6 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
         *get_and_head("/readyz", readyz),
         *get_and_head("/ping", readyz),
         *get_and_head("/livez", livez),
+        *get_and_head("/v1/health/ready", readyz),
+        *get_and_head("/v1/health/live", livez),
     ]

@@ -1,25 +1,51 @@
-"""The one model that runs here, as OpenAI, Xinference and Infinity list theirs."""
+"""The one model that runs here, as OpenAI, vLLM, Xinference and Infinity list theirs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from rerank_server.dialects.dispatch import dialect_of_prefix, prefix_of
 from rerank_server.lifecycle import Lifecycle
+from rerank_server.prefixes import asked_path
+from rerank_server.question import UnknownModel
 from rerank_server.routes.get import AnyRequest, get_and_head
+from rerank_server.service import Service
 from rerank_server.settings import Settings
+from rerank_server.statuses import status_of
+
+# Clients compare this with the one name that they know, so each finds its own below its prefix.
+_OWNERS = {"/infinity": "infinity", "/vllm": "vllm", "/llamacpp": "llamacpp", "/xinference": "xinference"}
+
+
+class Stats(Struct):
+    """The queue: pairs that wait for the model, and the share of the room for pairs that is taken, from 0 to 1."""
+
+    queue_absolute: int
+    queue_fraction: float
 
 
 class Model(Struct):
-    """A model."""
+    """A model.
+
+    ``id`` to ``owned_by`` are OpenAI's, ``root`` to ``max_model_len`` vLLM's, ``model_type`` is Xinference's, and
+    ``capabilities`` to ``stats`` are Infinity's. ``owned_by`` is the server whose prefix the path has, or `rerank`.
+    """
 
     id: str
     object: str
     created: int
     owned_by: str
+    root: str
+    parent: str | None
+    max_model_len: int | None
     model_type: str
     capabilities: list[str]
+    backend: str
+    stats: Stats
     max_input_length: int | None
 
 
@@ -45,26 +71,36 @@ class Cluster(Struct):
 def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
     """``/models``, ``/v1/models``, ``/v1/models/NAME``, and ``/v1/cluster/auth``."""
 
-    def model() -> Model:
+    def model(request: AnyRequest) -> Model:
         info = lifecycle.model.info if lifecycle.model else None
+        name, length = (info.name, info.max_length) if info else (settings.model, settings.max_length)
         return Model(
-            id=info.name if info else settings.model,
+            id=name,
             object="model",
             created=0,  # files do not say
-            owned_by="rerank",
+            owned_by=_OWNERS.get(prefix_of(asked_path(request.scope)), "rerank"),
+            root=name,
+            parent=None,
+            max_model_len=length,
             model_type="rerank",
             capabilities=["rerank"],
-            max_input_length=info.max_length if info else settings.max_length,
+            backend=info.engine if info else "",
+            stats=_stats(lifecycle.service),
+            max_input_length=length,
         )
 
-    def models(_: AnyRequest) -> Response[Models]:
-        return Response(Models("list", [model()]))
+    def models(request: AnyRequest) -> Response[Models]:
+        return Response(Models("list", [model(request)]))
 
-    def one(request: AnyRequest) -> Response[Model] | Response[NoModel]:
-        name, found = request.path_params["name"].strip("/"), model()
-        if settings.strict_model and name not in (found.id, settings.model):
-            return Response(NoModel(f"the model {name[:200]!r} does not run here: {found.id!r} does"), status_code=404)
-        return Response(found)
+    def one(request: AnyRequest) -> Response[Any]:
+        name, found = request.path_params["name"].strip("/"), model(request)
+        if not settings.strict_model or name in (found.id, settings.model):
+            return Response(found)
+        error = UnknownModel(f"the model {name[:200]!r} does not run here: {found.id!r} does")
+        dialect = dialect_of_prefix(asked_path(request.scope))
+        if dialect is None:
+            return Response(NoModel(str(error)), status_code=404)
+        return Response(dialect.error(error), status_code=status_of(error, dialect.status(error)))
 
     def cluster(_: AnyRequest) -> Response[Cluster]:
         return Response(Cluster(auth=bool(settings.api_keys or settings.api_keys_file)))
@@ -75,3 +111,12 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         *get_and_head("/v1/models", models),
         *get_and_head("/v1/models/{name:path}", one),
     ]
+
+
+def _stats(service: Service | None) -> Stats:
+    if service is None:
+        return Stats(queue_absolute=0, queue_fraction=0.0)
+    admission = service.admission
+    return Stats(
+        queue_absolute=service.scheduler.waiting_segments, queue_fraction=admission.pairs / admission.max_pairs
+    )

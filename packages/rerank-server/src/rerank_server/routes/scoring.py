@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+from http import HTTPStatus
 
 import msgspec
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
-from rerank_core.errors import ModelError, RerankError, Unavailable
+from rerank_core.errors import InvalidRequest, ModelError, RerankError, Unavailable
 
 from rerank_server.body import BodyTooLarge, read_json
 from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.dispatch import BY_PATH, PLACES, Place
-from rerank_server.dialects.native import BATCH
+from rerank_server.dialects.dispatch import PLACES, Place, dialect_of_prefix, fallback_dialect, paths_beside
+from rerank_server.errors import MethodNotAllowed, NotFound
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.question import Limits, ask
 from rerank_server.record import Record
@@ -68,8 +69,26 @@ def _json(content: object, status: int, headers: dict[str, str] | None = None) -
 
 def refusal(path: str, error: RerankError) -> bytes:
     """The body of an error, in the language of a path, for those who answer before the route is asked."""
-    place = BY_PATH.get(path)
-    return msgspec.json.encode((place.refusal if place else BATCH).error(error))
+    return msgspec.json.encode(fallback_dialect(path).error(error))
+
+
+def unrouted(path: str, status: int) -> bytes:
+    """The body of an answer to what no route takes: below a prefix in its dialect, else as it is documented."""
+    dialect = dialect_of_prefix(path)
+    if dialect is None:
+        return msgspec.json.encode({"detail": HTTPStatus(status).phrase})
+    return msgspec.json.encode(dialect.error(_unrouted_error(path, status)))
+
+
+def _unrouted_error(path: str, status: int) -> RerankError:
+    if status == HTTPStatus.NOT_FOUND:
+        there = ", ".join(paths_beside(path))
+        return NotFound(f"there is nothing at this path: this server only scores, at POST {there}")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed("this method is not allowed at this path: the header Allow has those that are")
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InvalidRequest(HTTPStatus(status).phrase)
+    return ModelError("the server failed on this request: its log says why")
 
 
 def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:
