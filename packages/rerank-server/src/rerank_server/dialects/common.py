@@ -41,7 +41,12 @@ class Switches(Struct, kw_only=True):
     truncation: Annotated[Flag, Meta(description="Another name of `truncate`.")] = None
     truncate_prompt_tokens: Annotated[int | None, Meta(description="-1 cuts to what the model reads.")] = None
     truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
-    truncation_side: Annotated[str | None, Meta(description="Where it is cut: `right` or `left` (default: the checkpoint's own, which nearly always is `right`).")] = None
+    truncation_side: Annotated[
+        str | None,
+        Meta(
+            description="Where it is cut: `right` or `left` (default: the checkpoint's own, which nearly always is `right`)."
+        ),
+    ] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
     max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
     max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
