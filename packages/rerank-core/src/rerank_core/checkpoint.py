@@ -59,9 +59,9 @@ _SIZES = {
     "d_inner",
     "d_ff",
     "d_kv",
-    "num_hidden_groups",
-    "inner_group_num",
 }
+# Numbers of modules, each with parameters of its own, beside those that end in "layers" or "layer".
+_MODULES = {"block_sizes", "block_repeats", "num_hidden_groups", "inner_group_num", "num_feedforward_networks"}
 _LEAST = {"max_position_embeddings": -1}  # XLNet and its like write -1 for "no limit"
 
 
@@ -286,7 +286,7 @@ def _check_weights(directory: Path) -> int:
         try:
             with safe_open(path, framework="numpy") as file:
                 tensors += len(file.keys())
-        except (SafetensorError, OSError, RecursionError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:
             raise CheckpointError(
                 f"{path} ({path.stat().st_size} bytes) is damaged or not complete ({error}): fetch the model again"
             ) from error
@@ -302,7 +302,7 @@ def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
     between layers have fewer layers than tensors too.
     """
     for name, value in config.items():
-        is_layers = name.endswith(("layers", "layer")) or name == "block_sizes"
+        is_layers = name.endswith(("layers", "layer")) or name in _MODULES
         if name not in _SIZES and not is_layers:
             continue
         if is_layers and isinstance(value, list | dict | bool):  # one value a layer, or a switch
