@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from rerank_core.local_model import LocalModel
 from rerank_core.manifest import digest
 from rerank_core.sample import SAMPLE
 from rerank_core.scoring import distinct_segments
-from rerank_core.sources import DEFAULT_MODEL, locate
+from rerank_core.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
@@ -68,6 +70,7 @@ def load(
     require_libraries()
     ScoreOptions(truncation=truncation, long_documents=long_documents)  # says what is allowed
     platt = read_calibration(calibration)
+    asked = {"device": device, "dtype": dtype, "engine": engine}
     if threads is not None and threads < 1:
         raise InvalidRequest(f"threads is {threads}: use at least 1")
 
@@ -128,9 +131,31 @@ def load(
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
 
+    reload = _reload(
+        model,
+        revision=pinned(model, checkpoint.revision),
+        **asked,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        calibration=platt,
+        label=label,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+    )
     if isinstance(tokenizer, SideTokenizer):
-        return BiEncoder(network, tokenizer, info, fingerprint)
-    return CrossEncoder(network, tokenizer, info, fingerprint, label=label_index)
+        return BiEncoder(network, tokenizer, info, fingerprint, reload=reload)
+    return CrossEncoder(network, tokenizer, info, fingerprint, label=label_index, reload=reload)
+
+
+def _reload(model: str, **options: object) -> partial[LocalModel]:
+    """How to load it once more, as a name and one text, which are the same bytes whenever they are pickled."""
+    return partial(load_again, model, json.dumps({name: value for name, value in options.items() if value is not None}))
+
+
+def load_again(model: str, options: str) -> LocalModel:
+    """What a pickled model becomes: loaded with its options, which are JSON. Raises as ``load``."""
+    return load(model, **json.loads(options))
 
 
 def _set_threads(threads: int) -> None:
