@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import TypeVar
+
+from rerank_core.forking import start_helper
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -43,7 +44,7 @@ def _start(work: Callable[[Part], Result], part: Part) -> Future[Result]:
             future.set_exception(error)
 
     try:
-        threading.Thread(target=run, name="prefetch").start()
+        start_helper(run, "prefetch")
     except RuntimeError:  # the interpreter is about to end, or the system has no more
         run()
     return future

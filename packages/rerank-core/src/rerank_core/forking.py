@@ -56,14 +56,14 @@ class _Gate:
         self._closed = 0  # how often, by the owner
 
     def enter(self) -> None:
-        me = threading.get_ident()
+        me = _me()
         with self._changed:
             while me not in self._inside and self._owner not in (None, me):
                 self._changed.wait()
             self._inside[me] = self._inside.get(me, 0) + 1
 
     def leave(self) -> None:
-        me = threading.get_ident()
+        me = _me()
         with self._changed:
             self._inside[me] -= 1
             if not self._inside[me]:
@@ -72,7 +72,7 @@ class _Gate:
 
     def close(self) -> None:
         """Let nobody else in, and wait until all others are out, as long as that is worth it."""
-        me = threading.get_ident()
+        me = _me()
         with self._changed:
             while self._owner not in (None, me):
                 self._changed.wait()
@@ -89,6 +89,26 @@ class _Gate:
 
 
 _gate = PerProcess(_Gate)
+_works_for = threading.local()  # its thread: another one's ident
+
+
+def _me() -> int:
+    ident: int = getattr(_works_for, "thread", threading.get_ident())
+    return ident
+
+
+def start_helper(work: Callable[[], object], name: str) -> None:
+    """Run work in a new thread for this one: it may run wherever this one may, which will wait for it.
+
+    Raises ``RuntimeError`` where there can be no more threads.
+    """
+    principal = _me()
+
+    def run() -> None:
+        _works_for.thread = principal
+        work()
+
+    threading.Thread(target=run, name=name).start()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
+from operator import index
 from pathlib import Path
 
 from rerank_core.bi_encoder import BiEncoder
@@ -149,8 +150,9 @@ def load(
 
 
 def _reload(model: str, **options: object) -> partial[LocalModel]:
-    """How to load it once more, as a name and one text, which are the same bytes whenever they are pickled."""
-    return partial(load_again, model, json.dumps({name: value for name, value in options.items() if value is not None}))
+    """How to load it once more: as a name and one text, which are the same bytes whenever they are pickled."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 import torch
 
 from rerank_core.engines.torch_settings import our_settings
-from rerank_core.forking import PerProcess
+from rerank_core.forking import PerProcess, start_helper
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -123,7 +123,7 @@ def in_own_thread(work: Callable[[], Result]) -> Result:
         with our_settings():
             return work()
 
-    threading.Thread(target=_call(future, with_our_settings, None), name="load").start()
+    start_helper(_call(future, with_our_settings, None), "load")
     try:
         return future.result()
     finally:

@@ -26,12 +26,12 @@ class _Setting:
     wanted: Any
 
 
-def _matmul_precision(backend: str) -> _Setting | None:
-    """Products of float32 in float32, and neither in bfloat16 nor in TF32. None: a torch that has no such setting."""
+def _matmul_precision(backend: str) -> _Setting:
+    """Products of float32 in float32, and neither in bfloat16 nor in TF32."""
     read = getattr(torch._C, "_get_fp32_precision_getter", None)
     write = getattr(torch._C, "_set_fp32_precision_setter", None)
-    if read is None or write is None:
-        return None
+    if read is None or write is None:  # torch before 2.9 has one for all
+        return _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest")
 
     def value() -> str:
         own = read(backend, "matmul")
@@ -59,9 +59,9 @@ _SETTINGS = [
         _Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
         _Setting(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
         # Which kernel computes attention, on a CPU too.
-        _Setting(torch._C._get_flash_sdp_enabled, torch._C._set_sdp_use_flash, True),
-        _Setting(torch._C._get_mem_efficient_sdp_enabled, torch._C._set_sdp_use_mem_efficient, True),
-        _Setting(torch._C._get_math_sdp_enabled, torch._C._set_sdp_use_math, True),
+        _Setting(torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp, True),
+        _Setting(torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp, True),
+        _Setting(torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp, True),
         _matmul_precision("mkldnn"),
         _matmul_precision("cuda"),
         _quantized_engine(),
