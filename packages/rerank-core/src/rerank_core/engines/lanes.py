@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
@@ -73,32 +74,37 @@ class _Workers:
         restore.join()
 
     def map(self, work: Callable[[Work], Result], parts: Sequence[Work]) -> list[Result]:
-        futures: list[Future[Result]] = [Future() for _ in parts]
         with our_settings():
-            for future, part in zip(futures, parts, strict=True):
-                self._calls.put(_call(future, work, part))
+            futures = [self._submit(work, part) for part in parts]
             try:
                 wait(futures)
-                return [future.result() for future in futures]
+                results = []
+                while futures:  # each is let go before it may raise, see ``_run``
+                    results.append(futures.pop(0).result())
+                return results
             finally:
                 # After an interrupt: the settings stay ours until nothing computes any more.
                 wait([future for future in futures if not future.cancel()])
-                # An error's traceback holds this frame, which would hold the error, and all that it holds.
                 futures.clear()
 
+    def _submit(self, work: Callable[[Work], Result], part: Work) -> Future[Result]:
+        future: Future[Result] = Future()
+        self._calls.put(partial(_run, future, work, part))
+        return future
 
-def _call(future: Future[Result], work: Callable[[Work], Result], part: Work) -> _Call:
-    def run() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = work(part)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
 
-    return run
+def _run(future: Future[Result], work: Callable[[Work], Result], part: Work) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work(part)
+    except BaseException as error:
+        future.set_exception(error)
+        # The error's traceback holds this frame. Were the future in it, the error, and whatever memory its frames hold,
+        # would stay until the next collection of garbage.
+        del future
+    else:
+        future.set_result(result)
 
 
 def _serve(calls: SimpleQueue[_Call | None]) -> None:
@@ -123,7 +129,7 @@ def in_own_thread(work: Callable[[], Result]) -> Result:
         with our_settings():
             return work()
 
-    start_helper(_call(future, with_our_settings, None), "load")
+    start_helper(partial(_run, future, with_our_settings, None), "load")
     try:
         return future.result()
     finally:
