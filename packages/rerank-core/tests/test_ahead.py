@@ -1,3 +1,4 @@
+import contextlib
 import threading
 
 import pytest
@@ -38,3 +39,31 @@ def test_an_error_is_raised_when_its_part_comes():
     assert [next(results), next(results)] == [1.0, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_where_there_can_be_no_more_threads_the_work_is_done_all_the_same(monkeypatch):
+    """As in the very last moments of a process, or where a container allows no more."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    assert list(one_ahead(lambda part: part * 2, range(5))) == [0, 2, 4, 6, 8]
+
+
+def test_whoever_stops_early_leaves_no_work_behind():
+    began, ended = threading.Event(), []
+
+    def work(part: int) -> int:
+        if part:
+            began.set()
+            ended.append(part)
+        return part
+
+    with contextlib.closing(one_ahead(work, range(5))) as results:
+        next(results)
+        began.wait(10)
+
+    assert ended == [1]
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]

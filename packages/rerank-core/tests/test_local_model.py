@@ -33,6 +33,10 @@ def test_pairs_may_have_different_queries(tiny_model):
     assert scores.values == tuple(model.score(query, [document], raw=True).values[0] for query, document in pairs)
     assert scores.usage.pairs == 3
     assert model.score_pairs([]).values == ()
+    assert model.score_pairs(np.array(pairs), ScoreOptions(raw=True)) == scores
+    assert model.score_pairs((list(pair) for pair in pairs), ScoreOptions(raw=True)) == scores
+    with pytest.raises(InvalidRequest, match="pair 0 is one string"):
+        model.score_pairs(["ab"])
 
 
 @pytest.mark.parametrize(

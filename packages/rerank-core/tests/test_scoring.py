@@ -1,12 +1,17 @@
 import decimal
 import math
+from collections import deque
 from dataclasses import replace
+from enum import StrEnum
 
+import numpy as np
+import pandas
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import EngineError, InvalidRequest, Pair, ScoreOptions
-from rerank_core.scoring import as_pairs, check_text, distinct_segments, score_options, sigmoid, to_scores
+from rerank_core.scoring import as_pair_list, as_pairs, check_text, distinct_segments, score_options, sigmoid, to_scores
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Segment, Span
 
@@ -128,3 +133,123 @@ def test_messages_never_hold_the_text():
 def test_what_is_not_a_string_is_named_by_its_type(wrong):
     with pytest.raises(InvalidRequest, match=f"the query is {type(wrong).__name__}, not a string"):
         as_pairs(wrong, [])
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        ("a", "b"),
+        iter(["a", "b"]),
+        map(str.lower, "AB"),
+        (letter for letter in "ab"),
+        {1: "a", 2: "b"}.values(),
+        {"a": 1, "b": 2}.keys(),
+        deque("ab"),
+        np.array(["a", "b"]),
+        np.array(["a", "b"], dtype=object),
+        pandas.Series(["a", "b"], index=[7, 3]),
+        pyarrow.array(["a", "b"]),
+        pyarrow.chunked_array([["a"], ["b"]]),
+    ],
+    ids=lambda documents: type(documents).__name__,
+)
+def test_documents_come_from_any_iterable_with_an_order(documents):
+    pairs = as_pairs("q", documents)
+
+    assert pairs == [Pair("q", "a"), Pair("q", "b")]
+    assert {type(text) for pair in pairs for text in pair} == {str}
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ("ab", "documents is one string: pass a list of strings"),
+        (b"ab", "documents is one bytes"),
+        ({"a": "b"}, "documents is a dict, whose keys would be taken: pass a list"),
+        ({"a"}, "documents is a set, which has no order"),
+        (frozenset("a"), "documents is a frozenset, which has no order"),
+        (None, "documents is NoneType: pass a list of strings"),
+        (7, "documents is int: pass a list"),
+        (np.array("a"), "documents is ndarray: pass a list"),
+        (np.array([["a"], ["b"]]), "document 0 is ndarray, not a string"),
+        (pandas.DataFrame({"a": ["b"]}), "documents is a DataFrame, whose column names would be taken"),
+        (pyarrow.table({"a": ["b"]}), "documents is a Table, whose column names would be taken"),
+        (pyarrow.array(["a", None]), "document 1 is NoneType, not a string"),
+        (np.array(["a", float("nan")], dtype=object), "document 1 is float, not a string"),
+        (np.array([b"a"]), "document 0 is bytes_, not a string"),
+    ],
+    ids=str,
+)
+def test_what_surely_is_no_list_of_documents_is_refused_with_a_way_out(documents, message):
+    with pytest.raises(InvalidRequest, match=message):
+        as_pairs("q", documents)
+
+
+def test_a_subclass_of_str_counts_for_what_it_holds():
+    class Name(StrEnum):
+        PANDA = "panda"
+
+    class Odd(str):
+        def encode(self, *_):
+            raise AssertionError
+
+        def __str__(self):
+            return "something else"
+
+        __eq__ = lambda *_: False  # noqa: E731
+        __hash__ = str.__hash__
+
+    ((query, document),) = as_pairs(np.str_("q"), [Odd("text")])
+    assert (query, document, type(query), type(document)) == ("q", "text", str, str)
+    assert as_pairs(Name.PANDA, []) == []
+
+
+TWO = [Pair("q", "a"), Pair("r", "b")]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        TWO,
+        [("q", "a"), ["r", "b"]],
+        zip("qr", "ab", strict=True),
+        (pair for pair in TWO),
+        np.array([["q", "a"], ["r", "b"]]),
+        np.array([["q", "a"], ["r", "b"]], dtype=object),
+        pandas.DataFrame({"query": ["q", "r"], "document": ["a", "b"]}).itertuples(index=False),
+        {("q", "a"): 1, ("r", "b"): 2}.keys(),
+        [iter(("q", "a")), iter(("r", "b"))],
+    ],
+    ids=lambda pairs: type(pairs).__name__,
+)
+def test_pairs_are_what_everybody_writes(pairs):
+    assert as_pair_list(pairs) == TWO
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("ab", "pairs is one string: pass a list of pairs"),
+        (None, "pairs is NoneType"),
+        ({("q", "a"): 1}, "pairs is a dict"),
+        ({("q", "a")}, "pairs is a set, which has no order"),
+        (("q", "a"), "pair 0 is one string: pass a list of two strings"),
+        (["ab"], "pair 0 is one string"),
+        ([TWO[0], "ab"], "pair 1 is one string"),
+        ([TWO[0], ("q",)], "pair 1 has 1 items: pass two, a query and a document"),
+        ([("q", "a", "b")], "pair 0 has 3 items"),
+        ([()], "pair 0 has 0 items"),
+        ([{"query": "q", "document": "a"}], "pair 0 is a dict, whose keys would be taken"),
+        ([{"q", "a"}], "pair 0 is a set, which has no order"),
+        ([TWO[0], None], "pair 1 is NoneType"),
+        ([7], "pair 0 is int"),
+        ([b"ab"], "pair 0 is one bytes"),
+        ([("q", "a"), (1, "b")], "the query of pair 1 is int, not a string"),
+        ([("q", "a"), ("r", None)], "document 1 is NoneType, not a string"),
+        (pandas.DataFrame({"qq": ["q"], "dd": ["a"]}), "pairs is a DataFrame, whose column names would be taken"),
+    ],
+    ids=str,
+)
+def test_what_is_no_pair_is_named_by_its_place(pairs, message):
+    with pytest.raises(InvalidRequest, match=message):
+        as_pair_list(pairs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import TypeVar
+
+from rerank_core.forking import start_helper
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -15,14 +17,34 @@ def one_ahead(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator
 
     What ``work`` raises is raised here, when its part's turn comes.
     """
-    if len(parts) == 1:  # nothing to do meanwhile
-        yield work(parts[0])
+    if not parts:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        pending: Future[Result] | None = None
-        for part in parts:
-            done, pending = pending, pool.submit(work, part)
-            if done is not None:
-                yield done.result()
-        if pending is not None:
-            yield pending.result()
+    result = work(parts[0])
+    for part in parts[1:]:
+        following = _start(work, part)
+        try:
+            yield result
+        finally:
+            wait([following])
+        result = following.result()
+    yield result
+
+
+def _start(work: Callable[[Part], Result], part: Part) -> Future[Result]:
+    """Run it in a thread of its own; here, where there can be no more threads.
+
+    Not in a pool: that is for good shut down once the main thread has ended, though others go on.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(part))
+        except BaseException as error:
+            future.set_exception(error)
+
+    try:
+        start_helper(run, "prefetch")
+    except RuntimeError:  # the interpreter is about to end, or the system has no more
+        run()
+    return future

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rerank_core.chunking import chunk_score
+from rerank_core.forking import running
 from rerank_core.local_model import LocalModel
 from rerank_core.sentence_transformers_files import Similarity
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
@@ -34,22 +36,27 @@ class BiEncoder(LocalModel):
         *,
         similarity: Similarity = "cosine",
         normalizes: bool = True,
+        reload: partial[LocalModel] | None = None,
     ) -> None:
-        super().__init__(engine, info, fingerprint)
+        super().__init__(engine, info, fingerprint, reload=reload)
         self._tokenizer = tokenizer
         self._similarity = similarity
         self._normalizes = normalizes or similarity == "cosine"
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
-        return self._tokenizer(pairs, options, first)
+        with running():
+            return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         """The embeddings in double precision."""
         import numpy as np
 
         vectors = list(rows.astype(np.float64))
-        return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors] if self._normalizes else vectors
+        if not self._normalizes:
+            return vectors
+        with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
+            return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
 
     def combine(
         self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions

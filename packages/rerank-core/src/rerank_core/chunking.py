@@ -54,7 +54,13 @@ def span(offsets: Sequence[tuple[int, int]], window: range) -> Span:
 
 
 def chunk_score(values: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
-    """The score of a document whose windows have these, and which of them is said to have won."""
+    """The score of a document whose windows have these, and which of them is said to have won.
+
+    One that is no finite number is the score: the network failed, and the best of the others would hide it.
+    """
+    for window, value in enumerate(values):
+        if not math.isfinite(value):
+            return value, window
     best = max(range(len(values)), key=values.__getitem__)
     match options.chunk_score:
         case "first":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rerank_core.chunking import chunk_score
+from rerank_core.forking import running
 from rerank_core.labels import HeadColumns
 from rerank_core.local_model import LocalModel
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
@@ -29,14 +31,16 @@ class CrossEncoder(LocalModel):
         fingerprint: Callable[[], str],
         *,
         columns: HeadColumns = HeadColumns(0),  # noqa: B008 (frozen)
+        reload: partial[LocalModel] | None = None,
     ) -> None:
-        super().__init__(engine, info, fingerprint)
+        super().__init__(engine, info, fingerprint, reload=reload)
         self._tokenizer = tokenizer
         self._columns = columns
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
-        return self._tokenizer(pairs, options, first)
+        with running():
+            return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[float]:
         logits = rows[:, self._columns.label].astype("float64")

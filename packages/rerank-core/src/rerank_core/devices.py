@@ -42,6 +42,13 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def with_number(device: str) -> str:
+    """``cuda`` as the one that is current in this thread; every other name as it is."""
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
+
+
 def choose_dtype(wanted: str, device: str) -> str:
     """The numbers to compute with: float32, unless another is wanted.
 

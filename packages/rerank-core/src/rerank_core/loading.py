@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
+from operator import index
 from pathlib import Path
 
 from rerank_core.bi_encoder import BiEncoder
@@ -20,7 +23,7 @@ from rerank_core.local_model import LocalModel
 from rerank_core.manifest import digest
 from rerank_core.sample import SAMPLE
 from rerank_core.scoring import distinct_segments
-from rerank_core.sources import DEFAULT_MODEL, locate
+from rerank_core.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
@@ -70,6 +73,7 @@ def load(
     require_libraries()
     ScoreOptions(truncation=truncation, long_documents=long_documents)  # says what is allowed
     platt = read_calibration(calibration)
+    asked = {"device": device, "dtype": dtype, "engine": engine}
     if threads is not None and threads < 1:
         raise InvalidRequest(f"threads is {threads}: use at least 1")
 
@@ -141,6 +145,18 @@ def load(
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
 
+    reload = _reload(
+        model,
+        revision=pinned(model, checkpoint.revision),
+        **asked,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        calibration=platt,
+        label=label,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+    )
     if isinstance(tokenizer, SideTokenizer):
         return BiEncoder(
             network,
@@ -149,8 +165,9 @@ def load(
             fingerprint,
             similarity=checkpoint.similarity,
             normalizes=checkpoint.normalizes,
+            reload=reload,
         )
-    return CrossEncoder(network, tokenizer, info, fingerprint, columns=columns)
+    return CrossEncoder(network, tokenizer, info, fingerprint, columns=columns, reload=reload)
 
 
 _SIMILARITIES = {
@@ -169,6 +186,17 @@ def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
         return "logit"
     score = f"logit of {checkpoint.labels[columns.label][:100]}"
     return score if columns.against is None else f"{score} minus logit of {checkpoint.labels[columns.against][:100]}"
+
+
+def _reload(model: str, **options: object) -> partial[LocalModel]:
+    """How to load it once more: as a name and one text, which are the same bytes whenever they are pickled."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
+
+
+def load_again(model: str, options: str) -> LocalModel:
+    """What a pickled model becomes: loaded with its options, which are JSON. Raises as ``load``."""
+    return load(model, **json.loads(options))
 
 
 def _set_threads(threads: int) -> None:

@@ -6,14 +6,16 @@ import logging
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 from rerank_core.ahead import one_ahead
 from rerank_core.batching import micro_batches
 from rerank_core.errors import DeviceError, EngineError, RerankError
+from rerank_core.forking import PerProcess, current_process, running
 from rerank_core.scorer import Output
-from rerank_core.scoring import as_pairs, check_text, distinct_segments, score_options, to_scores
+from rerank_core.scoring import as_pair_list, as_pairs, distinct_segments, score_options, to_scores
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
 
 if TYPE_CHECKING:
@@ -28,14 +30,40 @@ logger = logging.getLogger(__name__)
 
 
 class LocalModel(ABC):
-    """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time."""
+    """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time.
 
-    def __init__(self, engine: Engine, info: ModelInfo, fingerprint: Callable[[], str]) -> None:
+    May be loaded before a fork, on a CPU: parent and children score the same. A copy shares the weights. Pickled, it
+    is its name and the options that it was loaded with; unpickled, it is loaded again, and raises as ``load``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        fingerprint: Callable[[], str],
+        *,
+        reload: partial[LocalModel] | None = None,
+    ) -> None:
         self._engine = engine
         self._info = info
         self._fingerprint = fingerprint
-        self._lock = threading.Lock()
+        self._reload = reload
+        self._process = current_process()
+        self._lock = PerProcess(threading.Lock)
         self._most_tokens = sys.maxsize  # less once memory has run out
+
+    def __copy__(self) -> Self:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Callable[..., LocalModel], tuple[object, ...]]:
+        if self._reload is None:
+            raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
+        return self._reload.func, self._reload.args
 
     @property
     def info(self) -> ModelInfo:
@@ -54,7 +82,7 @@ class LocalModel(ABC):
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -63,12 +91,12 @@ class LocalModel(ABC):
         """See ``Scorer.score``."""
         return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
 
-    def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
-        """One score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
-        for index, (query, document) in enumerate(pairs):
-            check_text(query, f"the query of pair {index}")
-            check_text(document, f"document {index}")
-        return self._score(pairs, options or ScoreOptions())
+    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
+        """One score per pair, in their order; the pairs may have different queries. Raises as ``score``.
+
+        A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document.
+        """
+        return self._score(as_pair_list(pairs), options or ScoreOptions())
 
     def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
         encodings: list[Encoding] = []
@@ -101,7 +129,13 @@ class LocalModel(ABC):
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """See ``PairModel.forward``."""
-        with self._lock:
+        if self._info.device != "cpu" and self._process != current_process():
+            raise DeviceError(
+                f"{self._info.name} was loaded on {self._info.device} before this process was forked, and a device "
+                "does not compute for a forked process: load the model after the fork, or start processes with "
+                "multiprocessing's 'spawn'"
+            )
+        with running(), self._lock.get():
             return self._outputs(self._rows(list(segments)))
 
     def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:

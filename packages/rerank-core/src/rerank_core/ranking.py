@@ -1,7 +1,7 @@
 """From scores to an order."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rerank_core.errors import InvalidRequest
 from rerank_core.scorer import Scorer
@@ -29,7 +29,7 @@ def rank(scores: Scores, *, top_n: int | None = None, threshold: float | None = 
 def rerank(
     scorer: Scorer,
     query: str,
-    documents: Sequence[str],
+    documents: Iterable[str],
     *,
     top_n: int | None = None,
     threshold: float | None = None,

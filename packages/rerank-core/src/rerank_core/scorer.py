@@ -4,7 +4,7 @@
 steps, so that a scheduler can choose the batches in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
@@ -20,13 +20,15 @@ class Scorer(Protocol):
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """One score per document, in their order; an empty list of documents is an empty answer.
+
+        ``documents`` may be any iterable with an order, and is read once.
 
         ``raw`` and ``truncate`` are the everyday part of ``options``; where both are given, ``raw=True`` and
         ``truncate=False`` win.
@@ -44,7 +46,7 @@ class AsyncScorer(Protocol):
     async def ascore(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,

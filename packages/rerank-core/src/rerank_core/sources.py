@@ -63,6 +63,11 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
     return Source(model, snapshot.name if snapshot.parent.name == "snapshots" else revision, snapshot)
 
 
+def pinned(model: str, revision: str | None) -> str | None:
+    """The revision that finds the same files again: of a hub model the one that was found, of others none."""
+    return None if model == LITE or Path(model).expanduser().is_dir() else revision
+
+
 def _check_hub_name(model: str) -> None:
     """Spare the hub a question where only a directory can be meant."""
     path = Path(model).expanduser()

@@ -7,12 +7,13 @@ and the template that the tokenizer itself applies is laid around them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rerank_core.chunking import query_room, sentence_ends, span, windows
 from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
+from rerank_core.forking import current_process
 from rerank_core.tokenizer_files import read_tokenizer
 from rerank_core.truncation import cut, kept_lengths
 from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation, TruncationSide
@@ -20,6 +21,7 @@ from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segme
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tokenizers import Encoding as Encoded
     from tokenizers import Tokenizer
 
 _LEAST_ROOM = 4  # tokens of text: a window has three quarters of a query, and some document beside it
@@ -120,6 +122,7 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._process = current_process()
 
     def __call__(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The ids of each distinct text."""
@@ -127,9 +130,14 @@ class TextTokenizer:
         ids: dict[str, list[int]] = {}
         for start in range(0, len(distinct), _BATCH):
             batch = distinct[start : start + _BATCH]
-            encoded = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids.update((text, encoding.ids) for text, encoding in zip(batch, encoded, strict=True))
+            ids.update((text, encoding.ids) for text, encoding in zip(batch, self._encode(batch), strict=True))
         return ids
+
+    def _encode(self, batch: list[str]) -> Iterable[Encoded]:
+        if self._process == current_process():
+            return self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        # A forked process lacks the library's threads: a batch would wait for them for ever, one text needs none.
+        return (self._tokenizer.encode(text, add_special_tokens=False) for text in batch)
 
     def chunks(self, document: str, size: int, options: ScoreOptions) -> tuple[list[Chunk], bool]:
         """A document's windows of at most ``size`` tokens, and whether there would have been more.

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from rerank_core.errors import InvalidRequest
@@ -163,7 +163,7 @@ class Scores:
     values: tuple[float, ...]
     model: str
     usage: Usage
-    raw_values: tuple[float, ...] | None = None
+    raw_values: tuple[float, ...] | None = field(default=None, compare=False)  # not known on every road
     spans: tuple[Span | None, ...] | None = None
 
 

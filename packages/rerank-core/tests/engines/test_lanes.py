@@ -1,6 +1,10 @@
+import contextlib
+import gc
 import threading
+import weakref
 
 import pytest
+import rerank_core
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,3 +44,56 @@ def test_a_first_call_that_fails_is_an_error_and_no_hang():
 
     with pytest.raises(RuntimeError, match="out of memory"):
         Lanes(2, first)
+
+
+def test_every_part_has_its_result_and_an_error_waits_for_the_parts_beside_it():
+    """Nothing computes any more when a failure is seen: what follows may need the memory."""
+    lanes, done = Lanes(2, lambda: None), threading.Event()
+
+    def work(part: int) -> int:
+        if part == 0:
+            raise ValueError("the first one")
+        done.set()
+        return part
+
+    with pytest.raises(ValueError, match="the first one"):
+        lanes.map(work, [0, 1])
+    assert done.is_set()
+    assert lanes.map(work, [1, 2, 3]) == [1, 2, 3]
+
+
+def test_an_error_is_freed_with_what_it_holds_once_it_is_handled():
+    """Else the memory whose want was the failure would stay in use."""
+    lanes, held = Lanes(1, lambda: None), []
+
+    class Buffer:
+        pass
+
+    def work(_: int) -> None:
+        buffer = Buffer()
+        held.append(weakref.ref(buffer))
+        raise MemoryError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(MemoryError):
+            lanes.map(work, [0])
+        lanes.map(len, [[]])  # the lane has taken something else
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_the_threads_of_a_model_end_with_it(tiny):
+    before = set(threading.enumerate())
+    model = rerank_core.load(str(tiny("bert")), engine="packed", device="cpu")
+    model.score("a panda", ["bamboo"])
+    own = [thread for thread in threading.enumerate() if thread not in before]
+    assert own
+
+    del model
+    for thread in own:
+        thread.join(10)
+
+    assert not [thread for thread in own if thread.is_alive()]

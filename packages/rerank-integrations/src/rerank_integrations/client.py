@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
@@ -106,7 +106,7 @@ class HTTPScorer:
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -124,7 +124,7 @@ class HTTPScorer:
     async def ascore(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -274,7 +274,7 @@ async def _closing(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
         await http.aclose()
 
 
-def _question(query: str, documents: Sequence[str], options: ScoreOptions) -> wire.Question:
+def _question(query: str, documents: Iterable[str], options: ScoreOptions) -> wire.Question:
     """Refuse here what is not text, with the words that a model in this process has for it."""
     return wire.Question(query, [pair.document for pair in as_pairs(query, documents)], options)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.scorer import AsyncScorer, Scorer
-from rerank_core.types import Pair, ScoreOptions, Scores
+from rerank_core.types import ScoreOptions, Scores
 
 if TYPE_CHECKING:
     from rerank_core.local_model import LocalModel
@@ -59,7 +59,7 @@ class ModelScorer:
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -68,7 +68,7 @@ class ModelScorer:
         """See ``Scorer.score``."""
         return self.model.score(query, documents, raw=raw, truncate=truncate, options=options)
 
-    def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
+    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
         """One score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
         return self.model.score_pairs(pairs, options)
 
@@ -77,7 +77,7 @@ class ModelScorer:
         return self.model.fingerprint()
 
 
-async def ascore(scorer: Scorer, query: str, documents: Sequence[str], options: ScoreOptions | None) -> Scores:
+async def ascore(scorer: Scorer, query: str, documents: Iterable[str], options: ScoreOptions | None) -> Scores:
     """Any scorer's scores without holding the event loop: a model in this process computes in another thread."""
     if isinstance(scorer, AsyncScorer):
         return await scorer.ascore(query, documents, options=options)

@@ -106,13 +106,13 @@ class _Widened(threading.local):
     """One buffer a thread for whatever weight is in use: fresh memory costs as much to touch as to widen."""
 
     def __init__(self) -> None:
-        self._numbers = torch.empty(0)
+        self._numbers = torch.empty(0, dtype=torch.float32)
 
     @torch.inference_mode(False)
     def buffer(self, shape: torch.Size) -> Tensor:
         """Room of that shape, with anything in it."""
         if len(self._numbers) < shape.numel():
-            self._numbers = torch.empty(shape.numel())
+            self._numbers = torch.empty(shape.numel(), dtype=torch.float32)
         return self._numbers[: shape.numel()].view(shape)
 
 

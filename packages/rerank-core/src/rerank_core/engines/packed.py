@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from rerank_core import processor
 from rerank_core.checkpoint import Checkpoint
+from rerank_core.devices import with_number
 from rerank_core.engines.attention import Attention, Bounds, per_sequence, variable_length
 from rerank_core.engines.base import Batch
 from rerank_core.engines.encoder import (
@@ -29,7 +31,7 @@ from rerank_core.engines.encoder import (
 from rerank_core.engines.families import Plan, Unsupported, classifier_activation, plan_of
 from rerank_core.engines.heads import ClassificationHead, FirstToken, Head, MeanPooling
 from rerank_core.engines.int8 import in_int8
-from rerank_core.engines.lanes import Lanes, balanced
+from rerank_core.engines.lanes import Lanes, balanced, in_own_thread
 from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, Linear, WidenedLinear, filled
 from rerank_core.engines.memory import release_memory
 from rerank_core.engines.observing import Observed, rounded
@@ -63,19 +65,18 @@ _ROUNDED: dict[str, Callable[[Observed], Linear]] = {
 
 
 class PackedEngine:
-    """The encoder and its head over packed batches. On a CPU, each of several lanes takes whole segments."""
+    """The encoder and its head over packed batches. Each lane, of which a CPU has several, takes whole segments."""
 
     name: ClassVar[str] = "packed"
 
     def __init__(self, encoder: Encoder, head: Head, *, device: str, padding: int | None) -> None:
-        self._encoder = encoder
-        self._head = head
         self._device = device
-        self._padding = padding
         self._hidden = len((encoder.last or encoder.layers[0]).norm.weight)
         self._tokens_since = 0  # memory was given back
         self._lane_count = torch.get_num_threads() if device == "cpu" else 1
-        self._lanes = Lanes(self._lane_count, first=lambda: self._rows(_FIRST, [0])) if device == "cpu" else None
+        # No method: the lanes would hold the engine, as it holds them.
+        self._rows = rows = partial(_rows, encoder, head, device=device, padding=padding)
+        self._lanes = Lanes(self._lane_count, first=lambda: rows(_FIRST, [0]))
 
     @classmethod
     def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
@@ -91,6 +92,11 @@ class PackedEngine:
         cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
     ) -> PackedEngine:
         """Map the weights of a checkpoint that it does not refuse."""
+        device = with_number(device)
+        return in_own_thread(lambda: cls._load(checkpoint, device=device, dtype=dtype, sample=sample))
+
+    @classmethod
+    def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch) -> PackedEngine:
         weights = Weights(checkpoint)
         plan = plan_of(checkpoint, weights)
         with torch.inference_mode():
@@ -112,11 +118,10 @@ class PackedEngine:
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
-        if self._lanes is None:
-            return self._rows(batch, range(len(batch.lengths)))
         parts = balanced(batch.lengths.tolist(), self._lane_count)
         rows = self._lanes.map(lambda part: self._rows(batch, part), parts)
-        self._give_back(len(batch.token_ids))
+        if self._device == "cpu":
+            self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
             result[part] = row
@@ -128,11 +133,14 @@ class PackedEngine:
             release_memory()
             self._tokens_since = 0
 
-    @torch.inference_mode()
-    def _rows(self, batch: Batch, segments: Sequence[int]) -> NDArray[np.float32]:
-        run = _run(batch, segments, padding=self._padding, device=self._device)
-        rows: NDArray[np.float32] = self._head(self._encoder(run), run).float().cpu().numpy()
-        return rows
+
+@torch.inference_mode()
+def _rows(
+    encoder: Encoder, head: Head, batch: Batch, segments: Sequence[int], *, device: str, padding: int | None
+) -> NDArray[np.float32]:
+    run = _run(batch, segments, padding=padding, device=device)
+    rows: NDArray[np.float32] = head(encoder(run), run).float().cpu().numpy()
+    return rows
 
 
 def _run(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> Run:

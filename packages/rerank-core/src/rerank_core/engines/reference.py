@@ -17,14 +17,19 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from rerank_core.checkpoint import Checkpoint, weight_files
+from rerank_core.devices import with_number
 from rerank_core.engines.base import Batch
+from rerank_core.engines.lanes import Lanes, in_own_thread
 from rerank_core.errors import CheckpointError
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
 
 
 class ReferenceEngine:
-    """transformers' own forward pass, one segment at a time."""
+    """transformers' own forward pass, one segment at a time.
+
+    In a lane, which has as many of torch's threads as there were at load.
+    """
 
     name: ClassVar[str] = "reference"
 
@@ -32,6 +37,7 @@ class ReferenceEngine:
         self._model = model.eval()
         self._device = next(model.parameters()).device
         self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
+        self._lane = Lanes(1, first=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
     def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
@@ -43,6 +49,17 @@ class ReferenceEngine:
         cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
+        device = with_number(device)
+        return in_own_thread(
+            lambda: cls._load(
+                checkpoint, device=device, dtype=dtype, sample=sample, trust_remote_code=trust_remote_code
+            )
+        )
+
+    @classmethod
+    def _load(
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+    ) -> ReferenceEngine:
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
         config_path = checkpoint.directory / "config.json"
         try:
@@ -86,9 +103,13 @@ class ReferenceEngine:
         """Small: a batch is only as long as nobody else can be served, since segments run one by one."""
         return 512
 
-    @torch.inference_mode()
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
+        (rows,) = self._lane.map(self._rows, [batch])
+        return rows
+
+    @torch.inference_mode()
+    def _rows(self, batch: Batch) -> NDArray[np.float32]:
         ends = np.cumsum(batch.lengths)
         return np.stack([self._row(batch, int(end - n), int(end)) for n, end in zip(batch.lengths, ends, strict=True)])
 

@@ -147,6 +147,21 @@ def test_what_is_not_text_is_refused(scorer: Scorer) -> None:
         scorer.score(QUERY, ["fine", 7])  # type: ignore[list-item]
     with pytest.raises(InvalidRequest, match="documents is one string"):
         scorer.score(QUERY, "one string")
+    with pytest.raises(InvalidRequest, match="documents is a dict, whose keys"):
+        scorer.score(QUERY, dict.fromkeys(DOCUMENTS))
+    with pytest.raises(InvalidRequest, match="documents is a set, which has no order"):
+        scorer.score(QUERY, set(DOCUMENTS))
+
+
+def test_documents_may_be_any_iterable_and_are_read_once(scorer: Scorer) -> None:
+    wanted = scorer.score(QUERY, DOCUMENTS)
+
+    assert scorer.score(QUERY, iter(DOCUMENTS)) == wanted
+    assert scorer.score(QUERY, (document for document in DOCUMENTS)) == wanted
+    assert scorer.score(QUERY, dict(enumerate(DOCUMENTS)).values()) == wanted
+    assert scorer.score(QUERY, tuple(DOCUMENTS)) == wanted
+    assert scorer.score(QUERY, iter(DOCUMENTS[:0])).values == ()
+    assert rerank(scorer, QUERY, iter(DOCUMENTS)) == rank(wanted)
 
 
 def test_one_scorer_shared_by_eight_threads_gives_the_serial_scores(scorer: Scorer) -> None:

@@ -6,7 +6,7 @@ import re
 import threading
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rerank_core.chunking import chunk_score, query_room, sentence_ends, span, windows
 from rerank_core.errors import InputTooLong, InvalidRequest, RerankError
@@ -71,7 +71,7 @@ class OverlapModel:
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -86,7 +86,7 @@ class OverlapModel:
     async def ascore(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -176,7 +176,7 @@ class FailingScorer:
     def score(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
@@ -188,7 +188,7 @@ class FailingScorer:
     async def ascore(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         *,
         raw: bool = False,
         truncate: bool = True,
