@@ -139,6 +139,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Read the keys again at SIGHUP. Drain at the first other signal, end at the second."""
+        if self._loop is not None and self._loop.is_closed():  # it has ended
+            return
         if self._loop is None:  # nothing has been accepted yet
             self.should_exit = True
         elif sig == signal.SIGHUP:

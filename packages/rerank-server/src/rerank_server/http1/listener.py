@@ -93,10 +93,11 @@ class UnixSocket:
         self._identity = _identity(path)
 
     def remove(self) -> None:
-        """Delete the file, unless another has taken its place."""
-        with suppress(OSError), _locked(Path(self.path).parent):
+        """Stop listening, and delete the file, unless another server has taken its place."""
+        self.socket.close()
+        with suppress(OSError, ListenError), _locked(Path(self.path).parent):
             if _identity(self.path) == self._identity:
-                Path(self.path).unlink()
+                _remove_stale(self.path)  # another one's file can have the same number
 
 
 def _remove_stale(path: str) -> None:

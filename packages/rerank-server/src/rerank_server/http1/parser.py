@@ -76,9 +76,9 @@ class RequestParser:
         self.feed(rest)
 
     def _too_large(self) -> RequestError:
-        if not self._in_head or self._headers:
-            return RequestError(431, f"the headers are longer than {FRAMING_LIMIT} bytes: send fewer or shorter ones")
-        return RequestError(414, f"the request line is longer than {FRAMING_LIMIT} bytes: send a shorter one")
+        if self._in_head and len(self._target) > FRAMING_LIMIT // 2:
+            return RequestError(414, f"the target of the request is too long: a head may have {FRAMING_LIMIT} bytes")
+        return RequestError(431, f"the headers are too long: all of them together may have {FRAMING_LIMIT} bytes")
 
     def _begin(self) -> None:
         self._target = b""
