@@ -174,9 +174,8 @@ class _Server(uvicorn.Server):
         for member in self._pool:
             member.refuse_arriving()
 
-    def _unavailable(self, path: str) -> bytes:
-        path = path.removeprefix(self._settings.root_path)
-        return refusal(path, Unavailable("the server ended before this request was complete: try again"))
+    def _unavailable(self, path: str, message: str) -> bytes:
+        return refusal(path.removeprefix(self._settings.root_path), Unavailable(message))
 
     def end_soon(self) -> None:
         """End, and wait only so long for clients that do not read their answers."""

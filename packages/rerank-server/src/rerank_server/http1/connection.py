@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _SLICE = 4096  # bytes parsed at once: the parser's limits, and how many requests wait, are looked at in between
 _UNREAD_BODY = 65_536  # bytes of a body that the application has not taken: beyond them, no more are read
+_BEHIND_LIMIT = 262_144  # bytes that may wait behind a request that is being answered
 _LOOK = 1.0  # seconds between two looks at whether the client is still there, while nothing is read
 
 
@@ -176,7 +177,8 @@ class Connection(asyncio.Protocol):
             return False
         if self._begun and not self._answered_early():
             path = self._incoming.scope["path"] if self._incoming is not None else ""
-            self._transport.write(self._serving.refusal(503, "", path))
+            detail = "there are too many connections, and this request was not complete: try again"
+            self._transport.write(self._serving.refusal(503, detail, path))
         self._transport.close()
         return True
 
@@ -188,7 +190,7 @@ class Connection(asyncio.Protocol):
     def refuse_arriving(self) -> None:
         """Answer 503 to a request that is not complete, and forget those behind the one that is being answered."""
         if self._begun and not self._answered_early():
-            self._refuse(503, "")
+            self._refuse(503, "the server ended before this request was complete: try again")
 
     # Reading.
 
@@ -205,12 +207,18 @@ class Connection(asyncio.Protocol):
             if self._swallowed > UNREAD_LIMIT:
                 self._linger(self._serving.receive_timeout)
                 return
-        self._pause_reading(self._must_wait())
+        if len(self._exchanges) > 1 and len(self._received) > _BEHIND_LIMIT:
+            # To read no more would not do: who does not read does not notice that the client leaves.
+            self._refuse(503, f"more than {_BEHIND_LIMIT} bytes came behind a request that is not answered: send less")
+            return
+        self._pause_reading(self._body_is_behind())
 
     def _must_wait(self) -> bool:
         """Whether the client has to wait: with a second request for the first, with a body for the application."""
-        unread = self._incoming.unread if self._incoming is not None else 0
-        return len(self._exchanges) > 1 or unread > _UNREAD_BODY
+        return len(self._exchanges) > 1 or self._body_is_behind()
+
+    def _body_is_behind(self) -> bool:
+        return self._incoming is not None and self._incoming.unread > _UNREAD_BODY
 
     def _pause_reading(self, paused: bool) -> None:
         if paused == self._paused or self._transport.is_closing():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rerank_server.http1.polling import is_readable
 from rerank_server.http1.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -182,13 +183,14 @@ class Listener:
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_BATCH):
+            if not is_readable(listening):
+                return
             if not self._pool.make_room(len(self._opening)):
                 self._warn(f"all {self._pool.limit} connections (RERANK_MAX_CONNECTIONS) are busy: others wait")
                 self._rest(listening)
                 return
             try:
-                if not self._accept_one(listening):
-                    return
+                self._accept_one(listening)
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise

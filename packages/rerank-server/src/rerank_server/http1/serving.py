@@ -30,13 +30,17 @@ class Serving:
     keep_alive_seconds: float
     state: dict[str, Any] = field(default_factory=dict)  # of the application's lifespan
     default_headers: Callable[[], Headers] = list
-    unavailable: Callable[[str], bytes] = lambda _: b'{"detail":"the server is about to end: try again"}'
-    """The body of a 503 for a path, where the server ends, or has no room, before the request is complete."""
+    unavailable: Callable[[str, str], bytes] = lambda _, message: _detail(message)
+    """The body of a 503 for a path, with a message: where a request is not complete and the server cannot wait."""
 
-    def refusal(self, status: int, detail: str, path: str) -> bytes:
+    def refusal(self, status: int, message: str, path: str) -> bytes:
         """The answer to a request that is not handed to the application, head and body."""
-        body = self.unavailable(path) if status == 503 else json.dumps({"detail": detail}).encode()
+        body = self.unavailable(path, message) if status == 503 else _detail(message)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if status == 503:
             headers.append((b"retry-after", b"%d" % _RETRY_AFTER))
         return encode_head(status, [*self.default_headers(), *headers, (b"connection", b"close")]) + body
+
+
+def _detail(message: str) -> bytes:
+    return json.dumps({"detail": message}).encode()
