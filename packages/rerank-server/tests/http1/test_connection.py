@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rerank_server.http1 import connection
 from rerank_server.http1.pool import Phase
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
@@ -183,6 +184,53 @@ async def test_chunks_without_end_behind_an_answer_end_the_connection(listen: An
         await client.send(b"10000\r\n" + bytes(65_536) + b"\r\n10000\r\n" + bytes(65_536))
 
         assert await client.rest() == b""
+
+
+async def test_who_leaves_while_the_application_reads_nothing_of_its_body_is_let_go(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LOOK", 0.01)
+    begun, read = asyncio.Event(), asyncio.Event()
+    messages = []
+
+    async def busy(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await read.wait()
+        messages.append(await receive())
+
+    async with listen(busy) as server:
+        async with server.client() as client:
+            await client.send(post("/a", bytes(200_000)))
+            await begun.wait()
+        await until(lambda: not len(server.pool))
+        read.set()
+
+    assert messages == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (b"GET /", b"x" * 1000, 414),
+        (b"GET / HTTP/1.1\r\n", b"a: b\r\n" * 100, 431),
+        (b"GET / HTTP/1.1\r\na: ", b"x" * 1000, 431),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 100, 431),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 1000, 431),
+    ],
+    ids=["a target", "headers", "a header", "trailers", "a chunk's extension"],
+)
+async def test_what_has_no_end_is_answered_and_its_connection_closed(
+    listen: Any, app: App, begin: bytes, more: bytes, status: int
+) -> None:
+    async with listen(app) as server, server.client() as client, server.client() as flood:
+        await client.send(begin, *[more] * 200)
+        answered, headers, body = await client.answer()
+        assert await client.rest() == b""
+        with pytest.raises(ConnectionError):
+            await flood.send(begin, *[more] * 100_000)
+
+    assert (answered, headers["connection"]) == (status, "close")
+    assert "65536 bytes" in json.loads(body)["detail"]
 
 
 # Order.

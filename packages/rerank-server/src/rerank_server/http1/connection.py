@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import urllib.parse
 from collections import deque
 from typing import Any, cast
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 _SLICE = 4096  # bytes parsed at once: the parser's limits, and how many requests wait, are looked at in between
 _UNREAD_BODY = 65_536  # bytes of a body that the application has not taken: beyond them, no more are read
 _BEHIND_LIMIT = 262_144  # bytes that may wait behind a request that is being answered
+_REFUSED_BYTES = 1_048_576  # bytes that a client may go on sending behind a request that is refused here
 _LOOK = 1.0  # seconds between two looks at whether the client is still there, while nothing is read
 
 
@@ -299,16 +301,16 @@ class Connection(asyncio.Protocol):
     def _send_refusal(self) -> None:
         assert self._refusal is not None  # noqa: S101
         self._transport.write(self._refusal)
-        self._linger(LINGER)
+        self._linger(LINGER, _REFUSED_BYTES)
 
-    def _linger(self, limit: float) -> None:
+    def _linger(self, limit: float, most: float = math.inf) -> None:
         """To close while bytes are on their way would reset the connection, and the client lose its answer."""
         if self._transport.is_closing():
             return
         self._let_go()
         self._pool.leave(self)
         self._transport.set_protocol(
-            Lingering(self._transport, self._pool, limit=limit, patience=self._serving.receive_timeout)
+            Lingering(self._transport, self._pool, limit=limit, patience=self._serving.receive_timeout, most=most)
         )
 
     def _let_go(self) -> None:

@@ -13,15 +13,16 @@ class Lingering(asyncio.Protocol):
     """Ends the sending half of a connection, and drops what still comes until the client closes its half.
 
     To close at once while bytes are on their way would reset the connection, and the client lose its answer. Not
-    longer than ``LINGER`` without a byte, nor than ``limit`` seconds in all, since the answer was taken; and not longer
-    than ``patience`` seconds while nothing of it is taken.
+    longer than ``LINGER`` without a byte, nor than ``limit`` seconds in all, since the answer was taken; not longer
+    than ``patience`` seconds while nothing of it is taken; and for no more than ``most`` bytes.
     """
 
-    def __init__(self, transport: asyncio.Transport, pool: Pool, *, limit: float, patience: float) -> None:
+    def __init__(self, transport: asyncio.Transport, pool: Pool, *, limit: float, patience: float, most: float) -> None:
         self._transport = transport
         self._pool = pool
         self._limit = limit
         self._patience = patience
+        self._room = most
         self._loop = asyncio.get_running_loop()
         self._heard = False  # since the last look
         self._waiting = 0  # bytes of the answer that had not been taken at the last look
@@ -35,6 +36,9 @@ class Lingering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Drop it."""
         self._heard = True
+        self._room -= len(data)
+        if self._room < 0:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Both halves are closed."""
