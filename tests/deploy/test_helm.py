@@ -249,7 +249,7 @@ def test_the_server_takes_its_environment(render: Render, situation: str) -> Non
 
 def test_the_settings_are_the_servers_but_what_the_chart_sees_to() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    ours = {"PORT", "RERANK_UDS", "RERANK_API_KEYS", "RERANK_API_KEYS_FILE"}
+    ours = {"PORT", "RERANK_UDS", "RERANK_UDS_MODE", "RERANK_API_KEYS", "RERANK_API_KEYS_FILE"}
 
     assert (
         schema["properties"]["settings"]["properties"].keys()

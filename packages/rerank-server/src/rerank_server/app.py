@@ -96,7 +96,7 @@ def create_app(
         ],
         lifespan=[life],
         middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],
-        state=State({"lifecycle": lifecycle}),
+        state=State({"lifecycle": lifecycle, "guard": guard}),
         exception_handlers={HTTPException: _refusal},
         cors_config=_cors(settings.origins),
         request_max_body_size=settings.max_body_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,8 @@ from rerank_server.prefixes import asked_path
 from rerank_server.settings import Settings, SettingsError
 from rerank_server.statuses import status_of
 from rerank_server.telemetry import record_of
+
+logger = logging.getLogger(__name__)
 
 # Everybody may look at these, with GET and HEAD.
 OPEN = frozenset(
@@ -42,12 +45,35 @@ def read_keys(settings: Settings) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
+def reload_keys(settings: Settings, guard: Guard) -> None:
+    """Read the keys file again; where it is broken, the keys of before stay. The log says how many there are."""
+    if not settings.api_keys_file:
+        logger.info("SIGHUP: ignored, RERANK_API_KEYS_FILE is not set, so that there are no keys to read again")
+        return
+    try:
+        keys = read_keys(settings)
+    except SettingsError as error:
+        logger.error("%s: the keys of before stay (%d)", error, guard.count)
+        return
+    guard.replace(keys)
+    logger.info("the keys were read again: there are %d", guard.count)
+
+
 class Guard:
     """Lets through what needs no key, and what brings one of the known. Without any keys, everything."""
 
     def __init__(self, keys: tuple[bytes, ...], *, metrics: bool) -> None:
-        self._digests = [sha256(key).digest() for key in keys]
+        self.replace(keys)
         self._open = OPEN - {"/metrics"} if metrics else OPEN
+
+    def replace(self, keys: tuple[bytes, ...]) -> None:
+        """From now on these are the keys, and no others."""
+        self._digests = [sha256(key).digest() for key in dict.fromkeys(keys)]
+
+    @property
+    def count(self) -> int:
+        """The number of keys."""
+        return len(self._digests)
 
     def check(self, method: str, path: str, authorization: str | None) -> None:
         """Raises ``Unauthorized``."""

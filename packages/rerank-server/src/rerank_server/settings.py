@@ -125,6 +125,21 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "connection is closed.",
         ),
     ] = 30.0
+    keep_alive_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that a connection is kept open after an answer, for the next request. More than what "
+            "a balancer in front keeps (often 60), so that the balancer is the one that closes.",
+        ),
+    ] = 75.0
+    max_connections: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Connections that may be open at once; beyond them the one that has been silent longest is "
+            "closed. Without it: 4096, or fewer where the process may open fewer files."
+        ),
+    ] = None
     cache_mb: Annotated[
         int, Meta(ge=0, description="Megabytes for the scores of pairs that were scored before; 0 keeps none.")
     ] = 0
@@ -142,6 +157,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     metrics_auth: Annotated[bool, Meta(description="Ask for a key at `/metrics` too.")] = False
     uds: Annotated[str | None, Meta(description="A Unix socket to listen on, instead of `HOST` and `PORT`.")] = None
+    uds_mode: Annotated[
+        str,
+        Meta(
+            pattern=r"^0?[0-7]{3}$",
+            description="Who may open that socket, as the octal digits of `chmod`: by default its user and group.",
+        ),
+    ] = "0660"
     root_path: Annotated[
         str,
         Meta(

@@ -1,24 +1,22 @@
 """How long a client may take to deliver its request, over real connections."""
 
 import asyncio
-import inspect
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-import uvicorn
-from rerank_server.receiving import LINGER, receiving_protocol
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from rerank_server.http1.connection import Connection
+from rerank_server.http1.lingering import LINGER
+from rerank_server.http1.listener import Listener, listen_on_port
+from rerank_server.http1.pool import Pool
+from rerank_server.http1.serving import Serving
 
 LIMIT = 30.0  # seconds, on a clock that is moved by hand
-KEEP_ALIVE = 5.0  # seconds: uvicorn's own
+KEEP_ALIVE = 5.0  # seconds
 LENGTH = 32_000_000  # bytes: more than the buffers of two sockets hold
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -145,21 +143,38 @@ class Client:
             await self._writer.wait_closed()
 
 
-class Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
+class Server:
+    """Listens on a free port of the loopback interface."""
 
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        (self._socket,) = listen_on_port("127.0.0.1", 0)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        def connection() -> Connection:
+            made = Connection(self._serving)
+            self._made.append(made)
+            return made
+
+        self._made: list[Connection] = []
+        self.address = self._socket.getsockname()
+        listener = Listener([self._socket], self._serving.pool, connection)
+        listener.start()
+        try:
+            yield
+        finally:
+            await listener.close()
+            for member in self._serving.pool:
+                member.abort()
+            await asyncio.gather(*self._serving.pool.tasks)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """A connection that the server knows of."""
-        reader, writer = await asyncio.open_connection(*self.servers[0].sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(*self.address)
         name = writer.get_extra_info("sockname")
-        while name not in {connection.client for connection in self.server_state.connections}:  # noqa: ASYNC110
+        while name not in {getattr(connection, "client", None) for connection in self._made}:  # noqa: ASYNC110
             await asyncio.sleep(0)  # lets the loop turn: there is no event to wait for
         client = Client(reader, writer)
         try:
@@ -176,22 +191,9 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: Any, limit: float) -> AsyncIterator[Server]:
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=receiving_protocol(limit),
-        lifespan="off",
-        log_config=None,
-        timeout_graceful_shutdown=5,  # for a test that fails: a connection that nothing closes ends with it
-    )
-    server = Server(config)
-    running = asyncio.create_task(server.serve())
-    await server.listening.wait()
-    try:
+    server = Server(Serving(app=app, pool=Pool(1000), receive_timeout=limit, keep_alive_seconds=KEEP_ALIVE))
+    async with server.run():
         yield server
-    finally:
-        server.should_exit = True
-        await running
 
 
 @pytest.fixture(autouse=True)
@@ -299,8 +301,6 @@ async def test_a_complete_request_may_take_its_time(
 
         assert await silent.rest() == b""
         app.go_on.set()
-        interim = await client.answer() if b"Expect" in request_ else (100, b"")
-        assert interim == (100, b"")
         assert await client.answer() == (200, b"reads-then-waits %d" % size)
 
 
@@ -341,7 +341,7 @@ async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
 
 
 NEXT = {
-    "half a head": (b"GET /next HTT", b"P/1.1\r\n\r\n", b"next 0"),
+    "half a head": (b"GET /next HTT", b"P/1.1\r\nHost: x\r\n\r\n", b"next 0"),
     "half a body": (POST % (b"next", 5) + b"12", b"345", b"next 5"),
 }
 
@@ -416,7 +416,6 @@ async def test_an_early_answer_gains_a_dripping_body_no_time_and_no_other_answer
 
 @pytest.mark.parametrize("idle", [b"345", b"345\r\n", b"3", b"345" + GET % b"next" + b"\r\n"])
 async def test_no_bytes_keep_a_connection_open_without_a_request(server: Server, clock: Clock, idle: bytes) -> None:
-    """uvicorn forgets its keep-alive time when a byte comes, be it no request's."""
     async with server.client() as client:
         client.send(POST % (b"answers-unread", 5) + b"12")
         assert await client.answer() == (200, b"unread")
@@ -443,7 +442,7 @@ async def test_who_neither_delivers_nor_reads_is_let_go(server: Server, app: App
 async def test_who_takes_nothing_of_an_answer_is_let_go(
     server: Server, app: App, clock: Clock, path: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    caplog.set_level(logging.DEBUG, "rerank_server.http1.connection")
     async with server.client() as client:
         client.send(GET % path)
         await app.begun.get()
@@ -451,7 +450,7 @@ async def test_who_takes_nothing_of_an_answer_is_let_go(
         await clock.passes(LIMIT)
 
         assert len(await client.rest()) < LENGTH
-    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.receiving"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.http1.connection"]
     assert lines == ["nothing of an answer was taken for 30 s: its connection is closed"]
 
 
@@ -501,21 +500,21 @@ async def test_a_crowd_that_delivers_nothing_keeps_nobody_from_being_served(serv
 async def test_a_closed_connection_leaves_one_line_for_who_debugs_and_nothing_of_its_content(
     server: Server, app: App, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    caplog.set_level(logging.DEBUG, "rerank_server.http1.connection")
     async with server.client() as client:
         client.send(POST % (b"secret", 100) + b"secret")
         assert await app.chunks.get() == b"secret"
         await clock.passes(LIMIT)
         await client.rest()
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.receiving"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.http1.connection"]
     assert lines == ["a request was not complete within 30 s: its connection is closed"]
 
 
 async def test_who_goes_before_the_time_is_over_is_forgotten(
     server: Server, app: App, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "rerank_server.receiving")
+    caplog.set_level(logging.DEBUG, "rerank_server.http1.connection")
     async with server.client() as client:
         client.send(POST % (b"left", 100) + b"x")
         assert await app.chunks.get() == b"x"
@@ -523,40 +522,4 @@ async def test_who_goes_before_the_time_is_over_is_forgotten(
 
     await clock.passes(LIMIT)
 
-    assert [record for record in caplog.records if record.name == "rerank_server.receiving"] == []
-
-
-async def test_uvicorn_is_still_made_as_we_lean_on_it(app: App) -> None:
-    """Should an upgrade fail here, read ``receiving.py`` against the new uvicorn."""
-    parameters = {
-        "connection_made": ["self", "transport"],
-        "connection_lost": ["self", "exc"],
-        "data_received": ["self", "data"],
-        "on_message_begin": ["self"],
-        "on_message_complete": ["self"],
-        "on_response_complete": ["self"],
-        "_unset_keepalive_if_required": ["self"],
-    }
-    assert parameters == {
-        name: [*inspect.signature(getattr(HttpToolsProtocol, name)).parameters] for name in parameters
-    }
-
-    protocol = HttpToolsProtocol(
-        uvicorn.Config(app, log_config=None), ServerState(), {}, _loop=asyncio.get_running_loop()
-    )
-    assert protocol.loop is asyncio.get_running_loop()
-    assert (protocol.transport, protocol.flow, protocol.scope, protocol.cycle) == (None, None, None, None)
-    assert protocol.timeout_keep_alive_task is None
-    assert not protocol.pipeline
-    assert protocol.server_state.default_headers == []
-
-    assert "on_response" in inspect.signature(RequestResponseCycle).parameters
-    assert {"scope", "response_started", "response_complete", "waiting_for_100_continue"} <= set_by(
-        RequestResponseCycle
-    )
-    assert "read_paused" in set_by(FlowControl)
-
-
-def set_by(kind: type) -> set[str]:
-    """The attributes that a class gives itself as it is made."""
-    return {*re.findall(r"self\.(\w+)(?::[^=]+)? = ", inspect.getsource(kind.__init__))}
+    assert [record for record in caplog.records if record.name == "rerank_server.http1.connection"] == []

@@ -1,0 +1,46 @@
+"""What all connections of a server share, and how a request is refused before an application sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rerank_server.http1.exchange import ASGIApp, Headers, encode_head
+from rerank_server.http1.pool import Pool
+
+_RETRY_AFTER = 5  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What all connections of a server share.
+
+    ``receive_timeout`` seconds each request has to arrive, head and body. They count from its first byte, or from the
+    connection where it is the first, and no later byte extends them; while it is the client that waits for the server,
+    it is not late. A late request is answered 408, unless no request or already an answer has begun, and the
+    connection is closed. So is one whose client takes nothing of its answer for as long, and, after
+    ``keep_alive_seconds``, one on which no further request begins.
+    """
+
+    app: ASGIApp
+    pool: Pool
+    receive_timeout: float
+    keep_alive_seconds: float
+    state: dict[str, Any] = field(default_factory=dict)  # of the application's lifespan
+    default_headers: Callable[[], Headers] = list
+    unavailable: Callable[[str, str], bytes] = lambda _, message: _detail(message)
+    """The body of a 503 for a path, with a message: where a request is not complete and the server cannot wait."""
+
+    def refusal(self, status: int, message: str, path: str) -> bytes:
+        """The answer to a request that is not handed to the application, head and body."""
+        body = self.unavailable(path, message) if status == 503 else _detail(message)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if status == 503:
+            headers.append((b"retry-after", b"%d" % _RETRY_AFTER))
+        return encode_head(status, [*self.default_headers(), *headers, (b"connection", b"close")]) + body
+
+
+def _detail(message: str) -> bytes:
+    return json.dumps({"detail": message}).encode()

@@ -1,0 +1,455 @@
+"""Connections from outside: upgrades, order, limits, room, and how they end."""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rerank_server.http1 import connection
+from rerank_server.http1.pool import Phase
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+
+
+class App:
+    """Answers with the method, the path and the body. ``/wait`` waits for ``go_on``; ``/unread`` answers at once."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.begun: asyncio.Queue[str] = asyncio.Queue()
+        self.left: asyncio.Queue[str] = asyncio.Queue()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        path, body, more = scope["path"], b"", scope["path"] != "/unread"
+        self.begun.put_nowait(path)
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.left.put_nowait(path)
+                return
+            body += message["body"]
+            more = message["more_body"]
+        if path == "/wait":
+            leaving = asyncio.ensure_future(receive())
+            going_on = asyncio.ensure_future(self.go_on.wait())
+            await asyncio.wait({leaving, going_on}, return_when=asyncio.FIRST_COMPLETED)
+            going_on.cancel()
+            if leaving.done():
+                self.left.put_nowait(path)
+                return
+            leaving.cancel()
+        if path == "/fails":
+            raise RuntimeError("on purpose")
+        said = f"{scope['method']} {path} ".encode() + body
+        headers = [] if path == "/no-length" else [(b"content-length", b"%d" % len(said))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": said})
+
+
+def get(path: str, headers: bytes = b"", version: bytes = b"1.1") -> bytes:
+    return b"GET %s HTTP/%s\r\nHost: x\r\n%s\r\n" % (path.encode(), version, headers)
+
+
+def post(path: str, body: bytes, headers: bytes = b"") -> bytes:
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s" % (path.encode(), len(body), headers, body)
+
+
+@pytest.fixture
+async def app() -> App:
+    return App()
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "noisy" not in request.fixturenames:
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture
+def noisy() -> None:
+    """The test expects warnings."""
+
+
+async def until(condition: Any) -> None:
+    """Lets the loop turn until something is so; the test's own limit ends it."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+# Upgrades.
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_offered_upgrade_is_ignored_and_the_connection_goes_on(listen: Any, app: App, together: bool) -> None:
+    offering, plain = post("/a", b"12345", H2C), post("/b", b"678")
+    cut = offering.index(b"12345")
+    async with listen(app) as server, server.client() as client:
+        await client.send(*([offering + plain] if together else [offering[:cut], offering[cut:], plain]))
+
+        answers = [await client.answer(), await client.answer()]
+
+    assert [(status, body) for status, _, body in answers] == [(200, b"POST /a 12345"), (200, b"POST /b 678")]
+    assert not any("connection" in headers for _, headers, _ in answers)
+
+
+async def test_a_websocket_gets_an_ordinary_answer_and_leaves_nothing_in_the_log(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/w", b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"))
+
+        assert (await client.answer())[2] == b"GET /w "
+
+
+async def test_an_offer_beside_100_continue_is_answered_with_100_and_then_read(listen: Any, app: App) -> None:
+    data = post("/a", b"12345", H2C + b"Expect: 100-continue\r\n")
+    async with listen(app) as server, server.client() as client:
+        await client.send(data[:-5])
+        assert (await client.answer())[0] == 100
+        await client.send(data[-5:])
+
+        assert (await client.answer())[2] == b"POST /a 12345"
+
+
+async def test_the_preface_of_http_2_is_answered_and_the_connection_closed(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(24))
+
+        answer = await client.rest()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer
+
+
+# HTTP/1.0, and answers before the body was read.
+
+
+async def test_http_1_0_gets_no_chunks_and_the_end_of_the_connection(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/no-length", b"Connection: keep-alive\r\n", b"1.0"))
+
+        head, _, body = (await client.rest()).partition(b"\r\n\r\n")
+
+    assert body == b"GET /no-length "
+    assert b"chunked" not in head
+    assert b"connection: close" in head
+
+
+async def test_http_1_0_may_keep_its_connection(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/a", b"Connection: keep-alive\r\n", b"1.0"))
+        _, headers, _ = await client.answer()
+        await client.send(get("/b", b"", b"1.0"))
+
+        assert headers["connection"] == "keep-alive"
+        assert (await client.rest()).endswith(b"GET /b ")
+
+
+async def test_who_announces_much_and_is_refused_unread_reads_why(listen: Any, app: App) -> None:
+    head = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000000\r\n\r\n"
+    async with listen(app) as server, server.client() as client:
+        await client.send(head)
+        status, headers, _ = await client.answer()
+        await client.send(*[bytes(1_000_000)] * 20)  # it goes on all the same, and is not cut off
+
+        assert (status, headers["connection"]) == (200, "close")
+
+
+async def test_who_waits_for_100_and_is_refused_gets_no_100(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(post("/unread", b"", b"").replace(b"Length: 0", b"Length: 5\r\nExpect: 100-continue"))
+
+        status, headers, _ = await client.answer()
+
+    assert (status, headers["connection"]) == (200, "close")
+
+
+async def test_a_small_body_that_was_not_read_costs_no_connection(listen: Any, app: App) -> None:
+    data = post("/unread", b"12345")
+    async with listen(app) as server, server.client() as client:
+        await client.send(data[:-3])
+        _, headers, _ = await client.answer()
+        await client.send(data[-3:] + get("/b"))
+
+        assert "connection" not in headers
+        assert (await client.answer())[2] == b"GET /b "
+
+
+async def test_chunks_without_end_behind_an_answer_end_the_connection(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.answer()
+        await client.send(b"10000\r\n" + bytes(65_536) + b"\r\n10000\r\n" + bytes(65_536))
+
+        assert await client.rest() == b""
+
+
+async def test_who_leaves_while_the_application_reads_nothing_of_its_body_is_let_go(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LOOK", 0.01)
+    begun, read = asyncio.Event(), asyncio.Event()
+    messages = []
+
+    async def busy(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await read.wait()
+        messages.append(await receive())
+
+    async with listen(busy) as server:
+        async with server.client() as client:
+            await client.send(post("/a", bytes(200_000)))
+            await begun.wait()
+        await until(lambda: not len(server.pool))
+        read.set()
+
+    assert messages == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (b"GET /", b"x" * 1000, 414),
+        (b"GET / HTTP/1.1\r\n", b"a: b\r\n" * 100, 431),
+        (b"GET / HTTP/1.1\r\na: ", b"x" * 1000, 431),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 100, 431),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 1000, 431),
+    ],
+    ids=["a target", "headers", "a header", "trailers", "a chunk's extension"],
+)
+async def test_what_has_no_end_is_answered_and_its_connection_closed(
+    listen: Any, app: App, begin: bytes, more: bytes, status: int
+) -> None:
+    async with listen(app) as server, server.client() as client, server.client() as flood:
+        await client.send(begin, *[more] * 200)
+        answered, headers, body = await client.answer()
+        assert await client.rest() == b""
+        with pytest.raises(ConnectionError):
+            await flood.send(begin, *[more] * 100_000)
+
+    assert (answered, headers["connection"]) == (status, "close")
+    assert "65536 bytes" in json.loads(body)["detail"]
+
+
+# Order.
+
+
+async def test_what_cannot_be_read_is_refused_in_its_turn(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/wait") + get("/b") + b"nonsense\r\n\r\n" + get("/c"))
+        await app.begun.get()
+        app.go_on.set()
+
+        bodies = [(await client.answer())[2] for _ in "ab"]
+        status, headers, refused = await client.answer()
+        assert bodies == [b"GET /wait ", b"GET /b "]
+        assert (status, headers["connection"]) == (400, "close")
+        assert "no HTTP request" in json.loads(refused)["detail"]
+        assert await client.rest() == b""
+
+
+async def test_a_crowd_in_a_pipeline_is_answered_in_order_and_waits_unparsed(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        sending = asyncio.ensure_future(client.send(b"".join(get(f"/{n}") for n in range(5000))))
+
+        bodies = [(await client.answer())[2] for _ in range(5000)]
+        await sending
+
+    assert bodies == [b"GET /%d " % n for n in range(5000)]
+
+
+async def test_who_sends_too_much_behind_a_request_is_answered_so_in_its_turn(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/wait") + post("/b", bytes(9_000_000)))
+        app.go_on.set()
+
+        assert (await client.answer())[2] == b"GET /wait "
+        status, headers, body = await client.answer()
+    assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "5")
+    assert "262144 bytes" in json.loads(body)["detail"]
+
+
+@pytest.mark.parametrize("how", ["closes", "resets"])
+@pytest.mark.parametrize(
+    "behind",
+    [get("/b"), get("/b") * 10_000, get("/b")[:9], post("/b", bytes(100_000))[:50_000], post("/b", bytes(9_000_000))],
+    ids=["a request", "a crowd", "half a head", "half a body", "a large body"],
+)
+async def test_who_leaves_while_requests_wait_behind_one_costs_nothing_more(
+    listen: Any, app: App, how: str, behind: bytes
+) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/wait") + behind)
+        assert await app.begun.get() == "/wait"
+        await (client.close() if how == "closes" else asyncio.sleep(0))
+        client.reset()
+
+        assert await app.left.get() == "/wait"
+        await until(lambda: not len(server.pool))
+        assert app.begun.empty()
+
+
+async def test_a_request_whose_application_fails_is_a_500_in_json(listen: Any, app: App, noisy: None) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/fails"))
+        status, headers, body = await client.answer()
+
+    assert (status, headers["connection"], json.loads(body)) == (500, "close", {"detail": "Internal Server Error"})
+
+
+# Room.
+
+
+async def test_the_connection_that_was_silent_longest_makes_room(listen: Any, app: App) -> None:
+    async with (
+        listen(app, limit=3) as server,
+        server.client() as first,
+        server.client() as second,
+        server.client() as third,
+    ):
+        await until(lambda: server.pool.count(Phase.SILENT) == 3)
+        await first.send(get("/a"))
+        await first.answer()
+        async with server.client() as new:
+            await new.send(get("/new"))
+
+            assert (await new.answer())[2] == b"GET /new "
+            assert await second.rest() == b""
+            for kept in (first, third):
+                await kept.send(get("/b"))
+                assert (await kept.answer())[2] == b"GET /b "
+
+
+async def test_where_none_is_silent_the_oldest_that_is_not_complete_makes_room(listen: Any, app: App) -> None:
+    async with listen(app, limit=2) as server, server.client() as slow, server.client() as working:
+        await slow.send(b"GET /sl")
+        await until(lambda: server.pool.count(Phase.ARRIVING) == 1)
+        await working.send(get("/wait"))
+        await app.begun.get()
+        async with server.client() as new:
+            await new.send(get("/new"))
+
+            assert (await new.answer())[2] == b"GET /new "
+            assert (await slow.rest()).startswith(b"HTTP/1.1 503 ")
+        app.go_on.set()
+        assert (await working.answer())[2] == b"GET /wait "
+
+
+async def test_where_all_are_busy_the_next_one_waits_for_room(
+    listen: Any, app: App, noisy: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listen(app, limit=1) as server, server.client() as working:
+        await working.send(get("/wait"))
+        await app.begun.get()
+        async with server.client() as new:
+            await new.send(get("/new"))
+            await until(lambda: caplog.records)
+            assert app.begun.empty()
+            app.go_on.set()
+
+            assert (await new.answer())[2] == b"GET /new "
+    assert caplog.messages == ["all 1 connections (RERANK_MAX_CONNECTIONS) are busy: others wait"]
+
+
+# The end.
+
+
+async def test_while_the_server_drains_each_answer_is_the_last_of_its_connection(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/a"))
+        _, before, _ = await client.answer()
+        server.pool.draining = True
+        await client.send(get("/b"))
+        _, after, _ = await client.answer()
+
+        assert await client.rest() == b""
+    assert "connection" not in before
+    assert after["connection"] == "close"
+
+
+async def test_while_the_server_drains_a_pipeline_is_answered_to_its_end(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/wait") + get("/b") + get("/c"))
+        await app.begun.get()
+        server.pool.draining = True
+        app.go_on.set()
+
+        connections = [(await client.answer())[1].get("connection") for _ in "abc"]
+
+    assert connections == [None, None, "close"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"GET /a HT",
+        post("/a", b"12345")[:-2],
+        b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n12",
+    ],
+)
+async def test_what_is_not_complete_when_the_server_ends_is_answered_503(listen: Any, app: App, part: bytes) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(part)
+        await until(lambda: server.pool.count(Phase.ARRIVING) == 1)
+        for member in server.pool:
+            member.refuse_arriving()
+
+        status, headers, _ = await client.answer()
+
+        await client.send(b"345")
+        assert await client.rest() == b""
+    assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "5")
+
+
+async def test_a_listener_that_closes_serves_all_that_have_connected(listen: Any, app: App) -> None:
+    async with listen(app) as server:
+        async with server.client() as one, server.client() as two, server.client() as three:
+            await server.listener.close()
+
+            for client in (one, two, three):
+                await client.send(get("/a"))
+                assert (await client.answer())[2] == b"GET /a "
+        with pytest.raises(ConnectionRefusedError):
+            async with server.client():
+                pass
+
+
+# Nonsense.
+
+
+async def test_no_bytes_break_a_connection(listen: Any, app: App) -> None:
+    """Requests with bytes changed, cut and doubled: each connection ends, with answers of ours and no others."""
+    chance = random.Random(7)
+    seeds = [
+        get("/a"),
+        post("/a", b"12345", H2C),
+        post("/unread", b"x" * 100, b"Expect: 100-continue\r\n"),
+        get("/b") * 3,
+    ]
+    seeds.append(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n12\r\n0\r\nA: b\r\n\r\n")
+    statuses = set()
+    async with listen(app) as server:
+        for _ in range(400):
+            data = bytearray(chance.choice(seeds) + chance.choice(seeds))
+            for _ in range(chance.randrange(4)):
+                at = chance.randrange(len(data))
+                change = chance.choice(["byte", "cut", "double", "line"])
+                if change == "byte":
+                    data[at] = chance.randrange(256)
+                elif change == "line":
+                    data[at:at] = chance.choice(
+                        [b"\r\n", b"\n", b"\0", b"Content-Length: 3\r\n", b"Connection: close\r\n"]
+                    )
+                else:
+                    end = at + chance.randrange(20)
+                    data[at:end] = b"" if change == "cut" else data[at:end] * 2
+            async with server.client() as client:
+                await client.send(*[bytes(data[: (half := chance.randrange(len(data) + 1))]), bytes(data[half:])])
+                client.end_sending()
+                answer = await client.rest()
+            statuses |= {line[9:12] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")}
+        await until(lambda: not len(server.pool))
+    assert statuses <= {b"100", b"200", b"400"}
+    assert statuses >= {b"200", b"400"}

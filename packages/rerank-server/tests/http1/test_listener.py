@@ -1,0 +1,226 @@
+"""Where a server listens, and how it accepts."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rerank_server.http1.descriptors import TooManyConnections, limit_for
+from rerank_server.http1.listener import Listener, ListenError, UnixSocket, listen_on_port
+from rerank_server.http1.pool import Pool
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "socket")
+
+
+@pytest.fixture
+def bind() -> Iterator[Callable[..., UnixSocket]]:
+    bound = []
+
+    def bind(path: str, mode: int = 0o660) -> UnixSocket:
+        bound.append(UnixSocket(path, mode))
+        return bound[-1]
+
+    yield bind
+    for one in bound:
+        one.remove()
+
+
+def listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
+def test_a_second_server_on_one_socket_is_refused_and_the_first_goes_on(path: str, bind: Any) -> None:
+    bind(path)
+
+    with pytest.raises(ListenError, match=f"{path}: another server listens there: stop it, or set RERANK_UDS"):
+        bind(path)
+
+    assert listens(path)
+
+
+def test_a_server_that_is_too_busy_to_accept_still_has_its_socket(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(path)
+        busy.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(path)
+
+        with pytest.raises(ListenError, match="another server"):
+            UnixSocket(path, 0o660)
+
+        for client in waiting:
+            client.close()
+
+
+def test_the_file_of_a_server_that_died_is_taken_over(path: str, bind: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+        dead.listen()
+    assert not listens(path)
+
+    bind(path)
+
+    assert listens(path)
+
+
+def test_the_file_is_deleted_at_the_end(path: str, bind: Any) -> None:
+    bind(path).remove()
+
+    assert not Path(path).exists()
+
+
+@pytest.mark.parametrize("again", ["a new file", "the same file number"])
+def test_the_file_of_another_server_is_left(path: str, bind: Any, again: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = bind(path)
+    first.socket.close()
+    second = bind(path)
+    if again == "the same file number":  # a file system may give a deleted file's number to the next one
+        monkeypatch.setattr(first, "_identity", second._identity)
+
+    first.remove()
+
+    assert listens(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_what_is_no_socket_is_never_deleted(path: str, kind: str, tmp_path: Path, bind: Any) -> None:
+    if kind == "file":
+        Path(path).write_text("precious")
+    elif kind == "directory":
+        Path(path).mkdir()
+    else:
+        Path(path).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ListenError, match="no socket: set RERANK_UDS"):
+        bind(path)
+
+    assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none/socket", "no such file or directory"),
+        ("x" * 200, "path too long"),
+        ("file/socket", "not a directory"),
+    ],
+)
+def test_a_path_that_cannot_be_is_named_with_its_setting(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ListenError, match=f"{reason}: set RERANK_UDS"):
+        UnixSocket(str(tmp_path / name), 0o660)
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o600, 0o666])
+def test_the_socket_has_the_mode_that_is_set_whatever_the_umask(path: str, mode: int, bind: Any) -> None:
+    before = os.umask(0o077)
+    try:
+        bind(path, mode)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(os.stat(path).st_mode) == mode  # noqa: PTH116
+
+
+def test_of_servers_that_start_at_once_one_has_the_socket(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    bound: list[UnixSocket] = []
+    refused: list[ListenError] = []
+    together = threading.Barrier(8)
+
+    def start() -> None:
+        together.wait()
+        try:
+            bound.append(UnixSocket(path, 0o660))
+        except ListenError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(bound), len(refused)) == (1, 7)
+    assert listens(path)
+    bound[0].remove()
+
+
+def test_a_port_in_use_is_named_with_its_settings() -> None:
+    (taken,) = listen_on_port("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(ListenError) as refused:
+        listen_on_port("127.0.0.1", port)
+
+    assert str(refused.value) == f"cannot listen on 127.0.0.1:{port}: address already in use: set HOST or PORT"
+
+
+@pytest.mark.parametrize("host", ["no such host", "256.1.1.1", "192.0.2.1", "x" * 300, "-"])
+def test_a_host_that_is_no_address_of_this_machine_is_named(host: str) -> None:
+    with pytest.raises(ListenError, match="HOST"):
+        listen_on_port(host, 0)
+
+
+def test_every_address_of_a_name_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)]
+    absent = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*found, absent])
+
+    opened = listen_on_port("name", 0)
+
+    assert [one.getsockname()[0] for one in opened] == ["127.0.0.1", "127.0.0.2"]
+    for one in opened:
+        one.close()
+
+
+class Scarce(socket.socket):
+    """A listening socket whose process has no descriptors left."""
+
+    tried = 0
+
+    def accept(self) -> Any:
+        self.tried += 1
+        raise OSError(errno.EMFILE, "too many open files")
+
+
+async def test_where_descriptors_run_out_nothing_spins_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with Scarce() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        listener = Listener([listening], Pool(10), asyncio.Protocol)
+        with socket.create_connection(listening.getsockname()):
+            listener.start()
+            turns = 0
+            while listening.tried < 3:
+                await asyncio.sleep(0)
+                turns += 1
+        await listener.close()
+
+    assert turns > 10 * 3  # between the attempts the loop did other things
+    (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "too many open files: allow more open files (ulimit -n)" in line.getMessage()
+
+
+def test_the_limit_of_connections_leaves_descriptors_for_other_things() -> None:
+    assert limit_for(1024, None) == 960
+    assert limit_for(64, None) == 32
+    assert limit_for(None, None) == limit_for(1_000_000, None) == 4096
+    assert limit_for(1024, 960) == 960
+    with pytest.raises(TooManyConnections, match="RERANK_MAX_CONNECTIONS is 961, and of the 1024 files"):
+        limit_for(1024, 961)
