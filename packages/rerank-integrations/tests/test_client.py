@@ -181,7 +181,7 @@ async def test_a_server_that_does_not_answer_in_time_is_past_the_deadline(silent
 
 
 async def test_a_connection_that_breaks_off_is_unavailable(url: str, script: deque[Any]) -> None:
-    script.extend([None, None])
+    script.extend([None] * 3)
 
     with HTTPScorer(url, max_retries=0) as scorer:
         with pytest.raises(Unavailable, match=r"/v1/rerank was cut off .*ask again"):
@@ -190,6 +190,22 @@ async def test_a_connection_that_breaks_off_is_unavailable(url: str, script: deq
             await scorer.ascore(QUERY, DOCUMENTS)
 
         assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
+
+
+async def test_a_connection_that_the_server_had_closed_while_it_was_idle_loses_no_request(
+    url: str, script: deque[Any], seen: Seen
+) -> None:
+    """The request meets the closing door: it is made again at once, on a new connection, and is no failure."""
+    with HTTPScorer(url, max_retries=0) as scorer:
+        expected = scorer.score(QUERY, DOCUMENTS)
+        await scorer.ascore(QUERY, DOCUMENTS)
+        seen.clear()
+        script.append(None)
+        assert scorer.score(QUERY, DOCUMENTS) == expected
+        script.append(None)
+        assert await scorer.ascore(QUERY, DOCUMENTS) == expected
+
+        assert len({asked["connection"] for asked in seen}) == 4
 
 
 def test_a_server_that_was_away_is_asked_for_its_limits_again(scorer: HTTPScorer, info: dict[str, Any]) -> None:
@@ -296,7 +312,7 @@ def test_loops_that_are_gone_are_forgotten(url: str) -> None:
         for _ in range(3):
             asyncio.run(scorer.ascore(QUERY, DOCUMENTS))
 
-        assert len(scorer._async_clients) == 1
+        assert len(scorer._state.connections.async_clients) == 1
 
 
 async def test_a_closed_scorer_may_be_used_again(scorer: HTTPScorer) -> None:

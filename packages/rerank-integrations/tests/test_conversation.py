@@ -285,7 +285,7 @@ def test_the_connections_leave_time_for_each_other_and_for_the_answer() -> None:
     world.score()
 
     first, second = world.steps
-    assert (first.connect, second.connect) == (2.0, 3.0)
+    assert (first.connect, second.connect) == (2.0, 2.5)
 
 
 @pytest.mark.parametrize(

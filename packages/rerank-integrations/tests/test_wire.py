@@ -28,8 +28,12 @@ def answer(results: Any, **more: Any) -> bytes:
     return json.dumps({"model": "m", "usage": usage, "results": results, **more}).encode()
 
 
-def result(index: Any, score: Any) -> dict[str, Any]:
-    return {"index": index, "relevance_score": score}
+def result(index: Any, score: Any, **more: Any) -> dict[str, Any]:
+    return {"index": index, "relevance_score": score, **more}
+
+
+def scores_of(content: bytes, part: range, options: ScoreOptions = PLAIN, **more: Any) -> Scores:
+    return read_scores(content, URL, part, Question("q", ["d"] * part.stop, options, **more))
 
 
 @given(
@@ -66,7 +70,8 @@ def test_a_document_too_large_for_any_request_is_named_with_both_sizes() -> None
 
 
 def test_only_options_that_differ_from_the_default_are_sent() -> None:
-    assert json.loads(Question("q", ["d"], PLAIN).body(range(1))) == {"query": "q", "documents": ["d"]}
+    plain = {"query": "q", "documents": ["d"], "return_raw_scores": True}
+    assert json.loads(Question("q", ["d"], PLAIN).body(range(1))) == plain
 
     every = ScoreOptions(
         raw=True,
@@ -89,7 +94,7 @@ def test_only_options_that_differ_from_the_default_are_sent() -> None:
 
 
 def test_scores_are_put_back_into_the_order_of_the_documents() -> None:
-    scores = read_scores(answer([result(1, 0.9), result(0, 1)]), URL, range(10, 12))
+    scores = scores_of(answer([result(1, 0.9), result(0, 1)]), range(10, 12))
 
     assert scores == Scores(values=(1.0, 0.9), model="m", usage=Usage(pairs=2, tokens=7, truncated=1))
 
@@ -114,13 +119,13 @@ def test_scores_are_put_back_into_the_order_of_the_documents() -> None:
 )
 def test_an_incomplete_answer_is_an_error_that_says_what_is_wrong(results: Any, complaint: str) -> None:
     with pytest.raises(ModelError, match=f"POST {URL} answered with .*{complaint}|POST {URL} answered in {complaint}"):
-        read_scores(answer(results), URL, range(10, 12))
+        scores_of(answer(results), range(10, 12))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>hello</html>", b"[1]", b"\xff"])
 def test_an_answer_that_is_no_json_object_is_an_error_with_an_excerpt(content: bytes) -> None:
     with pytest.raises(ModelError, match="something else than a JSON object"):
-        read_scores(content, URL, range(1))
+        scores_of(content, range(1))
     with pytest.raises(ModelError, match="something else than a JSON object"):
         read_info(content, URL)
 
