@@ -180,7 +180,10 @@ def running(small: Small) -> Iterator[Small]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # of five, some of many that connect at once would wait for seconds
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         small.url = f"http://127.0.0.1:{server.server_port}"

@@ -24,7 +24,17 @@ log = logging.getLogger("a search")
 
 @pytest.mark.parametrize(
     "kind",
-    [RerankError, Unavailable, Overloaded, DeadlineExceeded, EngineError, MissingExtra, Unauthorized, Misdirected, UnusableEnvironment],
+    [
+        RerankError,
+        Unavailable,
+        Overloaded,
+        DeadlineExceeded,
+        EngineError,
+        MissingExtra,
+        Unauthorized,
+        Misdirected,
+        UnusableEnvironment,
+    ],
 )
 def test_a_search_can_do_without_a_reranker_that_fails(kind: type[RerankError]) -> None:
     assert may_pass(kind("no"))

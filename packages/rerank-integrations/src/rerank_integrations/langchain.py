@@ -73,9 +73,7 @@ class RerankCompressor(BaseDocumentCompressor):
         on_error: OnError = "raise",
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(
-            url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after
-        )
+        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
         return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     @classmethod
@@ -174,9 +172,7 @@ class RerankCrossEncoder(BaseCrossEncoder):
         options: ScoreOptions | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(
-            url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after
-        )
+        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
         return cls(scorer, options=options)
 
     @classmethod

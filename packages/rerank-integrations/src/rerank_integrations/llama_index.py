@@ -97,9 +97,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         return cls(
-            scorer=HTTPScorer(
-                url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after
-            ),
+            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after),
             top_n=top_n,
             threshold=threshold,
             options=options,
