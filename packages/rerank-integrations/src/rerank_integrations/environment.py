@@ -94,7 +94,12 @@ def _usable(value: str, variable: str, host: str) -> Proxy:
     scheme = "socks5" if scheme.lower() == "socks" else scheme.lower()  # what desktops write for any SOCKS proxy
     try:
         url = httpx.URL(f"{scheme}://{rest}")
-        usable = scheme in _SCHEMES and url.host and (url.port is None or 0 < url.port < 65536)
+        usable = (
+            scheme in _SCHEMES
+            and url.host
+            and not re.search(r"[\s\"']", rest)
+            and (url.port is None or 0 < url.port < 65536)
+        )
     except (httpx.InvalidURL, ValueError):
         usable = False
     if not usable:  # the value may hold a password
