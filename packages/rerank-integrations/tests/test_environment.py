@@ -140,7 +140,8 @@ def test_a_socks_proxy_needs_a_package(value: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "no_proxy",
     ["*", "example.com", ".example.com", "*.example.com", "EXAMPLE.COM.", "rerank.example.com",
-     "rerank.example.com:8000", "a, example.com ,b", "a example.com", "a;example.com", "http://rerank.example.com", "[::1],example.com", ",,*"],
+     "rerank.example.com:8000", "a, example.com ,b", "a example.com", "a;example.com", "http://rerank.example.com",
+     "[::1],example.com", ",,*"],
 )  # fmt: skip
 def test_a_name_is_excluded_in_many_spellings(no_proxy: str) -> None:
     assert bypasses_proxy("rerank.example.com", 8000, no_proxy)

@@ -281,8 +281,8 @@ def _endpoint(base_url: str) -> Endpoint:
         raise InvalidRequest(
             f"base_url is {('...' if start else '') + at + rest!r}: use one like http://localhost:8000"
         )
-    if any(character.isspace() for character in url.host):
-        raise InvalidRequest("base_url has white space in its host: use one like http://localhost:8000")
+    if any(character.isspace() for character in base_url.strip()):
+        raise InvalidRequest("base_url has white space in it: use one like http://localhost:8000")
     if url.port is not None and not 0 < url.port < 65536:
         raise InvalidRequest(f"base_url has the port {url.port}: use one from 1 to 65535")
     try:
