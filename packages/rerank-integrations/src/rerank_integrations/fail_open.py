@@ -32,6 +32,10 @@ class Outage:
     # What is still to be told, at most one: taking and putting it back are atomic, and a deque is no lock.
     _untold: deque[None] = field(default_factory=lambda: deque([None], maxlen=1))
 
+    def __reduce__(self) -> tuple[type[Outage], tuple[()]]:
+        """Pickled as one that knows of nothing yet: a copy elsewhere tells its own failures."""
+        return Outage, ()
+
     def accept(self, error: RerankError, on_error: OnError, log: logging.Logger) -> None:
         """Go on without scores, or raise ``error``."""
         if on_error == "raise" or not may_pass(error):

@@ -22,6 +22,8 @@ try:
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
     from pydantic import ConfigDict, Field, PrivateAttr
+
+    from rerank_integrations.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
@@ -57,6 +59,10 @@ class RerankCompressor(BaseDocumentCompressor):
     options: ScoreOptions | None = None
     on_error: OnError = "raise"
     _outage: Outage = PrivateAttr(default_factory=Outage)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its scorer."""
+        return reduced(self)
 
     @classmethod
     def from_url(

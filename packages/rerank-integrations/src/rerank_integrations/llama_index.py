@@ -24,6 +24,8 @@ try:
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
     from pydantic import ConfigDict, Field, PrivateAttr
+
+    from rerank_integrations.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -72,6 +74,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
     model_name: str | None = None
     on_error: OnError = "raise"
     _outage: Outage = PrivateAttr(default_factory=Outage)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its scorer, and without the callbacks, which belong to one process."""
+        return reduced(self, without=["callback_manager"])
 
     @classmethod
     def class_name(cls) -> str:
