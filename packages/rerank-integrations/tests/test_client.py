@@ -27,7 +27,7 @@ from rerank_core.errors import (
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.testing.contract import DOCUMENTS, LONG_DOCUMENT, QUERY
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Scores
+from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.client import HTTPScorer
 
 Seen = list[dict[str, Any]]
@@ -385,3 +385,58 @@ def test_an_address_given_twice_is_one() -> None:
     assert HTTPScorer(["http://a/", "http://b", "http://a"]).base_urls == ("http://a", "http://b")
     assert repr(HTTPScorer(["http://a/", "http://b"])) == "HTTPScorer(['http://a', 'http://b'])"
     assert repr(HTTPScorer("http://me:secret@a/")) == "HTTPScorer('http://a')"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+async def test_a_document_beyond_the_servers_limit_is_cut_as_in_process(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], seen: Seen, side: Any
+) -> None:
+    """One that no request could hold, among others: what the model cannot read is cut anyway."""
+    info["max_body_bytes"] = 3000
+    documents = [DOCUMENTS[0], " ".join(f"word{number % 7}" for number in range(2000)), DOCUMENTS[1]]
+    options = ScoreOptions(truncation_side=side)
+
+    expected = overlap.score(QUERY, documents, options=options)
+
+    assert scorer.score(QUERY, iter(documents), options=options) == expected
+    assert await scorer.ascore(QUERY, documents, options=options) == expected
+    assert expected.usage.truncated == 1
+    with pytest.raises(InvalidRequest, match="document 1 and the query make a request of .* the server takes 3000"):
+        scorer.score(QUERY, documents, truncate=False)
+
+
+async def test_a_server_that_refuses_long_texts_is_given_shorter_ones(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], script: deque[Any], seen: Seen
+) -> None:
+    """As those of before do, where others cut what the model cannot read."""
+    info["max_text_chars"] = 500
+    documents = ["panda " * 1000, "a train"]
+    refusal = InvalidRequest("document 0 has 6000 characters, a text may have 500")
+    expected = overlap.score(QUERY, documents)
+
+    for ask in (
+        scorer.score,
+        lambda *question: asyncio.run_coroutine_threadsafe(scorer.ascore(*question), loop).result(),
+    ):
+        loop = asyncio.get_running_loop()
+        script.append(refusal)
+        assert await asyncio.to_thread(ask, QUERY, documents) == expected
+    assert [len(asked[0]) for asked in questions(seen)] == [6000, 500] * 2
+
+    script.append(refusal)
+    with pytest.raises(InvalidRequest, match="6000 characters"):
+        scorer.score(QUERY, documents, truncate=False)
+    script.append(InvalidRequest("something else"))
+    with pytest.raises(InvalidRequest, match="something else"):
+        scorer.score(QUERY, DOCUMENTS[:2])
+
+
+async def test_documents_may_come_from_an_iterator(scorer: HTTPScorer, overlap: OverlapModel) -> None:
+    expected = overlap.score(QUERY, DOCUMENTS)
+
+    assert scorer.score(QUERY, (text for text in DOCUMENTS)) == expected
+    assert await scorer.ascore(QUERY, dict(enumerate(DOCUMENTS)).values()) == expected
+    assert scorer.score(QUERY, iter(())).values == ()
+    for wrong in ({"a": "b"}, None, b"text"):
+        with pytest.raises(InvalidRequest, match="documents is"):
+            scorer.score(QUERY, wrong)
