@@ -84,7 +84,12 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=30.0, help="seconds of each phase (default: %(default)s)")
     parser.add_argument("--documents", type=int, default=10, help="of a call (default: %(default)s)")
     parser.add_argument("--hedge-after", type=float, help="seconds; ask the other server too (default: never)")
-    parser.add_argument("--limit", type=float, default=4.0, help="seconds of the slowest call (default: %(default)s)")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=4.0,
+        help="seconds of the slowest call while it is stopped (default: %(default)s)",
+    )
     arguments = parser.parse_args()
 
     pin(tuple(arguments.cores))
@@ -124,7 +129,8 @@ def main() -> int:
         print(failure, file=sys.stderr)
     if arguments.json:
         write_results(arguments.json, machine, settings_of(arguments), phases=[asdict(phase) for phase in phases])
-    return 1 if failures or max(max(phase.seconds) for phase in phases) >= arguments.limit else 0
+    (stopped,) = (phase for phase in phases if phase.name == "one is stopped")
+    return 1 if failures or max(stopped.seconds) >= arguments.limit else 0
 
 
 if __name__ == "__main__":

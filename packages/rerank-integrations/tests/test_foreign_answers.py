@@ -39,6 +39,10 @@ def forever(start: bytes, piece: bytes) -> Iterator[bytes]:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
+SPANS = {"relevant_spans": [{"start": 0, "end": 1}]}
+INFINITE = {"total_tokens": 1e999, "truncated": 0}
 DEEP = b"[" * 200_000
 ANSWERS: dict[str, Any] = {
     "deep list": answer(DEEP),
@@ -52,14 +56,14 @@ ANSWERS: dict[str, Any] = {
     "two codings": answer(b"abc", b"Content-Encoding: gzip, gzip"),
     "a bomb in an error": answer(gzip.compress(MANY_BYTES), b"Content-Encoding: gzip", status=b"404 Not Found"),
     "an endless body": lambda: forever(HEAD + b"Content-Length: 99999999999999\r\n\r\n", b" " * 65536),
-    "endless chunks": lambda: forever(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65536 + b"\r\n"),
-    "an endless error": lambda: forever(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"),
+    "endless chunks": lambda: forever(HEAD + CHUNKED + b"\r\n", CHUNK),
+    "an endless error": lambda: forever(b"HTTP/1.1 404 No\r\n" + CHUNKED + b"\r\n", CHUNK),
     "endless headers": lambda: forever(HEAD, b"a: b\r\n" * 1000),
     "an endless header": lambda: forever(HEAD + b"a: ", b"b" * 65536),
     "an endless status line": lambda: forever(b"HTTP/1.1 200 ", b"b" * 65536),
     "a million headers": HEAD + b"a: b\r\n" * 1_000_000 + b"\r\n",
-    "an endless chunk extension": lambda: forever(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a" * 65536),
-    "endless trailers": lambda: forever(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 1000),
+    "an endless chunk extension": lambda: forever(HEAD + CHUNKED + b"\r\n1;", b"a" * 65536),
+    "endless trailers": lambda: forever(HEAD + CHUNKED + b"\r\n0\r\n", b"a: b\r\n" * 1000),
     "a login page": answer(LOGIN, b"Content-Type: text/html"),
     "not JSON": answer(b"\xff\xfe\x00"),
     "NaN": answer(scores({"index": 0, "relevance_score": float("nan")})),
@@ -71,7 +75,7 @@ ANSWERS: dict[str, Any] = {
     "a huge index": answer(scores({"index": 10**4000, "relevance_score": 1})),
     "a score in words": answer(scores({"index": 0, "relevance_score": "0.5"})),
     "a list for a score": answer(scores({"index": 0, "relevance_score": [0.5]})),
-    "a list for an index": answer(scores({"index": [0], "relevance_score": 0.5, "relevant_spans": [{"start": 0, "end": 1}]})),
+    "a list for an index": answer(scores({"index": [0], "relevance_score": 0.5, **SPANS})),
     "two scores": answer(scores(*[{"index": 0, "relevance_score": 0.5}] * 2)),
     "another index": answer(scores({"index": 1, "relevance_score": 0.5})),
     "no scores": answer(scores()),
@@ -79,7 +83,7 @@ ANSWERS: dict[str, Any] = {
     "results in a string": answer(json.dumps({"model": "m", "usage": USAGE, "results": "abc"}).encode()),
     "spans that are none": answer(scores({"index": 0, "relevance_score": 0.5, "relevant_spans": 5})),
     "no usage": answer(scores({"index": 0, "relevance_score": 0.5}, usage=None)),
-    "infinite usage": answer(scores({"index": 0, "relevance_score": 0.5}, usage={"total_tokens": 1e999, "truncated": 0})),
+    "infinite usage": answer(scores({"index": 0, "relevance_score": 0.5}, usage=INFINITE)),
     "no model": answer(scores({"index": 0, "relevance_score": 0.5}, model={"a": "b" * 10**5})),
     "204": b"HTTP/1.1 204 No Content\r\n\r\n",
     "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
@@ -94,7 +98,9 @@ ANSWERS: dict[str, Any] = {
     "a length that is none": HEAD + b"Content-Length: many\r\n\r\n{}",
     "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "header bytes": HEAD + b"a: \xff\xfe\r\nContent-Length: 2\r\n\r\n{}",
-    "an error of many words": answer(json.dumps({"code": "invalid_request", "message": "m\ud800\x1b[31m" * 9999}).encode(), status=b"400 No"),
+    "an error of many words": answer(
+        json.dumps({"code": "invalid_request", "message": "m\ud800\x1b[31m" * 9999}).encode(), status=b"400 No"
+    ),
     "an error of other words": answer(json.dumps({"detail": "d" * 10**5}).encode(), status=b"422 No"),
     "a code of many letters": answer(json.dumps({"code": "c" * 10**5, "message": "m"}).encode(), status=b"400 No"),
 }  # fmt: skip
@@ -156,9 +162,9 @@ def test_a_foreign_answer_is_an_error_of_ours_in_few_words(name: str, serve: Any
     """As the answer to a question, and to what the server says of itself."""
     for url in (serve(answer(INFO), ANSWERS[name]), serve(ANSWERS[name], b"")):
         for ask in (score, ascore):
-            with HTTPScorer(url, max_retries=0, timeout=15, api_key="secret-key") as scorer:
-                with pytest.raises(RerankError) as caught:
-                    ask(scorer)
+            scorer = HTTPScorer(url, max_retries=0, timeout=15, api_key="secret-key")
+            with scorer, pytest.raises(RerankError) as caught:
+                ask(scorer)
             said = str(caught.value)
             assert len(said) < 1500
             assert said.isprintable()

@@ -9,8 +9,8 @@ from rerank_integrations.items import as_list, as_pair
 
 @pytest.mark.parametrize(
     "given",
-    [["a", "b"], ("a", "b"), (text for text in "ab"), filter(None, ["a", "", "b"]), {1: "a", 2: "b"}.values(), deque("ab"),
-     map(str.lower, "AB"), dict.fromkeys("ab").keys()],
+    [["a", "b"], ("a", "b"), (text for text in "ab"), filter(None, ["a", "", "b"]), {1: "a", 2: "b"}.values(),
+     deque("ab"), map(str.lower, "AB"), dict.fromkeys("ab").keys()],
 )  # fmt: skip
 def test_whatever_can_be_iterated_is_a_list(given: Any) -> None:
     assert as_list(given, "documents") == ["a", "b"]
@@ -44,5 +44,5 @@ def test_a_row_of_an_array_is_a_pair() -> None:
 
 @pytest.mark.parametrize("given", ["ab", b"ab", ("q",), ("q", "d", "d"), (), {"q": "d", "e": "f"}, {"q", "d"}, None, 5])
 def test_anything_else_is_no_pair_and_is_named_by_its_place(given: Any) -> None:
-    with pytest.raises(InvalidRequest, match="^pair 3 "):
+    with pytest.raises(InvalidRequest, match=r"^pair 3 "):
         as_pair(given, 3)

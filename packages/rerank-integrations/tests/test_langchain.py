@@ -367,7 +367,7 @@ async def test_documents_may_come_from_any_iterable(given: Any, documents: list[
 
 @pytest.mark.parametrize("given", ["text", None, ["text"], [None], {"a": "b"}, Document("one")])
 def test_what_are_no_documents_is_refused_in_words(given: Any, scorer: Scorer) -> None:
-    with pytest.raises(InvalidRequest, match="^document"):
+    with pytest.raises(InvalidRequest, match=r"^document"):
         RerankCompressor(scorer=scorer).compress_documents(given, QUERY)
 
 

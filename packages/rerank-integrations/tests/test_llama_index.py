@@ -372,7 +372,7 @@ async def test_nodes_may_come_from_any_iterable(given: Any, nodes: list[NodeWith
 
 @pytest.mark.parametrize("given", ["text", None, ["text"], {"a": "b"}])
 def test_what_are_no_nodes_is_refused_in_words(given: Any, overlap: OverlapModel) -> None:
-    with pytest.raises(InvalidRequest, match="^node"):
+    with pytest.raises(InvalidRequest, match=r"^node"):
         RerankPostprocessor(scorer=overlap).postprocess_nodes(given, query_str=QUERY)
 
 

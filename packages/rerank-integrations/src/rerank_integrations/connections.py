@@ -18,7 +18,7 @@ import httpx
 
 from rerank_integrations.endpoints import Endpoint
 from rerank_integrations.environment import Proxy, proxy_for, tls_context
-from rerank_integrations.streams import WatchedBackend
+from rerank_integrations.streams import AsyncBackend, WatchedBackend
 
 # Servers and balancers close idle connections after 60 s or more. One that closes them sooner is no harm: a closed
 # connection is noticed before it is used, or its request is made again on a new one.
@@ -200,6 +200,7 @@ class _Route:
 
     def async_client(self, limits: httpx.Limits) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(verify=self.tls, proxy=self.proxy, limits=limits, trust_env=False)
+        transport._pool._network_backend = AsyncBackend()
         return httpx.AsyncClient(transport=transport, trust_env=False)
 
 

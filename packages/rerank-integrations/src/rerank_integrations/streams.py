@@ -6,6 +6,7 @@ over, whether the server still lives, whether another server has answered. No th
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -15,6 +16,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import httpcore
+
+from rerank_integrations.threads import run_in_thread
 
 _LAST_LOOK = 0.001  # seconds
 _LONGEST_WAIT = 60.0  # without a look at the time
@@ -50,6 +53,21 @@ class WatchedBackend(httpcore.SyncBackend):
     def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.NetworkStream:
         """See ``httpcore.NetworkBackend``."""
         return _WatchedStream(super().connect_tcp(*arguments, **options))
+
+
+class AsyncBackend(httpcore.AnyIOBackend):
+    """Opens connections also where the event loop's own threads take no work any more, not even to resolve a name."""
+
+    async def connect_tcp(self, host: str, port: int, **options: Any) -> httpcore.AsyncNetworkStream:  # type: ignore[override]
+        """See ``httpcore.AsyncNetworkBackend``."""
+        try:
+            return await super().connect_tcp(host, port, **options)
+        except RuntimeError:
+            try:
+                found = await run_in_thread(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                raise httpcore.ConnectError(str(error)) from error
+            return await super().connect_tcp(str(found[0][4][0]), port, **options)
 
 
 class _WatchedStream(httpcore.NetworkStream):
