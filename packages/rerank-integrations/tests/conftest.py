@@ -22,7 +22,7 @@ import pytest
 from rerank_core.errors import RerankError, Unavailable
 from rerank_core.ranking import rank
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import ScoreOptions
+from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 STATUSES = {
     "invalid_request": 400,
@@ -133,6 +133,9 @@ def running(small: Small) -> Iterator[Small]:
         wbufsize = -1  # head and body in one packet
 
         def do_GET(self) -> None:
+            if self.path == "/livez":  # asked of whoever is slow, and this machine may be
+                self._reply(200, {}, b"{}")
+                return
             self._note(None)
             self._reply(200, {}, json.dumps(small.info).encode())
 
@@ -177,7 +180,10 @@ def running(small: Small) -> Iterator[Small]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # of five, some of many that connect at once would wait for seconds
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         small.url = f"http://127.0.0.1:{server.server_port}"
@@ -204,11 +210,16 @@ def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str,
         "object": "rerank",
         "created": 1,
         "model": scores.model,
-        "results": [{"index": best.index, "relevance_score": best.score} for best in rank(scores)],
+        "results": [_result(best, scores, body) for best in rank(scores)],
         "usage": {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens, "truncated": usage.truncated},
         "meta": {},
     }
     return 200, {}, json.dumps(answer).encode()
+
+
+def _result(best: RankedDocument, scores: Scores, body: dict[str, Any]) -> dict[str, Any]:
+    raw = {"raw_score": scores.raw_values[best.index]} if body.get("return_raw_scores") and scores.raw_values else {}
+    return {"index": best.index, "relevance_score": best.score, **raw}
 
 
 def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:

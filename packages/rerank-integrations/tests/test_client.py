@@ -27,7 +27,7 @@ from rerank_core.errors import (
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.testing.contract import DOCUMENTS, LONG_DOCUMENT, QUERY
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Scores
+from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.client import HTTPScorer
 
 Seen = list[dict[str, Any]]
@@ -181,7 +181,7 @@ async def test_a_server_that_does_not_answer_in_time_is_past_the_deadline(silent
 
 
 async def test_a_connection_that_breaks_off_is_unavailable(url: str, script: deque[Any]) -> None:
-    script.extend([None, None])
+    script.extend([None] * 3)
 
     with HTTPScorer(url, max_retries=0) as scorer:
         with pytest.raises(Unavailable, match=r"/v1/rerank was cut off .*ask again"):
@@ -190,6 +190,22 @@ async def test_a_connection_that_breaks_off_is_unavailable(url: str, script: deq
             await scorer.ascore(QUERY, DOCUMENTS)
 
         assert len(scorer.score(QUERY, DOCUMENTS).values) == len(DOCUMENTS)
+
+
+async def test_a_connection_that_the_server_had_closed_while_it_was_idle_loses_no_request(
+    url: str, script: deque[Any], seen: Seen
+) -> None:
+    """The request meets the closing door: it is made again at once, on a new connection, and is no failure."""
+    with HTTPScorer(url, max_retries=0) as scorer:
+        expected = scorer.score(QUERY, DOCUMENTS)
+        await scorer.ascore(QUERY, DOCUMENTS)
+        seen.clear()
+        script.append(None)
+        assert scorer.score(QUERY, DOCUMENTS) == expected
+        script.append(None)
+        assert await scorer.ascore(QUERY, DOCUMENTS) == expected
+
+        assert len({asked["connection"] for asked in seen}) == 4
 
 
 def test_a_server_that_was_away_is_asked_for_its_limits_again(scorer: HTTPScorer, info: dict[str, Any]) -> None:
@@ -296,7 +312,7 @@ def test_loops_that_are_gone_are_forgotten(url: str) -> None:
         for _ in range(3):
             asyncio.run(scorer.ascore(QUERY, DOCUMENTS))
 
-        assert len(scorer._async_clients) == 1
+        assert len(scorer._state.connections.async_clients) == 1
 
 
 async def test_a_closed_scorer_may_be_used_again(scorer: HTTPScorer) -> None:
@@ -369,3 +385,55 @@ def test_an_address_given_twice_is_one() -> None:
     assert HTTPScorer(["http://a/", "http://b", "http://a"]).base_urls == ("http://a", "http://b")
     assert repr(HTTPScorer(["http://a/", "http://b"])) == "HTTPScorer(['http://a', 'http://b'])"
     assert repr(HTTPScorer("http://me:secret@a/")) == "HTTPScorer('http://a')"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+async def test_a_document_beyond_the_servers_limit_is_cut_as_in_process(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], seen: Seen, side: Any
+) -> None:
+    """One that no request could hold, among others: what the model cannot read is cut anyway."""
+    info["max_body_bytes"] = 3000
+    documents = [DOCUMENTS[0], " ".join(f"word{number % 7}" for number in range(2000)), DOCUMENTS[1]]
+    options = ScoreOptions(truncation_side=side)
+
+    expected = overlap.score(QUERY, documents, options=options)
+
+    assert scorer.score(QUERY, iter(documents), options=options) == expected
+    assert await scorer.ascore(QUERY, documents, options=options) == expected
+    assert expected.usage.truncated == 1
+    with pytest.raises(InvalidRequest, match=r"document 1 and the query make a request of .* the server takes 3000"):
+        scorer.score(QUERY, documents, truncate=False)
+
+
+async def test_a_server_that_refuses_long_texts_is_given_shorter_ones(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], script: deque[Any], seen: Seen
+) -> None:
+    """As those of before do, where others cut what the model cannot read."""
+    info["max_text_chars"] = 500
+    documents = ["panda " * 1000, "a train"]
+    refusal = InvalidRequest("document 0 has 6000 characters, a text may have 500")
+    expected = overlap.score(QUERY, documents)
+
+    script.append(refusal)
+    assert scorer.score(QUERY, documents) == expected
+    script.append(refusal)
+    assert await scorer.ascore(QUERY, documents) == expected
+    assert [len(asked[0]) for asked in questions(seen)] == [6000, 500] * 2
+
+    script.append(refusal)
+    with pytest.raises(InvalidRequest, match="6000 characters"):
+        scorer.score(QUERY, documents, truncate=False)
+    script.append(InvalidRequest("something else"))
+    with pytest.raises(InvalidRequest, match="something else"):
+        scorer.score(QUERY, DOCUMENTS[:2])
+
+
+async def test_documents_may_come_from_an_iterator(scorer: HTTPScorer, overlap: OverlapModel) -> None:
+    expected = overlap.score(QUERY, DOCUMENTS)
+
+    assert scorer.score(QUERY, (text for text in DOCUMENTS)) == expected
+    assert await scorer.ascore(QUERY, dict(enumerate(DOCUMENTS)).values()) == expected
+    assert scorer.score(QUERY, iter(())).values == ()
+    for wrong in ({"a": "b"}, None, b"text"):
+        with pytest.raises(InvalidRequest, match="documents is"):
+            scorer.score(QUERY, wrong)

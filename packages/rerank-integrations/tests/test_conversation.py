@@ -21,7 +21,7 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores
-from rerank_integrations.conversation import Answer, Ask, Conversations, NoAnswer, Wait
+from rerank_integrations.conversation import Answer, Ask, Conversations, NoAnswer, Race, Wait, settles
 from rerank_integrations.endpoints import Endpoint, Endpoints
 from rerank_integrations.wire import Question
 
@@ -31,6 +31,8 @@ THREE = Question("a query", ["one", "two", "three"], ScoreOptions())
 UNREACHABLE = NoAnswer("unreachable", "connection refused")
 CUT_OFF = NoAnswer("cut off", "ReadError: reset")
 LATE = NoAnswer("late", "too slow")
+STUCK = NoAnswer("stuck", "is stopped")
+CLOSED = NoAnswer("cut off", "ReadError: reset", on_used_connection=True)
 
 
 def refusal(kind: type[RerankError], status: int, retry_after: str | None = None) -> Answer:
@@ -52,6 +54,7 @@ class World:
         max_retries: int = 3,
         chance: float = 0.5,
         limit: int = 9,
+        hedge_after: float | None = None,
     ) -> None:
         self.now = 1000.0
         self.takes = 0.0
@@ -60,8 +63,14 @@ class World:
         self.scripts: dict[Endpoint, deque[Any]] = {endpoint: deque() for endpoint in endpoints}
         self.endpoints = Endpoints(endpoints)
         self.conversations = Conversations(
-            self.endpoints, timeout=timeout, max_retries=max_retries, now=lambda: self.now, chance=lambda: chance
+            self.endpoints,
+            timeout=timeout,
+            max_retries=max_retries,
+            hedge_after=hedge_after,
+            now=lambda: self.now,
+            chance=lambda: chance,
         )
+        self.slow: set[Endpoint] = set()
 
     def score(self, question: Question = THREE) -> Scores:
         talk = self.conversations.score(question)
@@ -75,6 +84,8 @@ class World:
             if isinstance(step, Wait):
                 self.now += step.seconds
                 outcome = None
+            elif isinstance(step, Race):
+                outcome = self.race(step)
             else:
                 outcome = self.answer(step)
                 if outcome is LATE or (step.seconds is not None and step.seconds < self.takes):
@@ -82,6 +93,19 @@ class World:
                     self.now += step.seconds
                 else:
                     self.now += self.takes
+
+    def race(self, race: Race) -> list[Any]:
+        """A server that is slow answers after all others."""
+        self.steps[-1] = race.first
+        if race.first.endpoint not in self.slow:
+            return [(race.first, self.answer(race.first))]
+        self.now += race.after
+        second = race.second()
+        if second is None:
+            return [(race.first, self.answer(race.first))]
+        self.steps.append(second)
+        ended = [(second, self.answer(second))]
+        return ended if settles(ended[0][1]) else [*ended, (race.first, self.answer(race.first))]
 
     def answer(self, ask: Ask) -> Answer | NoAnswer:
         assert self.endpoints.outstanding(ask.endpoint) == 1
@@ -140,7 +164,7 @@ def test_parts_come_back_whole(one: World) -> None:
     assert world.score().usage == one.score().usage
 
 
-@pytest.mark.parametrize("failure", [UNREACHABLE, CUT_OFF, FULL, LOADING], ids=["unreachable", "cut off", "429", "503"])
+@pytest.mark.parametrize("failure", [UNREACHABLE, CUT_OFF, STUCK, FULL, LOADING])
 def test_another_server_is_asked_at_once(two: World, failure: Any) -> None:
     two.scripts[B].append(failure)  # whose turn it is
 
@@ -285,7 +309,7 @@ def test_the_connections_leave_time_for_each_other_and_for_the_answer() -> None:
     world.score()
 
     first, second = world.steps
-    assert (first.connect, second.connect) == (2.0, 3.0)
+    assert (first.connect, second.connect) == (2.0, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +413,8 @@ def test_conversations_at_once_go_to_the_server_with_the_fewest(two: World) -> N
 
 @given(
     outcomes=st.lists(
-        st.sampled_from([UNREACHABLE, CUT_OFF, FULL, LOADING, refusal(Overloaded, 429, "3"), None]), max_size=40
+        st.sampled_from([UNREACHABLE, CUT_OFF, CLOSED, STUCK, FULL, LOADING, refusal(Overloaded, 429, "3"), None]),
+        max_size=40,
     ),
     timeout=st.floats(0.5, 60),
     max_retries=st.integers(0, 4),
@@ -409,5 +434,141 @@ def test_whatever_happens_it_ends_in_time_after_few_attempts_with_scores_or_an_e
 
     assert world.now - began <= timeout + 1e-6
     for path in ("/info", "/v1/rerank"):
-        assert all(world.asked.count((endpoint, path)) <= max_retries + 1 for endpoint in (A, B))
+        most = max_retries + 2  # one of them in place of one that met a closed connection
+        assert all(world.asked.count((endpoint, path)) <= most for endpoint in (A, B))
     assert [world.endpoints.outstanding(endpoint) for endpoint in (A, B)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "timeout", "after", "seconds"),
+    [((A, B), 100.0, 1.0, 1.5), ((A, B), 2.0, 0.5, 0.5), ((A,), 100.0, 1.0, 10.0), ((A, B), None, 1.0, 1.5)],
+)
+def test_a_request_that_waits_is_followed_by_a_question_whether_the_server_lives(
+    endpoints: tuple[Endpoint, ...], timeout: float | None, after: float, seconds: float
+) -> None:
+    """With little time for it all, half of it is left for another server; a server alone may take longer."""
+    ask = Conversations(
+        Endpoints(endpoints), timeout=timeout, max_retries=0, now=lambda: 0.0, chance=lambda: 0.0
+    ).score(THREE).send(None)  # fmt: skip
+
+    assert isinstance(ask, Ask)
+    assert ask.check is not None
+    assert ask.check.after == after
+    probe = ask.check.ask
+    assert (probe.endpoint, probe.method, probe.path, probe.seconds) == (A, "GET", "/livez", seconds)
+    assert probe.fresh
+    assert probe.check is None
+
+
+def test_with_almost_no_time_nothing_but_the_answer_is_waited_for() -> None:
+    world = World(A, B, timeout=0.9)
+    world.score()
+
+    assert [step.check for step in world.steps if isinstance(step, Ask)] == [None, None]
+
+
+def test_a_stuck_server_is_left_out_and_told_and_comes_back(two: World, caplog: pytest.LogCaptureFixture) -> None:
+    two.scripts[B].append(STUCK)
+
+    two.score()
+    two.score()
+    assert [endpoint for endpoint, _ in two.asked] == [B, A, A]
+    assert (
+        "http://b is avoided until it answers again: POST http://b/v1/rerank is not answered, and neither is /livez"
+        in (caplog.text)
+    )
+
+    two.now += 3.0
+    two.score()
+    two.score()
+    assert [endpoint for endpoint, _ in two.asked[3:]] == [B, A]
+
+
+def test_a_server_that_stays_stuck_alone_is_unavailable(one: World) -> None:
+    one.scripts[A].extend([STUCK] * 4)
+
+    with pytest.raises(Unavailable, match=r"the server is stopped \(asked 4 times\)"):
+        one.score()
+
+
+def test_a_connection_that_was_closed_while_idle_is_no_failure_and_the_next_one_is_new() -> None:
+    world = ready(World(A, max_retries=0))
+    world.scripts[A].append(CLOSED)
+
+    world.score()
+
+    assert [step.fresh for step in world.steps] == [False, True]
+    assert world.waited == []
+    world.scripts[A].extend([CLOSED, CUT_OFF])
+    with pytest.raises(Unavailable, match="was cut off"):
+        world.score()
+
+
+def test_a_server_that_closes_every_connection_is_asked_no_more_often_than_others() -> None:
+    world = ready(World(A, max_retries=1))
+    world.scripts[A].extend([CLOSED] * 9)
+
+    with pytest.raises(Unavailable):
+        world.score()
+
+    assert len(world.asked) == 3
+
+
+def hedging(*slow: Endpoint, **options: Any) -> World:
+    world = ready(World(A, B, hedge_after=0.5, **options))
+    world.slow |= set(slow)
+    return world
+
+
+def test_a_second_server_is_asked_where_the_first_is_slow() -> None:
+    world = hedging(B)
+
+    assert world.score().values == (3.0, 3.0, 5.0)
+    assert world.asked == [(B, "/v1/rerank"), (A, "/v1/rerank")]
+    assert [world.endpoints.outstanding(one) for one in (A, B)] == [0, 0]
+
+
+def test_no_second_server_is_asked_where_the_first_is_quick_or_nobody_else_is_there() -> None:
+    world = hedging()
+    world.score()
+    assert world.asked == [(B, "/v1/rerank")]
+
+    alone = ready(World(A, hedge_after=0.5))
+    alone.score()
+    assert alone.asked == [(A, "/v1/rerank")]
+
+
+@pytest.mark.parametrize("failure", [UNREACHABLE, FULL, LOADING, STUCK])
+def test_a_second_server_that_fails_leaves_the_first_its_time(failure: Any) -> None:
+    world = hedging(B)
+    world.scripts[A].append(failure)
+
+    assert world.score().values == (3.0, 3.0, 5.0)
+    assert world.asked == [(B, "/v1/rerank"), (A, "/v1/rerank")]
+
+
+def test_where_both_fail_both_are_asked_again_later() -> None:
+    world = hedging(B, max_retries=1)
+    world.scripts[A].append(FULL)
+    world.scripts[B].append(CUT_OFF)
+
+    assert world.score().values == (3.0, 3.0, 5.0)
+    assert world.waited == [0.25]
+
+
+def test_an_error_of_the_request_itself_ends_a_race_at_once() -> None:
+    world = hedging(B)
+    world.scripts[A].append(refusal(InvalidRequest, 400))
+
+    with pytest.raises(InvalidRequest, match="no"):
+        world.score()
+
+
+def test_a_server_that_is_outrun_three_times_in_a_row_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    world = hedging(B)
+    for _ in range(10):
+        world.score()
+
+    assert [endpoint for endpoint, _ in world.asked].count(B) == 3
+    (record,) = caplog.records
+    assert "http://b is avoided until it answers again: it was slower than hedge_after=0.5 s" in record.getMessage()

@@ -56,7 +56,7 @@ def test_one_that_failed_is_tried_by_a_single_request() -> None:
         taken = [stack.enter_context(endpoints.taken([A, B], 200.0)) for _ in range(5)]
         assert sorted(one.url for one in taken) == [A.url, *[B.url] * 4]
 
-        endpoints.answered(A)
+        endpoints.answered(A, 200.0)
         assert next_of(endpoints, [A, B], 200.0) == A
 
 
@@ -89,7 +89,7 @@ def test_the_first_failure_is_news_until_it_works_again() -> None:
     endpoints = Endpoints([A])
 
     assert [endpoints.failed(A, 0.0, None) for _ in range(3)] == [True, False, False]
-    endpoints.answered(A)
+    endpoints.answered(A, 200.0)
     assert endpoints.failed(A, 0.0, None)
 
 
@@ -100,3 +100,27 @@ def test_threads_share_one_and_nothing_is_lost() -> None:
         list(threads.map(lambda _: next_of(endpoints, [A, B, C]), range(500)))
 
     assert [endpoints.outstanding(one) for one in endpoints] == [0, 0, 0]
+
+
+def test_a_sign_of_life_stands_for_a_moment() -> None:
+    endpoints = Endpoints([A, B])
+    assert not endpoints.has_lived(A, 100.0)
+
+    endpoints.lives(A, 100.0)
+    endpoints.answered(B, 100.2)
+
+    assert [endpoints.has_lived(one, 100.4) for one in (A, B)] == [True, True]
+    assert [endpoints.has_lived(one, 100.6) for one in (A, B)] == [False, True]
+
+
+def test_a_server_that_is_outrun_again_and_again_is_left_out_until_it_answers() -> None:
+    """Once or twice is chance: a healthy server also has slow requests."""
+    endpoints = Endpoints([A, B])
+
+    assert [endpoints.outrun(A, 100.0) for _ in range(2)] == [False, False]
+    endpoints.answered(A, 100.0)
+    assert [endpoints.outrun(A, 100.0) for _ in range(4)] == [False, False, True, False]
+    assert [next_of(endpoints, [A, B], 101.0) for _ in range(2)] == [B, B]
+
+    endpoints.answered(A, 101.0)
+    assert A in [next_of(endpoints, [A, B], 101.0) for _ in range(2)]

@@ -15,6 +15,7 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
+from rerank_integrations.environment import UnusableEnvironment
 from rerank_integrations.fail_open import Outage, may_pass
 from rerank_integrations.wire import Misdirected
 
@@ -23,7 +24,17 @@ log = logging.getLogger("a search")
 
 @pytest.mark.parametrize(
     "kind",
-    [RerankError, Unavailable, Overloaded, DeadlineExceeded, EngineError, MissingExtra, Unauthorized, Misdirected],
+    [
+        RerankError,
+        Unavailable,
+        Overloaded,
+        DeadlineExceeded,
+        EngineError,
+        MissingExtra,
+        Unauthorized,
+        Misdirected,
+        UnusableEnvironment,
+    ],
 )
 def test_a_search_can_do_without_a_reranker_that_fails(kind: type[RerankError]) -> None:
     assert may_pass(kind("no"))

@@ -352,3 +352,41 @@ def test_one_of_several_servers_is_enough(documents: list[Document], url: str, c
 def test_what_to_do_about_errors_is_one_of_two_words(overlap: OverlapModel, word: Any) -> None:
     with pytest.raises(ValidationError):
         RerankCompressor(scorer=overlap, on_error=word)
+
+
+@pytest.mark.parametrize(
+    "given", [iter, tuple, lambda found: filter(None, found), lambda found: dict(enumerate(found)).values(), deque]
+)
+async def test_documents_may_come_from_any_iterable(given: Any, documents: list[Document], scorer: Scorer) -> None:
+    compressor = RerankCompressor(scorer=scorer)
+
+    assert [found.id for found in compressor.compress_documents(given(documents), QUERY)] == BEST_FIRST
+    assert [found.id for found in await compressor.acompress_documents(given(documents), QUERY)] == BEST_FIRST
+    assert compressor.compress_documents(given([]), QUERY) == []
+
+
+@pytest.mark.parametrize("given", ["text", None, ["text"], [None], {"a": "b"}, Document("one")])
+def test_what_are_no_documents_is_refused_in_words(given: Any, scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest, match=r"^document"):
+        RerankCompressor(scorer=scorer).compress_documents(given, QUERY)
+
+
+@pytest.mark.parametrize("given", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs], deque])
+def test_a_cross_encoder_takes_pairs_in_any_form(given: Any, scorer: Scorer) -> None:
+    pairs = [(QUERY, text) for text in TEXTS.values()]
+    encoder = RerankCrossEncoder(scorer)
+
+    assert encoder.score(given(pairs)) == list(scorer.score(QUERY, list(TEXTS.values())).values)
+    assert encoder.score(given([])) == []
+
+
+@pytest.mark.parametrize("pair", ["ab", ("one", "two", "three"), None, {"a": "b"}, (1, "two"), ("one", None)])
+def test_a_cross_encoder_refuses_what_is_no_pair(pair: Any, scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest):
+        RerankCrossEncoder(scorer).score([(QUERY, "fine"), pair])
+
+
+def test_options_of_the_client_reach_it() -> None:
+    for adapter in (RerankCompressor, RerankCrossEncoder):
+        made = adapter.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
+        assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}

@@ -358,3 +358,25 @@ def test_one_of_several_servers_is_enough(nodes: list[NodeWithScore], url: str, 
 
     assert names(postprocessor.postprocess_nodes(nodes, query_str=QUERY)) == BEST_FIRST
     assert "secret" not in postprocessor.to_json() + repr(postprocessor)
+
+
+@pytest.mark.parametrize("given", [iter, tuple, lambda found: (node for node in found)])
+async def test_nodes_may_come_from_any_iterable(given: Any, nodes: list[NodeWithScore], overlap: OverlapModel) -> None:
+    postprocessor = RerankPostprocessor(scorer=overlap)
+    expected = names(postprocessor.postprocess_nodes(nodes, query_str=QUERY))
+
+    assert names(postprocessor.postprocess_nodes(given(nodes), query_str=QUERY)) == expected
+    assert names(await postprocessor.apostprocess_nodes(given(nodes), query_str=QUERY)) == expected
+    assert postprocessor.postprocess_nodes(given([]), query_str=QUERY) == []
+
+
+@pytest.mark.parametrize("given", ["text", None, ["text"], {"a": "b"}])
+def test_what_are_no_nodes_is_refused_in_words(given: Any, overlap: OverlapModel) -> None:
+    with pytest.raises(InvalidRequest, match=r"^node"):
+        RerankPostprocessor(scorer=overlap).postprocess_nodes(given, query_str=QUERY)
+
+
+def test_options_of_the_client_reach_it() -> None:
+    made = RerankPostprocessor.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
+
+    assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}

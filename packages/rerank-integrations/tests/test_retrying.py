@@ -80,7 +80,7 @@ def test_a_full_server_is_asked_again_when_it_says(
 
 
 def test_a_connection_lost_in_the_middle_is_asked_again(url: str, script: deque[Any], ask: Ask) -> None:
-    script.extend([None, (502, {}, b"")])
+    script.extend([None, None, (502, {}, b"")])
 
     with Hurried(url) as scorer:
         assert ask(scorer) == EXPECTED
@@ -289,9 +289,9 @@ def test_a_key_is_nowhere_to_be_read(
 def test_each_event_loop_has_one_client(url: str) -> None:
     async def several(scorer: HTTPScorer) -> None:
         await asyncio.gather(*(scorer.ascore(QUERY, DOCUMENTS) for _ in range(5)))
-        first = scorer._async_clients[asyncio.get_running_loop()]
+        first = scorer._state.connections.async_clients[asyncio.get_running_loop()]
         await scorer.ascore(QUERY, DOCUMENTS)
-        assert list(scorer._async_clients.values()) == [first]
+        assert list(scorer._state.connections.async_clients.values()) == [first]
 
     with HTTPScorer(url) as scorer:
         asyncio.run(several(scorer))
@@ -314,5 +314,5 @@ async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_in_hand(ur
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-        assert [scorer._endpoints.outstanding(endpoint) for endpoint in scorer._endpoints] == [0]
+        assert [scorer._state.endpoints.outstanding(endpoint) for endpoint in scorer._state.endpoints] == [0]
         assert await scorer.ascore(QUERY, DOCUMENTS) == EXPECTED

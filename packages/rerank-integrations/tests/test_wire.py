@@ -15,7 +15,7 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
-from rerank_core.types import ScoreOptions, Scores, Usage
+from rerank_core.types import ScoreOptions, Scores, Span, Usage
 from rerank_integrations.wire import _NAMES, Misdirected, Question, ServerInfo, join, read_error, read_info, read_scores
 
 URL = "http://rerank:8000/v1/rerank"
@@ -28,8 +28,12 @@ def answer(results: Any, **more: Any) -> bytes:
     return json.dumps({"model": "m", "usage": usage, "results": results, **more}).encode()
 
 
-def result(index: Any, score: Any) -> dict[str, Any]:
-    return {"index": index, "relevance_score": score}
+def result(index: Any, score: Any, **more: Any) -> dict[str, Any]:
+    return {"index": index, "relevance_score": score, **more}
+
+
+def scores_of(content: bytes, part: range, options: ScoreOptions = PLAIN, **more: Any) -> Scores:
+    return read_scores(content, URL, part, Question("q", ["d"] * part.stop, options, **more))
 
 
 @given(
@@ -66,7 +70,8 @@ def test_a_document_too_large_for_any_request_is_named_with_both_sizes() -> None
 
 
 def test_only_options_that_differ_from_the_default_are_sent() -> None:
-    assert json.loads(Question("q", ["d"], PLAIN).body(range(1))) == {"query": "q", "documents": ["d"]}
+    plain = {"query": "q", "documents": ["d"], "return_raw_scores": True}
+    assert json.loads(Question("q", ["d"], PLAIN).body(range(1))) == plain
 
     every = ScoreOptions(
         raw=True,
@@ -89,7 +94,7 @@ def test_only_options_that_differ_from_the_default_are_sent() -> None:
 
 
 def test_scores_are_put_back_into_the_order_of_the_documents() -> None:
-    scores = read_scores(answer([result(1, 0.9), result(0, 1)]), URL, range(10, 12))
+    scores = scores_of(answer([result(1, 0.9), result(0, 1)]), range(10, 12))
 
     assert scores == Scores(values=(1.0, 0.9), model="m", usage=Usage(pairs=2, tokens=7, truncated=1))
 
@@ -114,13 +119,13 @@ def test_scores_are_put_back_into_the_order_of_the_documents() -> None:
 )
 def test_an_incomplete_answer_is_an_error_that_says_what_is_wrong(results: Any, complaint: str) -> None:
     with pytest.raises(ModelError, match=f"POST {URL} answered with .*{complaint}|POST {URL} answered in {complaint}"):
-        read_scores(answer(results), URL, range(10, 12))
+        scores_of(answer(results), range(10, 12))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>hello</html>", b"[1]", b"\xff"])
 def test_an_answer_that_is_no_json_object_is_an_error_with_an_excerpt(content: bytes) -> None:
     with pytest.raises(ModelError, match="something else than a JSON object"):
-        read_scores(content, URL, range(1))
+        scores_of(content, range(1))
     with pytest.raises(ModelError, match="something else than a JSON object"):
         read_info(content, URL)
 
@@ -214,3 +219,80 @@ def test_the_time_to_wait_is_read_where_it_is_in_seconds(header: str | None, sec
 def test_every_option_has_a_name_on_the_wire() -> None:
     """One that had none would be dropped in silence, and the scores would be others than in process."""
     assert {field.name for field in dataclasses.fields(ScoreOptions)} == set(_NAMES)
+
+
+def test_raw_scores_are_asked_for_and_kept_where_all_documents_have_one() -> None:
+    both = [result(1, 1.0, raw_score=40.0), result(0, 1.0, raw_score=50.0)]
+
+    assert scores_of(answer(both), range(2)).raw_values == (50.0, 40.0)
+    assert scores_of(answer([result(0, 1.0, raw_score=5), result(1, 1.0)]), range(2)).raw_values is None
+    assert scores_of(answer([result(0, 1.0), result(1, 1.0)]), range(2)).raw_values is None
+    assert scores_of(answer([result(0, 5.0), result(1, 4.0)]), range(2), ScoreOptions(raw=True)).raw_values == (
+        5.0,
+        4.0,
+    )
+
+
+def test_raw_scores_of_parts_come_together_where_all_have_them() -> None:
+    usage = Usage(pairs=1, tokens=1, truncated=0)
+    known = Scores(values=(1.0,), raw_values=(40.0,), model="m", usage=usage)
+    unknown = Scores(values=(1.0,), model="m", usage=usage)
+
+    assert join([known, known], INFO).raw_values == (40.0, 40.0)
+    assert join([known, unknown], INFO).raw_values is None
+    assert join([], INFO).raw_values == ()
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300),
+    room=st.integers(250, 400),
+    side=st.sampled_from(["left", "right"]),
+)
+def test_a_document_that_fits_into_no_request_is_cut_to_the_last_character_that_does(
+    text: str, room: int, side: Any
+) -> None:
+    question = Question("q", ["a", text * 3], ScoreOptions(truncation_side=side))
+    info = ServerInfo(model="m", max_documents=9, max_body_bytes=room)
+
+    fitted = question.fitted(info)
+
+    kept = fitted.documents[1]
+    assert all(len(fitted.body(part)) <= room for part in fitted.parts(info))
+    if kept == text * 3:
+        assert fitted is question
+        return
+    assert kept
+    missing = len(text * 3) - len(kept)
+    assert (text * 3).endswith(kept) if side == "left" else (text * 3).startswith(kept)
+    assert fitted.cuts == {1: missing if side == "left" else 0}
+    one_more = (text * 3)[missing - 1 :] if side == "left" else (text * 3)[: len(kept) + 1]
+    assert len(Question("q", [one_more], fitted.options).body(range(1))) > room
+
+
+def test_where_nothing_may_be_cut_nothing_is() -> None:
+    question = Question("q" * 300, ["x" * 300], ScoreOptions(truncate=False))
+
+    assert question.fitted(INFO) is question
+    assert question.shortened(dataclasses.replace(INFO, max_text_chars=10)) is question
+    assert question.shortened(INFO) is question
+
+
+def test_texts_with_more_characters_than_the_server_takes_can_be_cut() -> None:
+    info = dataclasses.replace(INFO, max_text_chars=3)
+
+    right = Question("query", ["abcde", "ab"], PLAIN).shortened(info)
+    left = Question("q", ["abcde", "ab"], ScoreOptions(truncation_side="left")).shortened(info)
+
+    assert (right.query, right.documents, right.cuts) == ("que", ["abc", "ab"], {0: 0})
+    assert (left.query, left.documents, left.cuts) == ("q", ["cde", "ab"], {0: 2})
+
+
+def test_what_was_cut_here_counts_as_truncated_once_and_spans_are_those_of_the_whole_text() -> None:
+    spans = [result(0, 0.5, relevant_spans=[{"start": 1, "end": 3}]), result(1, 0.5)]
+
+    found = scores_of(answer(spans), range(10, 12), cuts={10: 100, 3: 7})
+    many = scores_of(answer(spans), range(10, 12), cuts={10: 100, 11: 0})
+
+    assert found.usage.truncated == 1
+    assert found.spans == (Span(101, 103), None)
+    assert many.usage.truncated == 2

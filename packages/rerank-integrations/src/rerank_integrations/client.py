@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import random
-import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,11 +21,13 @@ from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations import wire
 from rerank_integrations.api_key import ApiKey
-from rerank_integrations.conversation import Answer, Ask, Conversations, NoAnswer, Talk, Wait
+from rerank_integrations.connections import Connections
+from rerank_integrations.conversation import Ask, Conversations
+from rerank_integrations.driving import Driver
 from rerank_integrations.endpoints import Endpoint, Endpoints
+from rerank_integrations.forks import PerProcess
+from rerank_integrations.items import as_list
 
-# Idle connections go before the server closes them (uvicorn: after 5 s), so that no request meets a closing door.
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 _SHORTEST = 0.001  # seconds; the server refuses a request that may take none
 
 
@@ -43,10 +45,22 @@ class HTTPScorer:
     - ``max_retries``: how often each server is asked again where the same request may succeed later: it cannot be
       reached, breaks off, is overloaded (429) or unavailable (502, 503). It waits as long as the server says in
       ``Retry-After``, else a random time of up to 0.5, 1, 2 ... 8 seconds, and never past ``timeout``.
+    - ``hedge_after``: seconds after which a second server is asked too; the first answer is taken, and the other
+      request broken off. None: never. It needs several servers, and costs what is computed twice.
 
-    The server's limits are read with the first request and kept; a list beyond them is sent in parts, one by one.
+    A request that has waited for a second is followed by ``GET /livez``, every other second. A server that answers is
+    only slow and is waited for. One that says nothing to that either for 1.5 seconds (10 where it is the only one) is
+    stopped or stuck: it counts as one that cannot be reached.
+
+    The server's limits are read with the first request and kept; a list beyond them is sent in parts, one by one. A
+    text that is too large for the server is cut to what it takes and counts as truncated, unless ``truncate`` is False.
     Connections stay open for the next call, until ``close`` or ``aclose``, or the end of a ``with``; a scorer that is
-    used again afterwards opens new ones.
+    used again afterwards opens new ones. A process that was forked has connections of its own.
+
+    The environment says, with the first request, which proxy to use (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``,
+    ``NO_PROXY``, also in lower case), and for ``https`` which certificates to trust (``SSL_CERT_FILE``,
+    ``SSL_CERT_DIR``). A loopback address is always asked directly. ``.netrc`` is not read, and redirects are not
+    followed.
 
     Raises ``InvalidRequest`` for an argument that cannot be.
     """
@@ -64,25 +78,35 @@ class HTTPScorer:
         api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
         max_retries: int = 3,
+        hedge_after: float | None = None,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else base_url
         endpoints = list(dict.fromkeys(_endpoint(url) for url in urls))
         if not endpoints:
             raise InvalidRequest("base_url is an empty list: use an address like http://localhost:8000")
-        self._endpoints = Endpoints(endpoints)
+        self._servers = endpoints
         self._api_key = ApiKey.of(api_key)
         if timeout is not None and not timeout > 0:
             raise InvalidRequest(f"timeout is {timeout}: use seconds above 0, or None to wait without end")
         if max_retries < 0:
             raise InvalidRequest(f"max_retries is {max_retries}: use 0 to ask once, or more")
-        self._timeout = timeout
-        self._max_retries = max_retries
-        self._conversations = Conversations(
-            self._endpoints, timeout=timeout, max_retries=max_retries, now=self._now, chance=self._chance
+        if hedge_after is not None and not hedge_after > 0:
+            raise InvalidRequest(f"hedge_after is {hedge_after}: use seconds above 0, or None to ask one server only")
+        self._options = {"timeout": timeout, "max_retries": max_retries, "hedge_after": hedge_after}
+        self._processes = PerProcess(
+            partial(
+                _State.make,
+                endpoints,
+                self._options,
+                headers=partial(_headers, self._api_key),
+                now=self._now,
+                chance=self._chance,
+                sleep=self._sleep,
+                asleep=self._asleep,
+            )
         )
-        self._lock = threading.Lock()  # never held while waiting: event loops take it too
-        self._client: httpx.Client | None = None
-        self._async_clients: dict[asyncio.AbstractEventLoop, _AsyncClient] = {}
+        self._processes.get()  # before threads can ask for it
+        _scorers.add(self)
 
     def __repr__(self) -> str:
         urls = self.base_urls
@@ -90,8 +114,7 @@ class HTTPScorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled and copied without its connections; with its key."""
-        options = {"timeout": self._timeout, "max_retries": self._max_retries}
-        return _again, (type(self), tuple(self._endpoints), self._api_key, options)
+        return _again, (type(self), tuple(self._servers), self._api_key, self._options)
 
     @property
     def base_url(self) -> str:
@@ -101,7 +124,7 @@ class HTTPScorer:
     @property
     def base_urls(self) -> tuple[str, ...]:
         """Where the servers are, without passwords."""
-        return tuple(endpoint.url for endpoint in self._endpoints)
+        return tuple(endpoint.url for endpoint in self._servers)
 
     def score(
         self,
@@ -119,7 +142,7 @@ class HTTPScorer:
         has none, and ``ModelError`` for an answer that is not complete.
         """
         question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
-        return self._drive(self._conversations.score(question))
+        return self._state.score(question)
 
     async def ascore(
         self,
@@ -132,22 +155,28 @@ class HTTPScorer:
     ) -> Scores:
         """As ``score``, without holding the thread."""
         question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
-        return await self._adrive(self._conversations.score(question))
+        return await self._state.ascore(question)
 
     def close(self) -> None:
         """Close the connections that ``score`` opened."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._state.connections.close()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and those that ``score`` opened."""
-        self.close()
-        with self._lock:
-            client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.closing.aclose()
+        await self._state.connections.aclose()
+
+    @property
+    def _state(self) -> _State:
+        """Return what belongs to this process."""
+        state = self._processes.get()
+        if state.is_new:
+            self._abandon_inherited()
+            state.is_new = False
+        return state
+
+    def _abandon_inherited(self) -> None:
+        for inherited in self._processes.inherited():
+            inherited.connections.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -165,134 +194,72 @@ class HTTPScorer:
     ) -> None:
         await self.aclose()
 
-    def _drive(self, talk: Talk[Scores]) -> Scores:
-        outcome: Answer | NoAnswer | None = None
-        with closing(talk):
-            while True:
-                try:
-                    step = talk.send(outcome)
-                except StopIteration as end:
-                    scores: Scores = end.value
-                    return scores
-                if isinstance(step, Wait):
-                    self._sleep(step.seconds)
-                    outcome = None
-                else:
-                    outcome = self._send(step)
 
-    async def _adrive(self, talk: Talk[Scores]) -> Scores:
-        outcome: Answer | NoAnswer | None = None
-        with closing(talk):
-            while True:
-                try:
-                    step = talk.send(outcome)
-                except StopIteration as end:
-                    scores: Scores = end.value
-                    return scores
-                if isinstance(step, Wait):
-                    await self._asleep(step.seconds)
-                    outcome = None
-                else:
-                    outcome = await self._asend(step)
-
-    def _send(self, ask: Ask) -> Answer | NoAnswer:
-        until = None if ask.seconds is None else self._now() + ask.seconds
-        headers = self._headers(ask)
-        try:
-            with self._sync_client().stream(
-                ask.method, ask.url, content=ask.body, headers=headers, timeout=_timeouts(ask)
-            ) as response:
-                content = bytearray()
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    # httpx counts from each piece anew, so that a server that drips would have no end.
-                    if until is not None and self._now() > until:
-                        return NoAnswer("late", "its answer came too slowly")
-                return _answer(response, bytes(content))
-        except httpx.RequestError as error:
-            return _no_answer(error, ask)
-
-    async def _asend(self, ask: Ask) -> Answer | NoAnswer:
-        headers = self._headers(ask)
-        client = await self._async_client()
-        try:
-            async with asyncio.timeout(ask.seconds):
-                response = await client.http.request(
-                    ask.method, ask.url, content=ask.body, headers=headers, timeout=_timeouts(ask)
-                )
-        except TimeoutError as error:
-            return NoAnswer("late", "its answer came too slowly", error)
-        except httpx.RequestError as error:
-            return _no_answer(error, ask)
-        return _answer(response, response.content)
-
-    def _headers(self, ask: Ask) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key := self._api_key.now():
-            headers["Authorization"] = f"Bearer {key}"
-        if ask.endpoint.authorization:
-            headers["Authorization"] = ask.endpoint.authorization
-        if ask.seconds is not None:
-            headers["X-Request-Timeout"] = f"{max(_SHORTEST, ask.seconds):.3f}"
-        return headers
-
-    def _sync_client(self) -> httpx.Client:
-        with self._lock:
-            if self._client is None:
-                self._client = httpx.Client(limits=_LIMITS)
-                weakref.finalize(self, self._client.close)
-            return self._client
-
-    async def _async_client(self) -> _AsyncClient:
-        """The running loop's client: an httpx.AsyncClient cannot leave the loop that it was first used in."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            client = self._async_clients.get(loop)
-            if client is not None:
-                return client
-            for closed in [other for other in self._async_clients if other.is_closed()]:
-                del self._async_clients[closed]
-            http = httpx.AsyncClient(limits=_LIMITS)
-            client = self._async_clients[loop] = _AsyncClient(http, _closing(http))
-        await anext(client.closing)
-        return client
+# A process lets go of its parent's connections at once; where nothing tells Python of the fork, when it scores.
+_scorers: weakref.WeakSet[HTTPScorer] = weakref.WeakSet()
 
 
-@dataclass(frozen=True, slots=True)
-class _AsyncClient:
-    """What belongs to one event loop."""
-
-    http: httpx.AsyncClient
-    closing: AsyncGenerator[None, None]
+def _abandon_inherited() -> None:
+    for scorer in list(_scorers):
+        scorer._abandon_inherited()
 
 
-async def _closing(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Once begun, closes the client when the loop shuts its generators down, as ``asyncio.run`` does at its end."""
-    try:
-        yield
-    finally:
-        await http.aclose()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_inherited)
+
+
+@dataclass(slots=True)
+class _State:
+    """What a scorer has in one process: connections, locks, and what it knows of the servers."""
+
+    connections: Connections
+    conversations: Conversations
+    endpoints: Endpoints
+    driver: Driver
+    is_new: bool = True
+
+    @classmethod
+    def make(
+        cls,
+        servers: Sequence[Endpoint],
+        options: Mapping[str, Any],
+        *,
+        headers: Callable[[Ask], dict[str, str]],
+        now: Callable[[], float],
+        chance: Callable[[], float],
+        sleep: Callable[[float], None],
+        asleep: Callable[[float], Any],
+    ) -> Self:
+        endpoints, connections = Endpoints(servers), Connections(servers)
+        return cls(
+            connections,
+            Conversations(endpoints, now=now, chance=chance, **options),
+            endpoints,
+            Driver(connections, endpoints, headers=headers, now=now, sleep=sleep, asleep=asleep),
+        )
+
+    def score(self, question: wire.Question) -> Scores:
+        return self.driver.drive(self.conversations.score(question))
+
+    async def ascore(self, question: wire.Question) -> Scores:
+        return await self.driver.adrive(self.conversations.score(question))
+
+
+def _headers(api_key: ApiKey, ask: Ask) -> dict[str, str]:
+    headers = {}
+    if key := api_key.now():
+        headers["Authorization"] = f"Bearer {key}"
+    if ask.endpoint.authorization:
+        headers["Authorization"] = ask.endpoint.authorization
+    if ask.seconds is not None:
+        headers["X-Request-Timeout"] = f"{max(_SHORTEST, ask.seconds):.3f}"
+    return headers
 
 
 def _question(query: str, documents: Iterable[str], options: ScoreOptions) -> wire.Question:
     """Refuse here what is not text, with the words that a model in this process has for it."""
-    return wire.Question(query, [pair.document for pair in as_pairs(query, documents)], options)
-
-
-def _answer(response: httpx.Response, content: bytes) -> Answer:
-    return Answer(response.status_code, content, response.headers.get("Retry-After"))
-
-
-def _no_answer(error: httpx.RequestError, ask: Ask) -> NoAnswer:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return NoAnswer("unreachable", str(error) or f"no connection within {ask.connect:.3g} s", error)
-    if isinstance(error, httpx.TimeoutException):
-        return NoAnswer("late", str(error), error)
-    return NoAnswer("cut off", f"{type(error).__name__}: {error}", error)
-
-
-def _timeouts(ask: Ask) -> httpx.Timeout:
-    return httpx.Timeout(ask.seconds, connect=ask.connect)
+    pairs = as_pairs(query, as_list(documents, "documents"))
+    return wire.Question(query, [pair.document for pair in pairs], options)
 
 
 def _again(
@@ -314,6 +281,14 @@ def _endpoint(base_url: str) -> Endpoint:
         raise InvalidRequest(
             f"base_url is {('...' if start else '') + at + rest!r}: use one like http://localhost:8000"
         )
+    if any(character.isspace() for character in base_url.strip()):
+        raise InvalidRequest("base_url has white space in it: use one like http://localhost:8000")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise InvalidRequest(f"base_url has the port {url.port}: use one from 1 to 65535")
+    try:
+        url.raw_host.decode("ascii").encode("idna")
+    except UnicodeError:
+        raise InvalidRequest("base_url has a host with an empty or too long label: use one like localhost") from None
     shown = str(url.copy_with(userinfo=b"") if url.userinfo else url).rstrip("/")
     if not url.userinfo:
         return Endpoint(shown, given=shown)

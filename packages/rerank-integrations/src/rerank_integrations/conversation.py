@@ -1,7 +1,8 @@
 """What is asked for one list of documents, and what becomes of each answer. Pure: whoever drives it has the sockets.
 
-A conversation is a generator. It yields what to do next, an ``Ask`` or a ``Wait``, and is sent what came of it: an
-``Answer`` or ``NoAnswer``, or None after a wait. Its value is what the caller wanted; it raises what the caller gets.
+A conversation is a generator. It yields what to do next and is sent what came of it: for an ``Ask`` an ``Answer`` or
+``NoAnswer``, for a ``Race`` those of its requests that ended, and None after a ``Wait``. Its value is what the caller
+wanted; it raises what the caller gets.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
-from rerank_core.errors import DeadlineExceeded, Overloaded, RerankError, Unavailable
+from rerank_core.errors import DeadlineExceeded, InvalidRequest, ModelError, Overloaded, RerankError, Unavailable
 from rerank_core.types import Scores
 
 from rerank_integrations import wire
@@ -21,14 +23,30 @@ from rerank_integrations.retries import Attempts, may_succeed_later
 
 _RERANK = "/v1/rerank"
 _INFO = "/info"
+_LIVEZ = "/livez"
 _CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS_AMONG_SEVERAL = 2.5
+
+# A server is asked whether it lives once a request has waited so long, and has so long to say so. One that is alone has
+# longer: there is nobody else to go to, and a machine that is only overloaded may be late with everything.
+_QUIET_SECONDS = 1.0
+_LIFE_SECONDS = 1.5
+_LIFE_SECONDS_ALONE = 10.0
+_LIFE_AGAIN_SECONDS = 2.0
+_LEAST_SECONDS_TO_CHECK = 1.0
+_MAX_LIFE_BYTES = 65_536
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request to make at once: within ``seconds`` (None: without end), of which ``connect`` for the connection."""
+    """A request to make at once: within ``seconds`` (None: without end), of which ``connect`` for the connection.
+
+    - ``max_bytes``: more than a whole answer can have.
+    - ``fresh``: make it on a new connection.
+    - ``check``: how to see in the meantime whether the server lives; None: wait for the answer alone.
+    """
 
     endpoint: Endpoint
     method: str
@@ -36,11 +54,39 @@ class Ask:
     body: bytes | None
     seconds: float | None
     connect: float
+    max_bytes: int
+    fresh: bool = False
+    check: Check | None = None
 
     @property
     def url(self) -> str:
         """The whole address."""
         return self.endpoint.url + self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Make the request ``ask`` when the other has waited for ``after`` seconds, and again every ``again`` seconds.
+
+    A server that says nothing to it is stuck, whatever it would say proves that it lives.
+    """
+
+    after: float
+    again: float
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Make the request ``first``, and a second one where no answer has come after ``after`` seconds.
+
+    ``second`` chooses it when it is due; None: nobody else can be asked. The race is over with the first outcome that
+    ``settles`` it, and the other request is broken off; or when all requests have ended.
+    """
+
+    first: Ask
+    second: Callable[[], Ask | None]
+    after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +98,45 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said, well or ill; ``retry_after`` is the header of that name."""
+    """What a server said, well or ill; ``retry_after`` is the header of that name.
+
+    ``flaw`` is why ``content`` cannot be used, in words that go on from "its answer".
+    """
 
     status: int
     content: bytes
     retry_after: str | None = None
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """No connection, no answer within the time, or one that broke off; ``reason`` in words."""
+    """No connection, no answer within the time, or one that broke off; ``reason`` in words.
 
-    how: Literal["unreachable", "late", "cut off"]
+    ``is_silence`` where the time ran out without a word from the server. ``on_used_connection`` where the connection
+    was there before, so that the server may have closed it while it was idle.
+    """
+
+    how: Literal["unreachable", "late", "cut off", "stuck"]
     reason: str
     cause: Exception | None = None
+    is_silence: bool = False
+    on_used_connection: bool = False
 
+
+Outcome: TypeAlias = Answer | NoAnswer
+Ended: TypeAlias = list[tuple[Ask, Outcome]]
+"""The requests of a race that ended, each with its outcome."""
 
 _Result = TypeVar("_Result")
-Talk: TypeAlias = Generator[Ask | Wait, Answer | NoAnswer | None, _Result]
+Talk: TypeAlias = Generator[Ask | Race | Wait, Outcome | Ended | None, _Result]
+
+
+def settles(outcome: Outcome) -> bool:
+    """Whether it is what the caller gets: a good answer, or an error that would be the same from any server."""
+    if isinstance(outcome, NoAnswer):
+        return False
+    return outcome.status == 200 or not may_succeed_later(wire.read_error(outcome.status, outcome.content, ""))
 
 
 class Conversations:
@@ -77,6 +144,7 @@ class Conversations:
 
     - ``timeout``: seconds for a whole conversation, waits included; None: without end.
     - ``max_retries``: how often each server is asked again for the same, where that may help.
+    - ``hedge_after``: seconds after which a second server is asked too; None: never.
     - ``now``: a clock in seconds; ``chance``: a number in [0, 1).
 
     The first answer to ``GET /info`` is kept and holds for all servers. Threads and event loops may share one.
@@ -88,12 +156,14 @@ class Conversations:
         *,
         timeout: float | None,
         max_retries: int,
+        hedge_after: float | None = None,
         now: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
         self._endpoints = endpoints
         self._timeout = timeout
         self._max_retries = max_retries
+        self._hedge_after = hedge_after
         self._now = now
         self._chance = chance
         self._info: wire.ServerInfo | None = None
@@ -104,67 +174,152 @@ class Conversations:
         # Without a lock: the first calls may each ask, but none waits for another's time to run out.
         info = self._info
         if info is None:
-            url, content = yield from self._ask("GET", _INFO, None, deadline)
+            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=wire.MAX_INFO_BYTES)
             self._info = info = wire.read_info(content, url)
+        question = question.fitted(info)
         answers = []
         for part in question.parts(info):
-            url, content = yield from self._ask("POST", _RERANK, question.body(part), deadline, question.note(part))
-            answers.append(wire.read_scores(content, url, part))
+            try:
+                answers.append((yield from self._score_part(question, part, deadline)))
+            except InvalidRequest as refusal:
+                shortened = question.shortened(info)
+                if type(refusal) is not InvalidRequest or shortened is question:
+                    raise
+                # A server that refuses long texts, where others cut what the model cannot read.
+                question = shortened
+                answers.append((yield from self._score_part(question, part, deadline)))
         return wire.join(answers, info)
 
+    def _score_part(self, question: wire.Question, part: range, deadline: float) -> Talk[Scores]:
+        url, content = yield from self._ask(
+            "POST",
+            _RERANK,
+            question.body(part),
+            deadline,
+            max_bytes=question.max_answer_bytes(part),
+            note=question.note(part),
+        )
+        return wire.read_scores(content, url, part, question)
+
     def _ask(
-        self, method: str, path: str, body: bytes | None, deadline: float, note: str = ""
+        self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
     ) -> Talk[tuple[str, bytes]]:
         """The first good answer, and the address that it came from."""
         attempts = Attempts(list(self._endpoints), self._max_retries, self._now())
+        stale: set[Endpoint] = set()  # servers that closed a connection, so that the next one should be new
         while True:
             now = self._now()
             ready = attempts.ready(now)
             if not ready:
                 yield Wait(attempts.wait(now) or 0.0)
                 continue
-            left = deadline - now
-            if left <= 0:
+            if deadline - now <= 0:
                 raise self._late(f"{method} {path}", note)
-            with self._endpoints.taken(ready, now) as endpoint:
-                # A share of the time for each server that may still have to be tried, and one for the answer.
-                connect = min(_CONNECT_SECONDS, left / (len(ready) + 1))
-                seconds = None if left == math.inf else left
-                outcome = yield Ask(endpoint, method, path, body, seconds, connect)
-            if isinstance(outcome, Answer) and outcome.status == 200:
-                self._endpoints.answered(endpoint)
-                return endpoint.url + path, outcome.content
+
+            with ExitStack() as in_hand:
+
+                def ask_one(among: list[Endpoint], now: float, in_hand: ExitStack = in_hand) -> Ask:
+                    endpoint = in_hand.enter_context(self._endpoints.taken(among, now))
+                    left = deadline - now
+                    # A share of the time for each server that may still have to be tried, and one for the answer.
+                    longest = _CONNECT_SECONDS if len(self._endpoints) == 1 else _CONNECT_SECONDS_AMONG_SEVERAL
+                    connect = min(longest, left / (len(among) + 1))
+                    return Ask(
+                        endpoint,
+                        method,
+                        path,
+                        body,
+                        seconds=None if left == math.inf else left,
+                        connect=connect,
+                        max_bytes=max_bytes,
+                        fresh=endpoint in stale,
+                        check=self._check(endpoint, left),
+                    )
+
+                first = ask_one(ready, now)
+                ended = yield from self._outcomes(first, ask_one, attempts)
 
             now = self._now()
-            error, cause = self._error(outcome, endpoint, method, path, note)
-            if not may_succeed_later(error):
-                if isinstance(outcome, Answer):
-                    self._endpoints.answered(endpoint)
-                else:
-                    self._note_failure(endpoint, error, now)
-                raise error from cause
-            self._note_failure(endpoint, error, now)
-            attempts.failed(endpoint, error.retry_after, now, self._chance())
+            for ask, outcome in ended:
+                if settles(outcome):
+                    if ask is not first and all(other is not first for other, _ in ended):
+                        self._note_outrun(first, now)
+                    return self._settled(ask, outcome, note, now)
+
+            given_up: tuple[Unavailable, Exception | None] | None = None
+            for ask, outcome in ended:
+                if isinstance(outcome, NoAnswer) and outcome.on_used_connection and ask.endpoint not in stale:
+                    stale.add(ask.endpoint)  # no failure: it had closed an idle connection, and is asked again at once
+                    continue
+                error, cause = self._error(outcome, ask, note)
+                self._note_failure(ask.endpoint, error, now)
+                if not may_succeed_later(error):
+                    raise error from cause
+                attempts.failed(ask.endpoint, error.retry_after, now, self._chance())
+                given_up = error, cause
+            if given_up is None:
+                continue
             next_in = attempts.wait(now)
             if next_in is None or now + next_in >= deadline:
+                error, cause = given_up
                 raise self._given_up(error, attempts, next_in, left=deadline - now) from cause
 
-    def _error(
-        self, outcome: Answer | NoAnswer | None, endpoint: Endpoint, method: str, path: str, note: str
-    ) -> tuple[RerankError, Exception | None]:
+    def _outcomes(self, first: Ask, ask_one: Callable[[list[Endpoint], float], Ask], attempts: Attempts) -> Talk[Ended]:
+        """What came of a request, and of a second one where the first was slow."""
+
+        def second() -> Ask | None:
+            now = self._now()
+            others = [endpoint for endpoint in attempts.ready(now) if endpoint != first.endpoint]
+            return ask_one(others, now) if others else None
+
+        if self._hedge_after is None or len(self._endpoints) == 1:
+            outcome = yield first
+            if not isinstance(outcome, Answer | NoAnswer):
+                raise TypeError(f"the driver sent {outcome!r} for an Ask")
+            return [(first, outcome)]
+        ended = yield Race(first, second, self._hedge_after)
+        if not isinstance(ended, list):
+            raise TypeError(f"the driver sent {ended!r} for a Race")
+        return ended
+
+    def _check(self, endpoint: Endpoint, left: float) -> Check | None:
+        """How to see whether a server lives, while a request to it has ``left`` seconds."""
+        if left < _LEAST_SECONDS_TO_CHECK:
+            return None
+        is_alone = len(self._endpoints) == 1
+        # With little time left, half of it is for another server.
+        after = min(_QUIET_SECONDS, left / 4)
+        seconds = _LIFE_SECONDS_ALONE if is_alone else min(_LIFE_SECONDS, left / 4)
+        return Check(
+            after,
+            _LIFE_AGAIN_SECONDS,
+            Ask(endpoint, "GET", _LIVEZ, None, seconds, seconds, _MAX_LIFE_BYTES, fresh=True),
+        )
+
+    def _settled(self, ask: Ask, outcome: Outcome, note: str, now: float) -> tuple[str, bytes]:
+        self._endpoints.answered(ask.endpoint, now)
+        if not isinstance(outcome, Answer) or outcome.status != 200:
+            error, cause = self._error(outcome, ask, note)
+            raise error from cause
+        if outcome.flaw:
+            raise ModelError(f"{ask.method} {ask.url} answered 200, but its answer {outcome.flaw}")
+        return ask.url, outcome.content
+
+    def _error(self, outcome: Outcome, ask: Ask, note: str) -> tuple[RerankError, Exception | None]:
         """What it means that no good answer came, and where that comes from."""
-        source = f"{method} {endpoint.url}{path}"
+        source = f"{ask.method} {ask.url}"
         match outcome:
             case Answer(status, content, retry_after):
-                return wire.read_error(status, content, endpoint.url + path, retry_after=retry_after, note=note), None
+                return wire.read_error(status, content, ask.url, retry_after=retry_after, note=note), None
             case NoAnswer("unreachable", reason, cause):
                 asked = "is rerank-server running there, and is it ready?"
-                return Unavailable(f"{endpoint.url} cannot be reached ({reason}): {asked}"), cause
+                return Unavailable(f"{ask.endpoint.url} cannot be reached ({reason}): {asked}"), cause
+            case NoAnswer("stuck", reason, cause):
+                return Unavailable(f"{source} is not answered, and neither is {_LIVEZ}: the server {reason}"), cause
             case NoAnswer("late", _, cause):
                 return self._late(source, note), cause
             case NoAnswer(_, reason, cause):
                 return Unavailable(f"{source} was cut off ({reason}): the server may be restarting, ask again"), cause
-        raise TypeError(f"{source}: the driver sent {outcome!r} for an Ask")
 
     def _late(self, source: str, note: str) -> DeadlineExceeded:
         return DeadlineExceeded(
@@ -177,6 +332,14 @@ class Conversations:
         is_news = self._endpoints.failed(endpoint, now, error.retry_after if isinstance(error, Unavailable) else None)
         if is_news and len(self._endpoints) > 1 and not isinstance(error, Overloaded):
             _log.warning("%s is avoided until it answers again: %s", endpoint.url, error)
+
+    def _note_outrun(self, ask: Ask, now: float) -> None:
+        if self._endpoints.outrun(ask.endpoint, now):
+            _log.warning(
+                "%s is avoided until it answers again: it was slower than hedge_after=%g s several times in a row",
+                ask.endpoint.url,
+                self._hedge_after,
+            )
 
     def _given_up(self, error: Unavailable, attempts: Attempts, next_in: float | None, left: float) -> Unavailable:
         """The last error, with what was tried and why no more is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 
 _REST = 3.0  # seconds that a server is left out after a failure; each further one in a row doubles it
 _LONGEST_REST = 30.0
+_LIFE_HOLDS = 0.5  # seconds for which a sign of life stands
+_OUTRUN = 3  # times in a row that a server loses against a second one before it counts as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class _State:
     turn: int = 0  # when it was last taken, counted in requests
     failures: int = 0  # in a row
     rests_until: float = 0.0
+    outrun: int = 0  # times in a row
+    lived_at: float = -math.inf
 
     def is_avoided(self, now: float) -> bool:
         """One that failed is first asked by a single request, so that a lost server holds up only that one."""
@@ -71,10 +76,29 @@ class Endpoints:
             with self._lock:
                 state.outstanding -= 1
 
-    def answered(self, endpoint: Endpoint) -> None:
+    def answered(self, endpoint: Endpoint, now: float) -> None:
         """It works."""
         with self._lock:
-            self._states[endpoint].failures = 0
+            state = self._states[endpoint]
+            state.failures = state.outrun = 0
+            state.lived_at = now
+
+    def lives(self, endpoint: Endpoint, now: float) -> None:
+        """It gave a sign of life, though no answer to a request."""
+        with self._lock:
+            self._states[endpoint].lived_at = now
+
+    def has_lived(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether it gave a sign of life a moment ago."""
+        return now - self._states[endpoint].lived_at < _LIFE_HOLDS
+
+    def outrun(self, endpoint: Endpoint, now: float) -> bool:
+        """Another server answered before it did. Several times in a row are a failure: True for the first such."""
+        with self._lock:
+            state = self._states[endpoint]
+            state.outrun += 1
+            has_failed = state.outrun >= _OUTRUN
+        return has_failed and self.failed(endpoint, now, None)
 
     def failed(self, endpoint: Endpoint, now: float, retry_after: float | None) -> bool:
         """It could not be reached, or has no room: others are asked first for a while. True for the first time."""

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from rerank_core.errors import InvalidRequest, RerankError, Unauthorized
 
+from rerank_integrations.environment import UnusableEnvironment
 from rerank_integrations.wire import Misdirected
 
 OnError: TypeAlias = Literal["raise", "passthrough"]
@@ -18,9 +19,10 @@ MARK = "rerank_error"  # in the metadata of what was not reranked
 def may_pass(error: RerankError) -> bool:
     """Whether a search can do without the reranker: unless the caller must change the request.
 
-    A key that is not taken and an address that leads elsewhere are no faults of the request.
+    A key that is not taken, an address that leads elsewhere and an environment that cannot be used are no faults of the
+    request.
     """
-    return not isinstance(error, InvalidRequest) or isinstance(error, Unauthorized | Misdirected)
+    return not isinstance(error, InvalidRequest) or isinstance(error, Unauthorized | Misdirected | UnusableEnvironment)
 
 
 @dataclass(slots=True)
@@ -29,6 +31,10 @@ class Outage:
 
     # What is still to be told, at most one: taking and putting it back are atomic, and a deque is no lock.
     _untold: deque[None] = field(default_factory=lambda: deque([None], maxlen=1))
+
+    def __reduce__(self) -> tuple[type[Outage], tuple[()]]:
+        """Pickled as one that knows of nothing yet: a copy elsewhere tells its own failures."""
+        return Outage, ()
 
     def accept(self, error: RerankError, on_error: OnError, log: logging.Logger) -> None:
         """Go on without scores, or raise ``error``."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from rerank_core.errors import MissingExtra, RerankError
+from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
+from rerank_core.scoring import check_text
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
+from rerank_integrations.items import as_list, as_pair
 from rerank_integrations.local import ascore, local_scorer
 
 try:
@@ -20,6 +22,8 @@ try:
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
     from pydantic import ConfigDict, Field, PrivateAttr
+
+    from rerank_integrations.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
@@ -56,6 +60,10 @@ class RerankCompressor(BaseDocumentCompressor):
     on_error: OnError = "raise"
     _outage: Outage = PrivateAttr(default_factory=Outage)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its scorer."""
+        return reduced(self)
+
     @classmethod
     def from_url(
         cls,
@@ -64,13 +72,14 @@ class RerankCompressor(BaseDocumentCompressor):
         api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
         max_retries: int = 3,
+        hedge_after: float | None = None,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
         on_error: OnError = "raise",
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
         return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     @classmethod
@@ -89,9 +98,10 @@ class RerankCompressor(BaseDocumentCompressor):
         return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The best documents, best first."""
+        """The best documents, best first. Any iterable of documents is read once."""
+        documents = _list(documents)
         if not documents:
             return []
         manager = CallbackManager.configure(callbacks)
@@ -105,9 +115,10 @@ class RerankCompressor(BaseDocumentCompressor):
         return found
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """As ``compress_documents``, without holding the event loop."""
+        documents = _list(documents)
         if not documents:
             return []
         manager = AsyncCallbackManager.configure(callbacks)
@@ -163,24 +174,32 @@ class RerankCrossEncoder(BaseCrossEncoder):
         api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
         max_retries: int = 3,
+        hedge_after: float | None = None,
         options: ScoreOptions | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        return cls(HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries), options=options)
+        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
+        return cls(scorer, options=options)
 
     @classmethod
     def from_model(cls, model: str, *, options: ScoreOptions | None = None, **load_options: Any) -> Self:
         """Load a model into this process: see ``rerank_core.load``, which takes the other options."""
         return cls(local_scorer(model, **load_options), options=options)
 
-    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        """One score per (query, document), in their order. Pairs of one query are scored together."""
+    def score(self, text_pairs: Iterable[Sequence[str]]) -> list[float]:
+        """One score per (query, document), in their order. Pairs of one query are scored together.
+
+        A pair may be a tuple, a list, or anything else that has two items. Raises ``InvalidRequest`` for what is none.
+        """
+        pairs = [as_pair(pair, index) for index, pair in enumerate(as_list(text_pairs, "text_pairs"))]
+        for index, pair in enumerate(pairs):
+            check_text(pair.query, f"the query of pair {index}")
         positions: dict[str, list[int]] = {}
-        for position, (query, _) in enumerate(text_pairs):
-            positions.setdefault(query, []).append(position)
-        scores = [0.0] * len(text_pairs)
+        for position, pair in enumerate(pairs):
+            positions.setdefault(pair.query, []).append(position)
+        scores = [0.0] * len(pairs)
         for query, mine in positions.items():
-            documents = [text_pairs[position][1] for position in mine]
+            documents = [pairs[position].document for position in mine]
             values = self.scorer.score(query, documents, options=self.options).values
             for position, value in zip(mine, values, strict=True):
                 scores[position] = value
@@ -190,6 +209,14 @@ class RerankCrossEncoder(BaseCrossEncoder):
 def _found(document: Document, best: RankedDocument) -> Document:
     scored = _marked(document, "relevance_score", best.score)
     return scored if best.span is None else _marked(scored, "relevance_span", list(best.span))
+
+
+def _list(documents: Iterable[Document]) -> list[Document]:
+    found = as_list(documents, "documents")
+    for index, document in enumerate(found):
+        if not isinstance(document, Document):
+            raise InvalidRequest(f"document {index} is {type(document).__name__}, not a LangChain Document")
+    return found
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
+from rerank_integrations.items import as_list
 from rerank_integrations.local import ascore, local_scorer
 
 try:
@@ -23,6 +24,8 @@ try:
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
     from pydantic import ConfigDict, Field, PrivateAttr
+
+    from rerank_integrations.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -72,6 +75,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
     on_error: OnError = "raise"
     _outage: Outage = PrivateAttr(default_factory=Outage)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its scorer, and without the callbacks, which belong to one process."""
+        return reduced(self, without=["callback_manager"])
+
     @classmethod
     def class_name(cls) -> str:
         """The name in dumps."""
@@ -85,6 +92,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         api_key: str | Callable[[], str] | None = None,
         timeout: float | None = 300.0,
         max_retries: int = 3,
+        hedge_after: float | None = None,
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
@@ -95,7 +103,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         return cls(
-            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries),
+            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after),
             top_n=top_n,
             threshold=threshold,
             options=options,
@@ -134,7 +142,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _query(query_bundle)
+        query, nodes = _query(query_bundle), _list(nodes)
         with self._reported(query, nodes) as best:
             if nodes:
                 best.extend(self._rerank(query, nodes))
@@ -144,7 +152,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _query(query_bundle)
+        query, nodes = _query(query_bundle), _list(nodes)
         with self._reported(query, nodes) as best:
             if nodes:
                 best.extend(await self._arerank(query, nodes))
@@ -223,6 +231,14 @@ def _noted(node: BaseNode, name: str, value: object) -> BaseNode:
             "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, name],
         }
     )
+
+
+def _list(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
+    found = as_list(nodes, "nodes")
+    for index, node in enumerate(found):
+        if not isinstance(node, NodeWithScore):
+            raise InvalidRequest(f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore")
+    return found
 
 
 def _query(query_bundle: QueryBundle | None) -> str:

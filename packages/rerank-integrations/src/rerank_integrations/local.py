@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
+from rerank_integrations.forks import PerProcess
+from rerank_integrations.threads import run_in_thread
+
 if TYPE_CHECKING:
     from rerank_core.local_model import LocalModel
 
 _loaded: dict[str, LocalModel] = {}  # by all that was asked for
-_loading = threading.Lock()
+_loading = PerProcess(threading.Lock)
+_loading.get()  # before threads can ask for it
 
 
 def local_scorer(model: str, **load_options: Any) -> Scorer:
@@ -49,7 +53,7 @@ class ModelScorer:
     @property
     def model(self) -> LocalModel:
         """The model itself."""
-        with _loading:
+        with _loading.get():
             if repr(self) not in _loaded:
                 from rerank_core.loading import load
 
@@ -81,4 +85,4 @@ async def ascore(scorer: Scorer, query: str, documents: Iterable[str], options: 
     """Any scorer's scores without holding the event loop: a model in this process computes in another thread."""
     if isinstance(scorer, AsyncScorer):
         return await scorer.ascore(query, documents, options=options)
-    return await asyncio.to_thread(scorer.score, query, documents, options=options)
+    return await run_in_thread(partial(scorer.score, query, documents, options=options))

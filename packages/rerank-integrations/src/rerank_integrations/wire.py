@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rerank_core.errors import (
@@ -60,6 +60,11 @@ _HINTS = {
 _COMPLAINTS = ("message", "detail", "error")
 _LIMITS = ("max_client_batch_size", "max_body_bytes")
 _EXCERPT = 200  # characters
+_LONGEST_MESSAGE = 1000
+# More than any answer of a rerank-server takes.
+MAX_INFO_BYTES = 1_000_000
+_BYTES_OF_SCORES = 1_000_000
+_BYTES_OF_SCORE = 2_000
 
 
 class Misdirected(InvalidRequest):
@@ -68,20 +73,59 @@ class Misdirected(InvalidRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What a server says of itself: its model, and how much it takes in one request."""
+    """What a server says of itself: its model, and how much it takes in one request.
+
+    ``max_text_chars``, where known, is the length from which it may cut a text, or refuse one that may not be cut.
+    ``truncation_side`` is where the model's texts are cut, unless a request says otherwise.
+    """
 
     model: str
     max_documents: int
     max_body_bytes: int
+    max_text_chars: int | None = None
+    truncation_side: str = "right"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, in as many requests as it takes."""
+    """What is asked, in as many requests as it takes.
+
+    ``cuts`` are the documents that were cut here, by position: how many characters are missing at their beginning.
+    """
 
     query: str
     documents: Sequence[str]
     options: ScoreOptions
+    cuts: Mapping[int, int] = field(default_factory=dict)
+
+    def fitted(self, info: ServerInfo) -> Question:
+        """Cut the documents that no request could hold, where truncation is allowed: nothing reads so much anyway."""
+        room = info.max_body_bytes - len(self.body(range(0)))
+        side = self.options.truncation_side or info.truncation_side
+        return self._cut(lambda document: _fitting(document, room, side), side)
+
+    def shortened(self, info: ServerInfo) -> Question:
+        """Cut the texts that have more characters than the server takes, where truncation is allowed."""
+        limit = info.max_text_chars
+        if limit is None:
+            return self
+        side = self.options.truncation_side or info.truncation_side
+        query = _cut_to(self.query, limit, side)
+        shorter = self._cut(lambda document: _cut_to(document, limit, side), side)
+        if query == self.query or not self.options.truncate:
+            return shorter
+        return replace(shorter, query=query)
+
+    def _cut(self, cut: Callable[[str], str], side: str) -> Question:
+        if not self.options.truncate:
+            return self
+        kept = [cut(document) for document in self.documents]
+        cuts = dict(self.cuts)
+        for index, (whole, rest) in enumerate(zip(self.documents, kept, strict=True)):
+            if len(rest) < len(whole):
+                missing = len(whole) - len(rest) if side == "left" else 0
+                cuts[index] = cuts.get(index, 0) + missing
+        return self if kept == self.documents else replace(self, documents=kept, cuts=cuts)
 
     def parts(self, info: ServerInfo) -> list[range]:
         """The documents' positions, in order, in as few requests as the server's limits allow.
@@ -109,11 +153,17 @@ class Question:
         """The body of one part's request: of the options, those that are not the default."""
         default = ScoreOptions()
         fields = {
-            name: getattr(self.options, field)
-            for field, name in _NAMES.items()
-            if getattr(self.options, field) != getattr(default, field)
+            name: getattr(self.options, option)
+            for option, name in _NAMES.items()
+            if getattr(self.options, option) != getattr(default, option)
         }
+        if not self.options.raw:
+            fields["return_raw_scores"] = True  # they keep their order where the others have all become 1.0
         return _json({"query": self.query, **fields, "documents": [self.documents[index] for index in part]})
+
+    def max_answer_bytes(self, part: range) -> int:
+        """More than a whole answer about the part can have."""
+        return _BYTES_OF_SCORES + _BYTES_OF_SCORE * len(part)
 
     def note(self, part: range) -> str:
         """What to add to a message about one part: the server numbers the documents of each request from 0."""
@@ -127,7 +177,7 @@ def read_info(content: bytes, url: str) -> ServerInfo:
     source = f"GET {url}"
     answer = _object(content, source)
     unusable = [] if isinstance(answer.get("model_id"), str) and answer["model_id"] else ["model_id"]
-    unusable += [name for name in _LIMITS if type(answer.get(name)) is not int or answer[name] < 1]
+    unusable += [name for name in _LIMITS if not _is_limit(answer.get(name))]
     if unusable:
         raise ModelError(
             f"{source} answered without a usable {' and '.join(unusable)}: is this the address of a rerank-server?"
@@ -136,40 +186,50 @@ def read_info(content: bytes, url: str) -> ServerInfo:
         model=answer["model_id"],
         max_documents=answer["max_client_batch_size"],
         max_body_bytes=answer["max_body_bytes"],
+        max_text_chars=answer["max_text_chars"] if _is_limit(answer.get("max_text_chars")) else None,
+        truncation_side="left" if answer.get("truncation_side") == "left" else "right",
     )
 
 
-def read_scores(content: bytes, url: str, part: range) -> Scores:
-    """What ``POST /v1/rerank`` answered for the documents at the positions ``part``.
+def read_scores(content: bytes, url: str, part: range, question: Question) -> Scores:
+    """What ``POST /v1/rerank`` answered about the documents at the positions ``part``.
 
     Raises ``ModelError`` unless there is exactly one finite score for each.
     """
     source = f"POST {url}"
     answer = _object(content, source)
+    cuts = {index: missing for index, missing in question.cuts.items() if index in part}
     values: dict[int, float] = {}
+    raw_values: dict[int, float] = {}
     try:
-        usage = Usage(
-            pairs=len(part), tokens=int(answer["usage"]["total_tokens"]), truncated=int(answer["usage"]["truncated"])
-        )
-        model = str(answer["model"])
-        results = [(result["index"], result["relevance_score"]) for result in answer["results"]]
+        truncated = max(int(answer["usage"]["truncated"]), len(cuts))
+        usage = Usage(pairs=len(part), tokens=int(answer["usage"]["total_tokens"]), truncated=truncated)
+        model = answer["model"]
+        results = [
+            (result["index"], result["relevance_score"], result.get("raw_score")) for result in answer["results"]
+        ]
         spans = {
-            result["index"]: Span(int(found["start"]), int(found["end"]))
+            result["index"]: _span(found, cuts.get(part.start + result["index"], 0))
             for result in answer["results"]
-            for found in result.get("relevant_spans", ())
+            for found in result.get("relevant_spans") or ()
         }
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{source} answered in another shape than rerank-server's: {error!r}") from error
-    for index, value in results:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{source} answered in another shape than rerank-server's: {_shown(error)}") from error
+    if not isinstance(model, str):
+        raise ModelError(f"{source} answered in another shape than rerank-server's: its model is {_shown(model)}")
+    for index, value, raw in results:
         if type(index) is not int or not 0 <= index < len(part):
-            raise ModelError(f"{source} answered with index {index!r} for {len(part)} documents")
+            raise ModelError(f"{source} answered with index {_shown(index)} for {len(part)} documents")
         document = part[index]
         if index in values:
             raise ModelError(f"{source} answered with two scores for document {document}")
-        # The comparison also holds off what is not a number, and an integer that no float can hold.
-        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
-            raise ModelError(f"{source} answered with {value!r} as the score of document {document}")
+        raw = value if question.options.raw else raw
+        for number in (value,) if raw is None else (value, raw):
+            if not _is_finite(number):
+                raise ModelError(f"{source} answered with {_shown(number)} as the score of document {document}")
         values[index] = float(value)
+        if raw is not None:
+            raw_values[index] = float(raw)
     if len(values) < len(part):
         missing = next(part[index] for index in range(len(part)) if index not in values)
         raise ModelError(
@@ -177,7 +237,8 @@ def read_scores(content: bytes, url: str, part: range) -> Scores:
         )
     return Scores(
         values=tuple(values[index] for index in range(len(part))),
-        model=model,
+        raw_values=tuple(raw_values[index] for index in range(len(part))) if len(raw_values) == len(part) else None,
+        model=_printable(model, _LONGEST_MESSAGE),
         usage=usage,
         spans=tuple(spans.get(index) for index in range(len(part))) if spans else None,
     )
@@ -194,8 +255,10 @@ def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
             f"the model changed from {models[0]} to {models[1]} between two parts of one list: ask again, "
             "and let all servers have the same model"
         )
+    raw_values = [answer.raw_values for answer in answers if answer.raw_values is not None]
     return Scores(
         values=tuple(value for answer in answers for value in answer.values),
+        raw_values=tuple(raw for known in raw_values for raw in known) if len(raw_values) == len(answers) else None,
         model=models[0],
         usage=Usage(
             pairs=sum(answer.usage.pairs for answer in answers),
@@ -213,19 +276,18 @@ def read_error(status: int, content: bytes, url: str, *, retry_after: str | None
 
     ``retry_after`` is the header of that name. ``note`` is added to the message.
     """
-    try:
-        answer = json.loads(content)
-    except ValueError:
+    answer = _parsed(content)
+    if answer is None:
         said = content.decode(errors="replace")
     else:
         answer = answer if isinstance(answer, dict) else {}
         # Some servers send back the whole request with what they complain about; what is in words is a complaint only.
         said = next((answer[name] for name in _COMPLAINTS if isinstance(answer.get(name), str)), "JSON of another kind")
-        known = error_class(str(answer.get("code")))
+        known = error_class(str(answer.get("code"))[:_EXCERPT])
         if known and isinstance(answer.get("message"), str):
-            return _made(known, answer["message"] + note, retry_after)
+            return _made(known, _printable(answer["message"], _LONGEST_MESSAGE) + note, retry_after)
 
-    excerpt = " ".join(said.split())[:_EXCERPT] or "an empty body"
+    excerpt = _printable(said, _EXCERPT) or "an empty body"
     hint = f": {_HINTS[status]}" if status in _HINTS else ""
     guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else Misdirected)
     return _made(guessed, f"{url} answered {status}{hint} ({excerpt}){note}", retry_after)
@@ -250,12 +312,64 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _object(content: bytes, source: str) -> dict[str, Any]:
+def _parsed(content: bytes) -> Any:
+    """What the content says as JSON; None for what is no JSON, or is nested deeper than anything of ours."""
     try:
-        answer = json.loads(content)
-    except ValueError:
-        answer = None
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _object(content: bytes, source: str) -> dict[str, Any]:
+    answer = _parsed(content)
     if not isinstance(answer, dict):
-        excerpt = " ".join(content.decode(errors="replace").split())[:_EXCERPT]
+        excerpt = _printable(content[: 10 * _EXCERPT].decode(errors="replace"), _EXCERPT)
         raise ModelError(f"{source} answered with something else than a JSON object: {excerpt!r}")
     return answer
+
+
+def _printable(text: str, length: int) -> str:
+    """The text of another server on one line, without what a terminal or a file could not take, and not too long."""
+    text = " ".join(text[: 10 * length].split())
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)[:length]
+
+
+def _shown(value: object) -> str:
+    try:
+        return _printable(repr(value), _EXCERPT)
+    except (RecursionError, ValueError):  # an integer of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def _is_limit(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_finite(value: Any) -> bool:
+    # The comparison also holds off what is not a number, and an integer that no float can hold.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _span(found: Any, missing: int) -> Span:
+    return Span(int(found["start"]) + missing, int(found["end"]) + missing)
+
+
+def _cut_to(text: str, length: int, cut_side: str) -> str:
+    """The text cut to so many characters."""
+    if len(text) <= length:
+        return text
+    return text[len(text) - length :] if cut_side == "left" else text[:length]
+
+
+def _fitting(text: str, room: int, cut_side: str) -> str:
+    """As much of a text as makes JSON of ``room`` bytes; all of it where not one character would fit."""
+    if len(text) * 6 + 2 <= room or len(_json(text)) <= room:
+        return text
+    low, high = 0, min(len(text), max(0, room - 2))  # a character takes a byte or more
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(_json(_cut_to(text, middle, cut_side))) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return _cut_to(text, low, cut_side) if low else text

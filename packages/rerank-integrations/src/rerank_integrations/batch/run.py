@@ -17,7 +17,7 @@ from rerank_integrations.batch.files import Task, appearing, count_rows, list_ta
 from rerank_integrations.batch.groups import ranked, whole_groups
 from rerank_integrations.batch.job import RANK, Job
 from rerank_integrations.batch.record import Identity, claim, identify
-from rerank_integrations.batch.scoring import score_rows
+from rerank_integrations.batch.scoring import RowScores, score_rows
 
 Advance: TypeAlias = Callable[[int], object]
 """Told of so many rows more that have been scored."""
@@ -73,7 +73,7 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
                 order, added = _output(scores, groups, job)
                 writer.write(rows, order, added)
                 total += len(rows)
-                skipped += sum(score is None for score in scores)
+                skipped += sum(score is None for score in scores.values)
                 advance(len(rows))
     except RerankError as error:
         if str(task.source) in str(error):
@@ -83,18 +83,18 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
 
 
 def _output(
-    scores: list[float | None], groups: list[range] | None, job: Job
+    scores: RowScores, groups: list[range] | None, job: Job
 ) -> tuple[Sequence[int], dict[str, Sequence[float | int | None]]]:
     """Which rows are written, in which order, and the columns that they get."""
     if groups is None:
-        return range(len(scores)), {job.score: scores}
+        return range(len(scores.values)), {job.score: scores.values}
     order: list[int] = []
     ranks: list[int | None] = []
     for group in groups:
-        best = ranked(scores, group, job.top_n)
+        best = ranked(scores.keys, group, job.top_n)
         order += best
-        ranks += [None if scores[index] is None else place for place, index in enumerate(best, start=1)]
-    return order, {job.score: [scores[index] for index in order], RANK: ranks}
+        ranks += [None if scores.values[index] is None else place for place, index in enumerate(best, start=1)]
+    return order, {job.score: [scores.values[index] for index in order], RANK: ranks}
 
 
 def in_this_process(tasks: Sequence[Task], job: Job, scorer: Scorer, advance: Advance) -> Iterator[Done]:

@@ -68,6 +68,7 @@ class Info(Struct):
     docker_label: str | None
     kind: str | None
     calibration: Slope | None
+    truncation_side: str | None
     max_text_chars: int
     max_body_bytes: int
 
@@ -117,6 +118,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             docker_label=None,
             kind=model.info.kind if model else None,
             calibration=_slope(model.info) if model else None,
+            truncation_side=model.info.truncation_side if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
         )

@@ -1,0 +1,413 @@
+"""What conversations ask for, done: by threads that wait, and by tasks of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, closing
+from typing import TypeVar
+
+import httpx
+
+from rerank_integrations.connections import Connections, Trace
+from rerank_integrations.conversation import (
+    Answer,
+    Ask,
+    Check,
+    Ended,
+    NoAnswer,
+    Outcome,
+    Race,
+    Talk,
+    Wait,
+    settles,
+)
+from rerank_integrations.endpoints import Endpoints
+from rerank_integrations.streams import Watcher, watched
+
+_LOOK_SECONDS = 0.02  # between two looks at a request of another thread
+_MAX_ERROR_BYTES = 65_536
+_MAX_REASON = 200  # characters
+
+_Result = TypeVar("_Result")
+Headers = Callable[[Ask], dict[str, str]]
+
+
+class Driver:
+    """Drives conversations over the connections of one process.
+
+    ``headers`` makes those of a request; it is called in the caller's thread or event loop. ``now`` is the clock of
+    ``endpoints``, ``sleep`` and ``asleep`` wait.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        endpoints: Endpoints,
+        *,
+        headers: Headers,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+        asleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._connections = connections
+        self._endpoints = endpoints
+        self._headers = headers
+        self._now = now
+        self._sleep = sleep
+        self._asleep = asleep
+
+    def drive(self, talk: Talk[_Result]) -> _Result:
+        """Have a conversation, in this thread."""
+        outcome: Outcome | Ended | None = None
+        with closing(talk):
+            while True:
+                try:
+                    step = talk.send(outcome)
+                except StopIteration as end:
+                    result: _Result = end.value
+                    return result
+                match step:
+                    case Wait(seconds):
+                        self._sleep(seconds)
+                        outcome = None
+                    case Race():
+                        outcome = self._race(step)
+                    case Ask():
+                        outcome = self._send(step, self._headers(step))
+
+    async def adrive(self, talk: Talk[_Result]) -> _Result:
+        """Have a conversation, in this event loop."""
+        outcome: Outcome | Ended | None = None
+        with closing(talk):
+            while True:
+                try:
+                    step = talk.send(outcome)
+                except StopIteration as end:
+                    result: _Result = end.value
+                    return result
+                match step:
+                    case Wait(seconds):
+                        await self._asleep(seconds)
+                        outcome = None
+                    case Race():
+                        outcome = await self._arace(step)
+                    case Ask():
+                        outcome = await self._asend(step, self._headers(step))
+
+    # Threads: a request is watched by the thread that waits for it.
+
+    def _race(self, race: Race) -> Ended:
+        rival = _Rival(race, self._start)
+        outcome = self._send(race.first, self._headers(race.first), rival)
+        ended: Ended = [] if outcome is _BROKEN_OFF else [(race.first, outcome)]
+        if not settles(outcome):
+            ended += rival.wait()
+        rival.stop()
+        return ended
+
+    def _start(self, ask: Ask) -> _Runner | None:
+        """Make a request in a thread of its own; None where no thread can be started any more."""
+        headers = self._headers(ask)
+        runner = _Runner(lambda stopped: self._send(ask, headers, stopped), ask)
+        return runner if runner.start() else None
+
+    def _send(self, ask: Ask, headers: dict[str, str], *watchers: Watcher) -> Outcome:
+        check = ask.check
+        pulse = () if check is None else (_Pulse(check, lambda: self._lives(check, *watchers)),)
+        try:
+            with watched(_Deadline(ask.seconds), *pulse, *watchers):
+                return self._exchange(ask, headers)
+        except _BrokenOffError as broken:
+            return broken.outcome
+
+    def _lives(self, check: Check, *watchers: Watcher) -> bool:
+        """Whether the server says anything at all; what it said to others a moment ago counts."""
+        endpoint = check.ask.endpoint
+        if self._endpoints.has_lived(endpoint, self._now()):
+            return True
+        outcome = self._send(check.ask, {}, *watchers)
+        if _is_silence(outcome):
+            return False
+        if outcome is not _BROKEN_OFF:
+            self._endpoints.lives(endpoint, self._now())
+        return True
+
+    def _exchange(self, ask: Ask, headers: dict[str, str]) -> Outcome:
+        trace = self._connections.trace()
+        clients = self._connections.clients()
+        client = (clients.fresh if ask.fresh else clients.pooled)[ask.endpoint]
+        try:
+            with client.stream(
+                ask.method,
+                ask.url,
+                content=ask.body,
+                headers=headers | _HEADERS,
+                timeout=_timeouts(ask),
+                extensions={"trace": trace.note},
+            ) as response:
+                reading = _Reading(ask, response)
+                for piece in response.iter_raw():
+                    if reading.is_full(piece):
+                        break
+                return reading.answer()
+        except httpx.RequestError as error:
+            return self._no_answer(error, ask, trace)
+        except RuntimeError as error:
+            if not client.is_closed:
+                raise
+            return NoAnswer("cut off", "the scorer was closed meanwhile", error)
+
+    # An event loop: a request is a task.
+
+    async def _arace(self, race: Race) -> Ended:
+        running = {asyncio.ensure_future(self._asend(race.first, self._headers(race.first))): race.first}
+        ended: Ended = []
+        async with _cancelled_at_the_end(running):
+            await asyncio.wait(running, timeout=race.after)
+            if not any(task.done() for task in running):
+                second = race.second()
+                if second is not None:
+                    running[asyncio.ensure_future(self._asend(second, self._headers(second)))] = second
+            while running:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                ended += [(running.pop(task), task.result()) for task in done]
+                if any(settles(outcome) for _, outcome in ended):
+                    break
+        return ended
+
+    async def _asend(self, ask: Ask, headers: dict[str, str]) -> Outcome:
+        if ask.check is None:
+            return await self._aexchange(ask, headers)
+        exchange = asyncio.ensure_future(self._aexchange(ask, headers))
+        tasks = {exchange}
+        async with _cancelled_at_the_end(tasks):
+            await asyncio.wait({exchange}, timeout=ask.check.after)
+            while not exchange.done():
+                if not self._endpoints.has_lived(ask.endpoint, self._now()):
+                    probe = asyncio.ensure_future(self._aexchange(ask.check.ask, {}))
+                    tasks.add(probe)
+                    await asyncio.wait({exchange, probe}, return_when=asyncio.FIRST_COMPLETED)
+                    if exchange.done():
+                        break
+                    if _is_silence(probe.result()):
+                        return _stuck(ask.check)
+                    tasks.remove(probe)
+                    self._endpoints.lives(ask.endpoint, self._now())
+                await asyncio.wait({exchange}, timeout=ask.check.again)
+            return exchange.result()
+
+    async def _aexchange(self, ask: Ask, headers: dict[str, str]) -> Outcome:
+        trace = self._connections.trace()
+        clients = await self._connections.loop_clients()
+        client = (clients.fresh if ask.fresh else clients.pooled)[ask.endpoint]
+        try:
+            async with (
+                asyncio.timeout(ask.seconds),
+                client.stream(
+                    ask.method,
+                    ask.url,
+                    content=ask.body,
+                    headers=headers | _HEADERS,
+                    timeout=_timeouts(ask),
+                    extensions={"trace": trace.anote},
+                ) as response,
+            ):
+                reading = _Reading(ask, response)
+                async for piece in response.aiter_raw():
+                    if reading.is_full(piece):
+                        break
+                return reading.answer()
+        except TimeoutError as error:
+            return _late(error)
+        except httpx.RequestError as error:
+            return self._no_answer(error, ask, trace)
+        except RuntimeError as error:
+            if not client.is_closed:
+                raise
+            return NoAnswer("cut off", "the scorer was closed meanwhile", error)
+
+    def _no_answer(self, error: httpx.RequestError, ask: Ask, trace: Trace) -> NoAnswer:
+        proxy = self._connections.proxy(ask.endpoint)
+        through = f", through the proxy of {proxy.variable}" if proxy else ""
+        said = f"{error}"[:_MAX_REASON]
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            reason = said or f"no connection within {ask.connect:.3g} s"
+            return NoAnswer("unreachable", reason + through, error, is_silence=isinstance(error, httpx.ConnectTimeout))
+        if isinstance(error, httpx.TimeoutException):
+            return NoAnswer("late", said, error, is_silence=not isinstance(error, httpx.PoolTimeout))
+        reason = f"{type(error).__name__}: {said}{through}"
+        return NoAnswer("cut off", reason, error, on_used_connection=not trace.has_connected)
+
+
+# What is sent is small beside what is computed for it; an answer that is not compressed has the size that it seems to.
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+
+
+class _Reading:
+    """An answer as it comes in, no more of it than there should be."""
+
+    def __init__(self, ask: Ask, response: httpx.Response) -> None:
+        self._response = response
+        self._limit = ask.max_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
+        self._content = bytearray()
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        self._flaw = None if coding in ("", "identity") else f"is encoded as {coding[:_MAX_REASON]!r}, unasked"
+
+    def is_full(self, piece: bytes) -> bool:
+        """Take a piece, and say whether that is enough."""
+        self._content += piece
+        if len(self._content) > self._limit:
+            self._flaw = self._flaw or f"has more than {self._limit} bytes"
+        return self._flaw is not None
+
+    def answer(self) -> Answer:
+        """Return what has come."""
+        content = bytes(self._content[: self._limit])
+        retry_after = self._response.headers.get("Retry-After")
+        return Answer(self._response.status_code, content, retry_after, self._flaw)
+
+
+class _BrokenOffError(Exception):
+    """Ends a request from within, at the place where it waits."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+_BROKEN_OFF = NoAnswer("cut off", "another server answered first")
+
+
+class _Deadline:
+    """Ends a request whose time is over: httpx counts from each piece anew, so that a slow drip would have no end."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.due = math.inf if seconds is None else time.monotonic() + seconds
+
+    def look(self) -> Exception | None:
+        return _BrokenOffError(_late(None))
+
+
+class _Pulse:
+    """Ends a request to a server that has stopped."""
+
+    def __init__(self, check: Check, lives: Callable[[], bool]) -> None:
+        self._check = check
+        self._lives = lives
+        self.due = time.monotonic() + check.after
+
+    def look(self) -> Exception | None:
+        is_alive = self._lives()
+        self.due = time.monotonic() + self._check.again
+        return None if is_alive else _BrokenOffError(_stuck(self._check))
+
+
+class _Stopped:
+    """Ends a request that is no longer wanted."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self.due = math.inf
+        self._wait()
+
+    def stop(self) -> None:
+        self._is_set = True
+
+    def look(self) -> Exception | None:
+        self._wait()
+        return _BrokenOffError(_BROKEN_OFF) if self._is_set else None
+
+    def _wait(self) -> None:
+        self.due = time.monotonic() + _LOOK_SECONDS
+
+
+class _Runner:
+    """A request in a thread of its own."""
+
+    def __init__(self, send: Callable[[Watcher], Outcome], ask: Ask) -> None:
+        self.ask = ask
+        self.outcome: Outcome | None = None
+        self.stopped = _Stopped()
+        self._send = send
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> bool:
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is about to end
+            return False
+        return True
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        self.outcome = self._send(self.stopped)
+
+
+class _Rival:
+    """Starts the second request of a race when it is due, and ends the first when the second has settled it."""
+
+    def __init__(self, race: Race, start: Callable[[Ask], _Runner | None]) -> None:
+        self._race = race
+        self._start = start
+        self._runner: _Runner | None = None
+        self._is_started = False
+        self.due = time.monotonic() + race.after
+
+    def look(self) -> Exception | None:
+        if not self._is_started:
+            self._is_started = True
+            second = self._race.second()
+            self._runner = None if second is None else self._start(second)
+        outcome = self._runner.outcome if self._runner else None
+        if outcome is not None and settles(outcome):
+            return _BrokenOffError(_BROKEN_OFF)
+        is_running = self._runner is not None and outcome is None
+        self.due = time.monotonic() + _LOOK_SECONDS if is_running else math.inf
+        return None
+
+    def wait(self) -> Ended:
+        """Return what came of the second request, where there is one, once it has ended."""
+        if self._runner is None:
+            return []
+        self._runner.wait()
+        return [] if self._runner.outcome is None else [(self._runner.ask, self._runner.outcome)]
+
+    def stop(self) -> None:
+        """Break the second request off."""
+        if self._runner is not None:
+            self._runner.stopped.stop()
+
+
+@asynccontextmanager
+async def _cancelled_at_the_end(tasks: Collection[asyncio.Future[Outcome]]) -> AsyncIterator[None]:
+    """Cancel the tasks that are there when the block ends, and wait until they are gone."""
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _late(error: Exception | None) -> NoAnswer:
+    return NoAnswer("late", "its answer came too slowly", error, is_silence=True)
+
+
+def _stuck(check: Check) -> NoAnswer:
+    return NoAnswer(
+        "stuck", f"took the connection and said nothing for {check.ask.seconds:.3g} s: it is stopped or stuck"
+    )
+
+
+def _is_silence(outcome: Outcome) -> bool:
+    return isinstance(outcome, NoAnswer) and outcome.is_silence
+
+
+def _timeouts(ask: Ask) -> httpx.Timeout:
+    return httpx.Timeout(ask.seconds, connect=ask.connect)
