@@ -441,7 +441,7 @@ def test_whatever_happens_it_ends_in_time_after_few_attempts_with_scores_or_an_e
 
 @pytest.mark.parametrize(
     ("endpoints", "timeout", "after", "seconds"),
-    [((A, B), 100.0, 1.0, 1.5), ((A, B), 2.0, 0.5, 0.5), ((A,), 100.0, 1.0, 10.0), ((A, B), None, 1.0, 1.5)],
+    [((A, B), 100.0, 0.75, 1.25), ((A, B), 2.0, 0.5, 0.5), ((A,), 100.0, 0.75, 10.0), ((A, B), None, 0.75, 1.25)],
 )
 def test_a_request_that_waits_is_followed_by_a_question_whether_the_server_lives(
     endpoints: tuple[Endpoint, ...], timeout: float | None, after: float, seconds: float

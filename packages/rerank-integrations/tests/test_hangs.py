@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from rerank_core.errors import InvalidRequest, Unavailable
+from rerank_core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from rerank_core.testing.contract import DOCUMENTS, QUERY
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Scores
@@ -91,6 +91,15 @@ def test_a_stopped_server_alone_is_unavailable_long_before_the_timeout(stopped: 
         HTTPScorer(stopped, max_retries=0) as scorer,
         pytest.raises(Unavailable, match=r"is not answered, and neither is /livez: .* it is stopped or stuck"),
     ):
+        ask(scorer)
+
+
+def test_the_deadline_is_kept_also_while_the_server_is_asked_whether_it_lives(
+    silent_url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_LIFE_SECONDS_ALONE", 1000.0)
+
+    with HTTPScorer(silent_url, timeout=1.2) as scorer, pytest.raises(DeadlineExceeded, match=r"within 1\.2 s"):
         ask(scorer)
 
 

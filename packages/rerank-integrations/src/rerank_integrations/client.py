@@ -48,8 +48,8 @@ class HTTPScorer:
     - ``hedge_after``: seconds after which a second server is asked too; the first answer is taken, and the other
       request broken off. None: never. It needs several servers, and costs what is computed twice.
 
-    A request that has waited for a second is followed by ``GET /livez``, every other second. A server that answers is
-    only slow and is waited for. One that says nothing to that either for 1.5 seconds (10 where it is the only one) is
+    A request that has waited for 0.75 seconds is followed by ``GET /livez``, and every two seconds. A server that
+    answers is only slow and is waited for. One that says nothing to that either for 1.25 seconds (10 where it is the only one) is
     stopped or stuck: it counts as one that cannot be reached.
 
     The server's limits are read with the first request and kept; a list beyond them is sent in parts, one by one. A

@@ -29,8 +29,8 @@ _CONNECT_SECONDS_AMONG_SEVERAL = 2.5
 
 # A server is asked whether it lives once a request has waited so long, and has so long to say so. One that is alone has
 # longer: there is nobody else to go to, and a machine that is only overloaded may be late with everything.
-_QUIET_SECONDS = 1.0
-_LIFE_SECONDS = 1.5
+_QUIET_SECONDS = 0.75
+_LIFE_SECONDS = 1.25
 _LIFE_SECONDS_ALONE = 10.0
 _LIFE_AGAIN_SECONDS = 2.0
 _LEAST_SECONDS_TO_CHECK = 1.0

@@ -6,8 +6,9 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -116,20 +117,26 @@ class Driver:
         return runner if runner.start() else None
 
     def _send(self, ask: Ask, headers: dict[str, str], *watchers: Watcher) -> Outcome:
+        watchers = (_Deadline(ask.seconds), *watchers)
         check = ask.check
-        pulse = () if check is None else (_Pulse(check, lambda: self._lives(check, *watchers)),)
+        pulse = (
+            () if check is None else (_Pulse(check, partial(self._lives, check, [_Outer(one) for one in watchers])),)
+        )
         try:
-            with watched(_Deadline(ask.seconds), *pulse, *watchers):
+            with watched(*watchers, *pulse):
                 return self._exchange(ask, headers)
         except _BrokenOffError as broken:
             return broken.outcome
 
-    def _lives(self, check: Check, *watchers: Watcher) -> bool:
-        """Whether the server says anything at all; what it said to others a moment ago counts."""
+    def _lives(self, check: Check, outer: Sequence[Watcher]) -> bool:
+        """Whether the server says anything at all; what it said to others a moment ago counts.
+
+        ``outer`` may end the question, where the request that waits for it is over.
+        """
         endpoint = check.ask.endpoint
         if self._endpoints.has_lived(endpoint, self._now()):
             return True
-        outcome = self._send(check.ask, {}, *watchers)
+        outcome = self._send(check.ask, {}, *outer)
         if _is_silence(outcome):
             return False
         if outcome is not _BROKEN_OFF:
@@ -304,6 +311,20 @@ class _Pulse:
         is_alive = self._lives()
         self.due = time.monotonic() + self._check.again
         return None if is_alive else _BrokenOffError(_stuck(self._check))
+
+
+class _Outer:
+    """Ends the question whether a server lives where another watcher would end the request that waits for it."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    @property
+    def due(self) -> float:
+        return self._watcher.due
+
+    def look(self) -> Exception | None:
+        return None if self._watcher.look() is None else _BrokenOffError(_BROKEN_OFF)
 
 
 class _Stopped:

@@ -29,7 +29,10 @@ _thread = threading.local()
 class Watcher(Protocol):
     """Something to look at while a request waits, next at ``due``, in seconds of ``time.monotonic``."""
 
-    due: float
+    @property
+    def due(self) -> float:
+        """When to look."""
+        ...
 
     def look(self) -> Exception | None:
         """Return the error that ends the request, unless its answer comes at this very moment; move ``due``."""
