@@ -179,6 +179,14 @@ async def test_it_is_so_below_a_root_path_too(serve: Serve, until_ready: Ready, 
             assert_shape(prefix, await client.get(f"{root}{prefix}/info"), 401)
 
 
+@pytest.mark.parametrize("path", ["/vllm/v1/models", "//vllm/v1/models", "//vllm//v1//models/", "/vllm//v1/models"])
+async def test_what_may_be_looked_at_is_found_however_many_slashes_there_are(client: Client, path: str) -> None:
+    answer = await client.get(f"http://server{path}")
+
+    assert answer.status_code == 200
+    assert answer.json()["data"][0]["owned_by"] == "vllm"
+
+
 async def test_what_only_looks_like_a_prefix_is_none(client: Client) -> None:
     for path in ("/vllmx/rerank", "/x/vllm/rerank", "/VLLM/rerank", "/vllm%2Frerank/x"):
         response = await client.post(path, json={})
