@@ -118,7 +118,7 @@ async def test_sizes_and_syntax_are_refused_in_the_dialect(strict: Client, prefi
     many = {key: value * 3 if isinstance(value, list) else value for key, value in body.items()}
     of_fields = {"/infinity": 422, "/tei": 422}.get(prefix, 400)
 
-    assert_shape(prefix, await strict.post(path, json=many), 422 if prefix == "/tei" else 413)
+    assert_shape(prefix, await strict.post(path, json=many), {"/tei": 422, "/voyage": 400}.get(prefix, 413))
     assert_shape(prefix, await strict.post(path, content=b"x" * 1001), 413)
     for content in (b"", b"{", b"\xff", b"[" * 500):
         response = await strict.post(path, content=content, headers={"content-type": "application/json"})
@@ -177,6 +177,14 @@ async def test_it_is_so_below_a_root_path_too(serve: Serve, until_ready: Ready, 
             assert_shape(prefix, await client.post(f"{root}{prefix}/embed", json={}, headers=headers), 404)
             assert_shape(prefix, await client.get(f"{root}{path_of(prefix)}", headers=headers), 405)
             assert_shape(prefix, await client.get(f"{root}{prefix}/info"), 401)
+
+
+@pytest.mark.parametrize("path", ["/vllm/v1/models", "//vllm/v1/models", "//vllm//v1//models/", "/vllm//v1/models"])
+async def test_what_may_be_looked_at_is_found_however_many_slashes_there_are(client: Client, path: str) -> None:
+    answer = await client.get(f"http://server{path}")
+
+    assert answer.status_code == 200
+    assert answer.json()["data"][0]["owned_by"] == "vllm"
 
 
 async def test_what_only_looks_like_a_prefix_is_none(client: Client) -> None:

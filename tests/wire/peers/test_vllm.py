@@ -131,6 +131,13 @@ async def test_truncate_prompt_tokens_beyond_that_is_refused_with_the_numbers(cl
     assert "truncate_prompt_tokens is -2" in await refused(client, path, truncate_prompt_tokens=-2, **fields)
 
 
+async def test_a_pair_that_is_known_to_the_cache_is_known_by_its_truncation_too(serve: Serve) -> None:
+    async with serve(cache_mb=1) as client:
+        for size in (64, 10, 64, 10, None):
+            body = await reranked(client, documents=[LONG], truncate_prompt_tokens=size)
+            assert body["usage"]["prompt_tokens"] == (size or 64)
+
+
 async def test_the_side_that_is_cut(client: Client) -> None:
     documents = ["France " + "x " * 30 + "Germany"]
     right = await reranked(client, query="France", documents=documents, truncate_prompt_tokens=10)
