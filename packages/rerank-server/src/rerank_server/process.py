@@ -14,6 +14,7 @@ import uvicorn
 from rerank_core.scorer import PairModel
 
 from rerank_server.app import create_app
+from rerank_server.logs import flush_logs
 from rerank_server.model import load_model
 from rerank_server.receiving import receiving_protocol
 from rerank_server.settings import Settings
@@ -58,6 +59,7 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
             where, ours = (
                 (settings.uds, "RERANK_UDS") if settings.uds else (f"{settings.host}:{settings.port}", "HOST or PORT")
             )
+            flush_logs()
             print(f"rerank-server: cannot listen on {where}, the log says why: set {ours}", file=sys.stderr)  # noqa: T201
         return 1 if exit_.code else 0
     if server.ended_by is not None:
