@@ -95,3 +95,9 @@ def _places() -> Iterator[Place]:
 
 PLACES = tuple(_places())
 BY_PATH = {place.path: place for place in PLACES}
+
+# Every field that some dialect reads, and those of them that may hold documents.
+FIELDS = frozenset(_CONTENT_KEYS).union(
+    *(dialect.request.__struct_fields__ for place in PLACES for dialect in place.dialects)
+)
+ARRAYS = (*_CONTENT_KEYS, "queries", "items", "data_1", "data_2", "text_1", "text_2")
