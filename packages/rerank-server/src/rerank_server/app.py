@@ -18,8 +18,10 @@ from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
 from rerank_server.auth import Guard, Guarded, read_keys
+from rerank_server.body_budget import BodyBudget
 from rerank_server.dialects.dispatch import PREFIXES
 from rerank_server.lifecycle import Lifecycle, OnDeath
+from rerank_server.logs import dropped_lines
 from rerank_server.metrics import Metrics
 from rerank_server.model import Loaded, load_model
 from rerank_server.prefixes import WithoutPrefix
@@ -77,6 +79,9 @@ def create_app(
         strict_model=settings.model if settings.strict_model else None,
     )
 
+    budget = BodyBudget(settings.max_body_bytes_in_flight or 16 * settings.max_body_bytes)
+    metrics.watch(body_bytes_in_flight=lambda: budget.bytes, log_lines_dropped=dropped_lines)
+
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
         try:
@@ -90,7 +95,7 @@ def create_app(
             *health_routes(lifecycle, settings),
             *info_routes(lifecycle, settings),
             *model_routes(lifecycle, settings),
-            *scoring_routes(lifecycle, limits, settings.timeout),
+            *scoring_routes(lifecycle, limits, settings.timeout, budget),
             *metrics_routes(metrics),
             *docs_routes(),
             *playground_routes(),

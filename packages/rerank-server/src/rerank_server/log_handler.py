@@ -104,7 +104,8 @@ class QueuedHandler(logging.Handler):
             with self._changed:
                 while not self._lines:
                     self._changed.wait()
-                taken, size = [], 0
+                taken: list[_Line] = []
+                size = 0
                 while self._lines and (not taken or size + len(self._lines[0].data) <= _AT_ONCE):
                     taken.append(self._lines.popleft())
                     size += len(taken[-1].data)

@@ -19,7 +19,7 @@ _access = logging.getLogger("rerank_server.access")
 def configure_logging(level: str, format: str) -> None:  # noqa: A002
     """Log to stderr from ``level`` upwards: as lines to read (``console``), or as one JSON object a line (``json``).
 
-    What the process has configured already, stays. A reader that takes no lines holds nobody up: see ``log_handler.py``.
+    What the process has configured already, stays. A reader that takes no lines holds nobody up (``log_handler.py``).
     """
     handler = QueuedHandler(sys.stderr)
     handler.setFormatter(

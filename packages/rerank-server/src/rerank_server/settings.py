@@ -101,6 +101,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
     ] = 100_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
+    max_body_bytes_in_flight: Annotated[
+        Annotated[int, Meta(ge=1024)] | None,
+        Meta(
+            description="Bytes of all bodies that may be received at once; beyond them the server answers 429, but "
+            "never to a body of up to 64 KiB. Without it: 16 times `RERANK_MAX_BODY_BYTES`."
+        ),
+    ] = None
     max_queue_pairs: Annotated[
         int,
         Meta(ge=1, description="Pairs of all requests that may be in the server at once; beyond them it answers 429."),
@@ -170,6 +177,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.root_path in {"/rerank", "/v1"}:
             raise SettingsError(
                 f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
+            )
+        if self.max_body_bytes_in_flight is not None and self.max_body_bytes_in_flight < self.max_body_bytes:
+            raise SettingsError(
+                f"RERANK_MAX_BODY_BYTES_IN_FLIGHT is {self.max_body_bytes_in_flight}, less than the "
+                f"{self.max_body_bytes} bytes that one body may have (RERANK_MAX_BODY_BYTES): such a body could never "
+                "be taken"
             )
         if self.max_queue_pairs < self.max_documents:
             raise SettingsError(

@@ -7,6 +7,8 @@ from rerank_server.body import BodyTooLarge
 # The same in every language.
 _OURS = {
     "unauthorized": 401,
+    "foreign_origin": 403,
+    "unsupported_media_type": 415,
     "overloaded": 429,
     "unavailable": 503,
     "deadline_exceeded": 504,
