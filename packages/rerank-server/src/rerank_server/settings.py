@@ -13,6 +13,8 @@ from rerank_core.devices import DType
 from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import LongDocuments, Truncation
 
+from rerank_server.origins import parse_origins
+
 PREFIX = "RERANK_"
 
 # The names that the replaced service documented, spelled as they were.
@@ -45,7 +47,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = False
     cors_origins: Annotated[
-        str, Meta(description="Origins whose pages may call the server, separated by commas, or `*` for all.")
+        str,
+        Meta(
+            description="Origins whose pages may call the server, separated by commas, or `*` for all. "
+            "`https://*.example.com` means every host below that name, `http://localhost:*` every port, "
+            "`chrome-extension://ID` an extension, `moz-extension://*` or `app://*` every origin of a scheme."
+        ),
     ] = "*"
     revision: Annotated[str | None, Meta(description="The branch, tag or commit of a hub model.")] = None
     device: Annotated[
@@ -169,11 +176,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Refuse what is well-formed and still cannot be."""
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
             raise _disagreement(self)
-        for origin in self.origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise SettingsError(
-                    f"CORS_ORIGINS holds {origin!r}: an origin is like https://app.example, or there is just one *"
-                )
         if self.root_path in {"/rerank", "/v1"}:
             raise SettingsError(
                 f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
@@ -189,8 +191,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that "
                 "a request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
             )
-        if "*" in self.origins and len(self.origins) > 1:
-            raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")
+        try:
+            parse_origins(self.cors_origins)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     def __repr__(self) -> str:
         """All fields; of the keys only that there are some."""
@@ -201,8 +205,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The CORS origins, one by one."""
-        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+        """The CORS origins, one by one, in the form that browsers send."""
+        return parse_origins(self.cors_origins)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
