@@ -147,9 +147,10 @@ async def test_a_preflight_for_names_that_are_none_or_too_many_is_refused(named:
 async def test_a_preflight_of_a_foreign_origin_is_refused_and_says_where_to_name_it(named: Client) -> None:
     answer = await named.options("/v1/rerank", headers=PREFLIGHT | {"Origin": EVIL})
 
-    assert answer.status_code == 403
+    assert answer.status_code == 400
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert "CORS_ORIGINS" in answer.json()["detail"]
+    assert "rerank_rejections_total{" not in (await named.get("/metrics")).text  # it asked for no scores
 
 
 async def test_a_public_page_may_enter_a_private_network_only_where_it_is_named(serve: Serve, named: Client) -> None:

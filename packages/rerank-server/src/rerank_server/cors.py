@@ -10,6 +10,7 @@ from rerank_server.origins import Origins, is_same_origin, preflight_headers
 from rerank_server.statuses import status_of
 from rerank_server.telemetry import record_of
 
+_FOREIGN = "the origin of this page may not call the server: name it in CORS_ORIGINS"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -57,10 +58,12 @@ class Cors:
             await self._app(scope, receive, send_with_headers)
             return
         try:
-            if not allowed and (is_preflight or not (scope["method"] in _SAFE or is_same_origin(origin, headers))):
-                raise ForeignOrigin("the origin of this page may not call the server: name it in CORS_ORIGINS")
             if is_preflight:
+                if not allowed:
+                    raise InvalidHeader(_FOREIGN)
                 added += preflight_headers(self._origins, headers)
+            elif not (allowed or scope["method"] in _SAFE or is_same_origin(origin, headers)):
+                raise ForeignOrigin(_FOREIGN)
         except InvalidHeader as error:
             await self._refuse(error, scope, send_with_headers)
             return
@@ -72,7 +75,9 @@ class Cors:
 
     async def _refuse(self, error: InvalidHeader, scope: Any, send: Any) -> None:
         record = record_of(scope)
-        record.error = record.rejection = error.code
+        record.error = error.code
+        if isinstance(error, ForeignOrigin):
+            record.rejection = error.code
         body = self._refusal(scope["path"], error)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
