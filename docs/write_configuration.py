@@ -12,8 +12,9 @@ HEAD = """\
 <!-- Written by docs/write_configuration.py from the server's settings: change those, then `make docs`. -->
 
 The server is configured by its environment. An empty value counts as none. A value that is not allowed, or an unknown
-name that begins with `RERANK_`, stops the start with the variable's name; only what Kubernetes injects for a Service
-called rerank (`RERANK_SERVICE_*`, `RERANK_PORT*`) is passed over.
+name that begins with `RERANK_`, stops the start with the variable's name. Passed over are what Kubernetes and Docker
+inject for a neighbour whose name begins with rerank (`RERANK_GPU_SERVICE_HOST`, `RERANK_PORT=tcp://...`), and what our
+own client and the examples read (`RERANK_API_KEY`, `RERANK_URL`).
 
 | variable | default | allowed | what it does |
 |---|---|---|---|

@@ -78,7 +78,7 @@ async def test_metrics_may_be_closed_too(serve: Callable[..., AbstractAsyncConte
     assert 'rerank_rejections_total{reason="unauthorized"} 1.0' in opened.text
 
 
-async def test_a_browser_of_a_named_origin_may_send_its_key(
+async def test_a_browser_may_send_its_key(
     serve: Callable[..., AbstractAsyncContextManager[Client]],
 ) -> None:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
@@ -88,9 +88,9 @@ async def test_a_browser_of_a_named_origin_may_send_its_key(
     async with serve(lambda _: OverlapModel(), api_keys="key") as client:
         anyone = await client.options("/v1/rerank", headers={"Origin": "https://app.example"} | asked)
 
-    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"].lower()
+    assert preflight.headers["Access-Control-Allow-Headers"] == "authorization"
     assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, "https://app.example")
-    assert "authorization" not in anyone.headers.get("Access-Control-Allow-Headers", "").lower()
+    assert anyone.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
 def test_without_keys_everything_is_open() -> None:

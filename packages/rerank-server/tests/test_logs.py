@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from rerank_server.logs import configure_logging, log_request
+from rerank_server.logs import configure_logging, flush_logs, log_request
 from rerank_server.record import Record
 
 OURS = ("rerank_core", "rerank_server", "uvicorn", "uvicorn.access")
@@ -23,6 +23,7 @@ def configured(level: str, format_: str) -> Iterator[None]:
     try:
         yield
     finally:
+        flush_logs()
         logging.root.handlers[:] = handlers
         for name, before in levels.items():
             logging.getLogger(name).setLevel(before)

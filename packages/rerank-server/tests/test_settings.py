@@ -1,5 +1,10 @@
+from pathlib import Path
+
 import pytest
-from rerank_server.settings import DOCUMENTED, Settings, SettingsError, settings_fields, variable_of
+from rerank_server.memory import available_memory
+from rerank_server.settings import DOCUMENTED, Settings, SettingsError, _is_of_others, settings_fields, variable_of
+
+VARIABLE = "RERANK_API_KEY"  # of rerank_integrations, which the server does not import
 
 
 def test_nothing_set_gives_the_documented_defaults() -> None:
@@ -59,15 +64,156 @@ def test_an_unknown_name_is_refused_with_the_nearest_one_or_all_of_them() -> Non
         Settings.from_env({"RERANK_QQQ": "2"})
 
 
-def test_what_kubernetes_injects_for_a_service_called_rerank_is_passed_over() -> None:
+SERVICES = ["RERANK", "RERANK_GPU", "RERANK_SERVER", "RERANK_MAX", "RERANK_THREADS", "RERANK_SERVICE", "RERANK_ENV"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_kubernetes_injects_for_a_neighbour_is_passed_over(service: str) -> None:
     injected = {
-        "RERANK_SERVICE_HOST": "10.0.0.1",
-        "RERANK_SERVICE_PORT_HTTP": "8000",
-        "RERANK_PORT": "tcp://10.0.0.1:8000",
-        "RERANK_PORT_8000_TCP_ADDR": "10.0.0.1",
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_HTTP": "8000",
+        f"{service}_SERVICE_PORT_METRICS_2": "9000",
+        f"{service}_PORT": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_53_UDP_ADDR": "fd00::1",
+        f"{service}_PORT_9_SCTP": "sctp://10.0.0.1:9",
     }
 
     assert Settings.from_env(injected) == Settings()
+
+
+def test_what_docker_injects_for_a_link_is_passed_over() -> None:
+    injected = {
+        "RERANK_NAME": "/app/rerank",
+        "RERANK_1_NAME": "/app/rerank_1",
+        "RERANK_PORT": "tcp://172.17.0.5:8000",
+        "RERANK_PORT_8000_TCP": "tcp://172.17.0.5:8000",
+        "RERANK_PORT_8000_TCP_START": "tcp://172.17.0.5:8000",
+        "RERANK_ENV_PATH": "/usr/bin",
+        "RERANK_ENV_RERANK_THREADS": "four",
+    }
+
+    assert Settings.from_env(injected) == Settings()
+
+
+def test_the_variables_of_our_own_client_and_examples_are_passed_over() -> None:
+    assert Settings.from_env({VARIABLE: "key", "RERANK_URL": "http://localhost:8000"}) == Settings()
+
+
+def test_no_setting_is_taken_for_what_somebody_injects() -> None:
+    """It would be passed over in silence."""
+    for field in settings_fields():
+        for value in ("1", "tcp://10.0.0.1:8000", "/app/rerank"):
+            assert variable_of(field.name) in DOCUMENTED or not _is_of_others(variable_of(field.name), value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "suggestion"),
+    [
+        ("RERANK_PORT", "did you mean PORT?"),
+        ("RERANK_MODEL_NAME", "did you mean MODEL_NAME?"),
+        ("RERANK_GPU_PORT", "is not a setting"),
+        ("RERANK_API_KEYZ", "did you mean RERANK_API_KEYS?"),
+        ("RERANK_SERVICE", "is not a setting"),
+        ("RERANK_SERVICE_HOSTS", "is not a setting"),
+        ("RERANK_PORT_HTTP", "is not a setting"),
+        ("RERANK_PORT_8000", "is not a setting"),
+    ],
+)
+def test_what_only_resembles_it_is_refused(variable: str, suggestion: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is not a setting") as caught:
+        Settings.from_env({variable: "8000"})
+
+    assert suggestion in str(caught.value)
+
+
+def test_every_wrong_variable_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"RERANK_THREDS": "2", "PORT": "http", "RERANK_TIMEOUT": "5m", "RERANK_API_KEYS": " "})
+
+    for part in ("RERANK_THREDS is not", "PORT is 'http'", "RERANK_TIMEOUT is '5m'", "RERANK_API_KEYS is blank"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("RERANK_MAX_BODY_BYTES", "10MB", "at least 1024, without a unit"),
+        ("RERANK_TIMEOUT", "30s", "from 0.01 to 86400, without a unit"),
+        ("RERANK_TIMEOUT", "30 s", "without a unit"),
+        ("RERANK_MAX_DOCUMENTS", "1,000", "a whole number, at least 1"),
+        *((name, value, "from 0") for name in ("RERANK_TIMEOUT", "RERANK_RECEIVE_TIMEOUT", "RERANK_PRESTOP_SECONDS")
+          for value in ("inf", "nan", "-inf", "-1", "1e9", "-0.5")),
+        ("RERANK_TIMEOUT", "0", "from 0.01 to 86400"),
+        ("RERANK_RECEIVE_TIMEOUT", "1e-9", "from 0.1 to 86400"),
+        ("RERANK_DRAIN_SECONDS", "-1", "from 0 to 86400"),
+        ("RERANK_DRAIN_SECONDS", "1000000", "from 0 to 86400"),
+        ("PORT", "tcp://10.0.0.1:8000", "a whole number from 0 to 65535"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_work_is_refused_with_what_is_allowed(variable: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is ") as caught:
+        Settings.from_env({variable: value})
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["RERANK_THREADS", "MODEL_NAME", "CORS_ORIGINS", "RERANK_API_KEYS"])
+@pytest.mark.parametrize("value", ['"secret"', "'secret'", ' "secret" '])
+def test_quotes_that_a_shell_would_have_taken_away_are_refused_and_not_repeated(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} stands in quotes: leave them out$"):
+        Settings.from_env({variable: value})
+
+
+def test_spaces_around_a_value_do_no_harm() -> None:
+    assert Settings.from_env({"PORT": " 9 ", "RERANK_THREADS": "1\n"}) == Settings(port=9, threads=1)
+
+
+def test_more_threads_than_the_machine_could_ever_use_are_refused() -> None:
+    assert Settings.from_env({"RERANK_THREADS": "8"}, cpus=2).threads == 8
+    with pytest.raises(
+        SettingsError, match=r"^RERANK_THREADS is 9, more than 4 for each of the 2 CPUs here: use at most 8"
+    ):
+        Settings.from_env({"RERANK_THREADS": "9"}, cpus=2)
+
+
+def test_a_cache_beyond_the_memory_is_refused() -> None:
+    assert Settings.from_env({"RERANK_CACHE_MB": "100"}, memory=100_000_000).cache_mb == 100
+    with pytest.raises(SettingsError, match=r"^RERANK_CACHE_MB is 101, more than the 100 MB of memory here"):
+        Settings.from_env({"RERANK_CACHE_MB": "101"}, memory=100_000_000)
+
+
+def test_a_containers_memory_is_its_limit(tmp_path: Path) -> None:
+    machine = available_memory(tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    unlimited = available_memory(tmp_path)
+    (tmp_path / "memory.max").write_text("123456\n")
+
+    assert machine == unlimited > 123_456
+    assert available_memory(tmp_path) == 123_456
+
+
+@pytest.mark.parametrize(
+    ("environment", "variable"),
+    [
+        ({"RERANK_MAX_QUEUE_PAIRS": "999"}, "RERANK_MAX_QUEUE_PAIRS"),
+        ({"RERANK_MAX_QUEUE_TOKENS": "511999"}, "RERANK_MAX_QUEUE_TOKENS"),
+        ({"RERANK_MAX_QUEUE_TOKENS": "4000", "RERANK_MAX_LENGTH": "8"}, "RERANK_MAX_QUEUE_TOKENS"),
+        ({"RERANK_MAX_BODY_BYTES_IN_FLIGHT": "9999999"}, "RERANK_MAX_BODY_BYTES_IN_FLIGHT"),
+    ],
+)
+def test_a_queue_smaller_than_one_request_is_refused(environment: dict[str, str], variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is .* could never be taken"):
+        Settings.from_env(environment)
+
+
+def test_a_queue_of_exactly_one_request_is_fine() -> None:
+    Settings.from_env({"RERANK_MAX_QUEUE_PAIRS": "10", "RERANK_MAX_QUEUE_TOKENS": "5120", "RERANK_MAX_DOCUMENTS": "10"})
+    Settings.from_env({"RERANK_MAX_BODY_BYTES_IN_FLIGHT": "10000000"})
 
 
 @pytest.mark.parametrize(
@@ -81,12 +227,6 @@ def test_use_fp16_and_a_dtype_that_disagree_are_refused(use_fp16: str, dtype: st
 @pytest.mark.parametrize(("use_fp16", "dtype"), [("true", "float16"), ("false", "bfloat16"), ("false", "auto")])
 def test_use_fp16_and_a_dtype_that_agree_are_fine(use_fp16: str, dtype: str) -> None:
     assert Settings.from_env({"USE_FP16": use_fp16, "RERANK_DTYPE": dtype}).dtype == dtype
-
-
-@pytest.mark.parametrize("origins", ["*,https://a.b", "a.b", "https://a.b,ftp://c"])
-def test_origins_that_cannot_be_are_refused(origins: str) -> None:
-    with pytest.raises(SettingsError, match="CORS_ORIGINS"):
-        Settings.from_env({"CORS_ORIGINS": origins})
 
 
 def test_every_setting_has_a_variable_of_its_own() -> None:

@@ -24,13 +24,13 @@ def expected(*pairs: tuple[str, str]) -> list[float]:
     return [model.score(query, [document]).values[0] for query, document in pairs]
 
 
-async def reranked(client: Client, path: str = "/rerank", **fields: Any) -> Any:
+async def reranked(client: Client, path: str = "/rerank", /, **fields: Any) -> Any:
     answer = await client.post(f"/vllm{path}", json={"query": QUERIES[0], "documents": DOCUMENTS} | fields)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def refused(client: Client, path: str = "/rerank", **fields: Any) -> str:
+async def refused(client: Client, path: str = "/rerank", /, **fields: Any) -> str:
     answer = await client.post(f"/vllm{path}", json={"query": QUERIES[0], "documents": DOCUMENTS} | fields)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["type"]) == (400, 400, "BadRequestError"), answer.text

@@ -6,23 +6,30 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 
 from litestar import Litestar, Response
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
 from rerank_server.auth import Guard, Guarded, read_keys
+from rerank_server.body_budget import BodyBudget
+from rerank_server.cors import Cors
 from rerank_server.dialects.dispatch import PREFIXES
 from rerank_server.lifecycle import Lifecycle, OnDeath
+from rerank_server.logs import dropped_lines
+from rerank_server.methods import AnswerOptions, Methods
 from rerank_server.metrics import Metrics
 from rerank_server.model import Loaded, load_model
+from rerank_server.origins import Origins
 from rerank_server.prefixes import WithoutPrefix, asked_path
 from rerank_server.question import Limits
+from rerank_server.response_headers import NoSniff
 from rerank_server.root_path import BelowRoot
 from rerank_server.routes.docs import docs_routes
 from rerank_server.routes.get import AnyRequest
@@ -76,6 +83,9 @@ def create_app(
         strict_model=settings.model if settings.strict_model else None,
     )
 
+    budget = BodyBudget(settings.max_body_bytes_in_flight or 16 * settings.max_body_bytes)
+    metrics.watch(body_bytes_in_flight=lambda: budget.bytes, log_lines_dropped=dropped_lines)
+
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
         try:
@@ -84,21 +94,22 @@ def create_app(
         finally:
             await _closed(tracing)
 
+    handlers = [
+        *health_routes(lifecycle, settings),
+        *info_routes(lifecycle, settings),
+        *model_routes(lifecycle, settings),
+        *scoring_routes(lifecycle, limits, settings.timeout, budget),
+        *metrics_routes(metrics),
+        *docs_routes(),
+        *playground_routes(),
+    ]
+    methods = Methods(_methods_by_path(handlers), prefixes=PREFIXES.keys())
     app = Litestar(
-        route_handlers=[
-            *health_routes(lifecycle, settings),
-            *info_routes(lifecycle, settings),
-            *model_routes(lifecycle, settings),
-            *scoring_routes(lifecycle, limits, settings.timeout),
-            *metrics_routes(metrics),
-            *docs_routes(),
-            *playground_routes(),
-        ],
+        route_handlers=handlers,
         lifespan=[life],
         middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],
         state=State({"lifecycle": lifecycle, "guard": guard}),
-        exception_handlers={HTTPException: _refusal},
-        cors_config=_cors(settings.origins),
+        exception_handlers={HTTPException: _unrouted(methods)},
         request_max_body_size=settings.max_body_bytes,
         openapi_config=None,  # openapi.py writes it: the routes read their bodies themselves
         logging_config=None,  # __main__ configures it
@@ -106,8 +117,14 @@ def create_app(
     )
     # Around everything, what the framework answers itself included; its own middleware stands inside each route.
     routes = {route.path for route in app.routes}
-    told = Telemetry(app.asgi_handler, routes=routes, metrics=metrics, tracing=tracing)
-    app.asgi_handler = BelowRoot(WithoutPrefix(told, prefixes=PREFIXES.keys()), root=settings.root_path)
+    cors = Cors(
+        AnswerOptions(app.asgi_handler, methods),
+        origins=Origins(settings.origins),
+        exposed=("Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS),
+        refusal=refusal,
+    )
+    told = NoSniff(Telemetry(cors, routes=routes, metrics=metrics, tracing=tracing))
+    app.asgi_handler = BelowRoot(WithoutPrefix(told, methods), root=settings.root_path)
     return app
 
 
@@ -152,22 +169,25 @@ async def _measured_lag(metrics: Metrics) -> AsyncIterator[None]:
         task.cancel()
 
 
-def _refusal(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """An unknown path or method, in the dialect of the prefix, or in the shape of the documented API."""
-    body = unrouted(asked_path(request.scope), error.status_code)
-    return Response(body, status_code=error.status_code, media_type="application/json")
+def _methods_by_path(handlers: Iterable[HTTPRouteHandler]) -> dict[str, set[str]]:
+    methods: dict[str, set[str]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            methods.setdefault(path, set()).update(str(method) for method in handler.http_methods)
+    return methods
 
 
-def _cors(origins: tuple[str, ...]) -> CORSConfig:
-    named = origins != ("*",)
-    headers = ["Accept", "Content-Type", "X-Request-ID", "X-Request-Timeout", "traceparent", "tracestate"]
-    return CORSConfig(
-        allow_origins=list(origins),
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-        allow_headers=[*headers, "Authorization"] if named else headers,
-        allow_credentials=named,
-        expose_headers=["Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS],
-    )
+def _unrouted(methods: Methods) -> Callable[[AnyRequest, HTTPException], Response[bytes]]:
+    """Answers an unknown path or method, in the dialect of the prefix, or in the shape of the documented API."""
+
+    def answer(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+        path, status, headers = asked_path(request.scope), error.status_code, {}
+        allowed = methods.allowed(path)
+        if allowed and status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            status, headers = 405, {"Allow": ", ".join(allowed)}  # also of what is answered below a prefix only
+        return Response(unrouted(path, status), status_code=status, headers=headers, media_type="application/json")
+
+    return answer
 
 
 def _terminate() -> None:

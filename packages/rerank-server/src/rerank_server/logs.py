@@ -7,6 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from rerank_server.log_handler import QueuedHandler
 from rerank_server.record import Record
 
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/ping", "/v1/health/ready", "/v1/health/live"})
@@ -18,9 +19,9 @@ _access = logging.getLogger("rerank_server.access")
 def configure_logging(level: str, format: str) -> None:  # noqa: A002
     """Log to stderr from ``level`` upwards: as lines to read (``console``), or as one JSON object a line (``json``).
 
-    What the process has configured already, stays.
+    What the process has configured already, stays. A reader that takes no lines holds nobody up (``log_handler.py``).
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler(sys.stderr)
     handler.setFormatter(
         _JsonFormatter() if format == "json" else _ConsoleFormatter("%(asctime)s %(levelname)s %(message)s")
     )
@@ -29,6 +30,18 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002
         logging.getLogger(ours).setLevel(level.upper())
     # It would say again what log_request says, and the query string with it.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+
+
+def dropped_lines() -> int:
+    """Lines that were dropped since the start, because nobody took them."""
+    return sum(handler.dropped for handler in logging.root.handlers if isinstance(handler, QueuedHandler))
+
+
+def flush_logs() -> None:
+    """Have written what was logged, so that a line printed next stands behind it; waits for two seconds at most."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, QueuedHandler):
+            handler.flush()
 
 
 def log_request(record: Record) -> None:

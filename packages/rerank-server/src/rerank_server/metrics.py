@@ -64,6 +64,8 @@ _GAUGES: dict[str, str] = {
     "tokens_per_second": "Tokens a second that the network computes, as measured lately.",
     "model_ready": "1 where requests for scores are taken, else 0.",
     "event_loop_lag_seconds": "How late the event loop was of late, in seconds.",
+    "body_bytes_in_flight": "Bytes of request bodies that are being received or decoded.",
+    "log_lines_dropped": "Lines of the log that were dropped since the start, because nobody took them.",
     "cache_bytes": "Bytes of the cached scores.",
     "cache_entries": "Pairs with a cached score.",
 }

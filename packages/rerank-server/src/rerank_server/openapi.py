@@ -23,6 +23,7 @@ from rerank_core.errors import (
 )
 
 from rerank_server import __version__
+from rerank_server.body import ForeignOrigin, UnsupportedCoding
 from rerank_server.dialects.dispatch import PLACES, Place
 from rerank_server.dialects.documents import ID
 from rerank_server.routes.health import Health
@@ -72,6 +73,12 @@ class _Operation:
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
 }
+_ACCEPT_ENCODING = {
+    "Accept-Encoding": {
+        "description": "The codings that are read, where the Content-Encoding is none of them.",
+        "schema": {"type": "string"},
+    }
+}
 _WWW_AUTHENTICATE = {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}}
 
 # What a request for scores may say in its head.
@@ -105,6 +112,7 @@ def _scoring(place: Place) -> _Operation:
     for dialect in spoken:
         for status, meaning in dialect.statuses.items():
             own.setdefault(status, []).append(meaning)
+    unread = own.pop(415, [])
     return _Operation(
         "post",
         place.path,
@@ -124,9 +132,22 @@ def _scoring(place: Place) -> _Operation:
                 _WWW_AUTHENTICATE,
             ),
             failed(
+                403,
+                "A page of an origin that CORS_ORIGINS does not name.",
+                ForeignOrigin("the origin of this page may not call the server: name it in CORS_ORIGINS"),
+            ),
+            failed(
                 413,
                 "More than a request may have.",
                 TooManyDocuments("the request has 1001 documents, a request may have 1000"),
+            ),
+            failed(
+                415,
+                " Or: ".join(dict.fromkeys([*unread, "The body's charset or Content-Encoding is not read here."])),
+                UnsupportedCoding(
+                    "the Content-Encoding is 'br': send the body as it is, or compressed as gzip or deflate"
+                ),
+                _ACCEPT_ENCODING,
             ),
             failed(
                 429,

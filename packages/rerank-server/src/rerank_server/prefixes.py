@@ -1,9 +1,11 @@
-"""What may be looked at below the prefix of a language: the same as without it."""
+"""GET and HEAD below the prefix of a dialect: the same as without it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+from rerank_server.methods import Methods
 
 _ASKED = "rerank.asked_path"
 
@@ -20,16 +22,16 @@ class WithoutPrefix:
     ``asked_path`` still has the whole path, for errors.
     """
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], *, prefixes: Collection[str]) -> None:
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: Methods) -> None:
         self._app = app
-        self._prefixes = prefixes
+        self._methods = methods
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
             asked = scope["path"]
-            prefix, _, rest = asked.lstrip("/").partition("/")
-            if f"/{prefix}" in self._prefixes:
-                path = "/" + rest.lstrip("/")
+            inner = self._methods.below_prefix(asked)
+            if inner is not None:
+                path = inner + "/" if asked.endswith("/") and inner != "/" else inner
                 scope = scope | {"path": path, "raw_path": path.encode(), _ASKED: asked}
         await self._app(scope, receive, send)

@@ -144,7 +144,9 @@ def read(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Sett
         scale = msgspec.convert(scaling, Scale, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{error}: of {scaling}") from error
-    settings = Settings.from_env({**environ, **given})
+    # A replica has the CPUs that it is given and the memory of wherever it runs: not those of this machine.
+    cpus = max(os.cpu_count() or 1, int(scale.num_cpus))
+    settings = Settings.from_env({**environ, **given}, cpus=cpus, memory=sys.maxsize)
     if settings.threads is None:
         settings = msgspec.structs.replace(settings, threads=max(1, int(scale.num_cpus)))
     return settings, scale

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,26 @@ from rerank_core.devices import DType
 from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import LongDocuments, Truncation
 
+from rerank_server.memory import available_memory
+from rerank_server.origins import parse_origins
+
 PREFIX = "RERANK_"
+_DAY = 86_400  # seconds: whoever needs longer has mistaken the unit
+_THREADS_PER_CPU = 4
+_LONGEST = 512  # tokens that a pair has at most where RERANK_MAX_LENGTH is not set
+
+# What stands beside our settings in many environments, and is not ours to judge: variables of our own client and of the
+# examples; what Kubernetes injects for every Service of the namespace, and Docker for a link, whose name begins with
+# rerank.
+_OTHERS = frozenset({"RERANK_API_KEY", "RERANK_URL"})
+_INJECTED = re.compile(
+    r"RERANK_(?:[A-Z0-9_]+_)?"
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR|START|END))?|ENV_.+)"
+)
+_INJECTED_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
+_INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
+_QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
+_WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
 # The names that the replaced service documented, spelled as they were.
 DOCUMENTED = {
@@ -45,7 +65,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = False
     cors_origins: Annotated[
-        str, Meta(description="Origins whose pages may call the server, separated by commas, or `*` for all.")
+        str,
+        Meta(
+            description="Origins whose pages may call the server, separated by commas, or `*` for all. "
+            "`https://*.example.com` means every host below that name, `http://localhost:*` every port, "
+            "`chrome-extension://ID` an extension, `moz-extension://*` or `app://*` every origin of a scheme."
+        ),
     ] = "*"
     revision: Annotated[str | None, Meta(description="The branch, tag or commit of a hub model.")] = None
     device: Annotated[
@@ -101,6 +126,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
     ] = 100_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
+    max_body_bytes_in_flight: Annotated[
+        Annotated[int, Meta(ge=1024)] | None,
+        Meta(
+            description="Bytes of all bodies that may be received at once; beyond them the server answers 429, but "
+            "never to a body of up to 64 KiB. Without it: 16 times `RERANK_MAX_BODY_BYTES`."
+        ),
+    ] = None
     max_queue_pairs: Annotated[
         int,
         Meta(ge=1, description="Pairs of all requests that may be in the server at once; beyond them it answers 429."),
@@ -114,13 +146,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Annotated[
         float,
         Meta(
-            gt=0, description="Seconds a request may take, then it is answered 504; `X-Request-Timeout` may shorten it."
+            ge=0.01,
+            le=_DAY,
+            description="Seconds a request may take, then it is answered 504; `X-Request-Timeout` may shorten it.",
         ),
     ] = 300.0
     receive_timeout: Annotated[
         float,
         Meta(
-            gt=0,
+            ge=0.1,
+            le=_DAY,
             description="Seconds a client has to deliver its request, or may take nothing of its answer; then the "
             "connection is closed.",
         ),
@@ -128,7 +163,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keep_alive_seconds: Annotated[
         float,
         Meta(
-            gt=0,
+            ge=0.1,
+            le=86_400,
             description="Seconds that a connection is kept open after an answer, for the next request. More than what "
             "a balancer in front keeps (often 60), so that the balancer is the one that closes.",
         ),
@@ -145,9 +181,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0
     prestop_seconds: Annotated[
         float,
-        Meta(ge=0, description="Seconds that new requests are still taken after the server is told to stop."),
+        Meta(ge=0, le=_DAY, description="Seconds that new requests are still taken after the server is told to stop."),
     ] = 0.0
-    drain_seconds: Annotated[int, Meta(ge=0, description="Seconds that requests in flight then have to finish.")] = 30
+    drain_seconds: Annotated[
+        int, Meta(ge=0, le=_DAY, description="Seconds that requests in flight then have to finish.")
+    ] = 30
     api_keys: Annotated[
         str | None,
         Meta(description="Keys that clients may use, separated by commas. Without any, no key is asked for."),
@@ -184,22 +222,32 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Refuse what is well-formed and still cannot be."""
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
             raise _disagreement(self)
-        for origin in self.origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise SettingsError(
-                    f"CORS_ORIGINS holds {origin!r}: an origin is like https://app.example, or there is just one *"
-                )
         if self.root_path in {"/rerank", "/v1"}:
             raise SettingsError(
                 f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
+            )
+        if self.max_body_bytes_in_flight is not None and self.max_body_bytes_in_flight < self.max_body_bytes:
+            raise SettingsError(
+                f"RERANK_MAX_BODY_BYTES_IN_FLIGHT is {self.max_body_bytes_in_flight}, less than the "
+                f"{self.max_body_bytes} bytes that one body may have (RERANK_MAX_BODY_BYTES): such a body could never "
+                "be taken"
+            )
+        tokens = self.max_documents * (self.max_length or _LONGEST)
+        if self.max_queue_tokens is not None and self.max_queue_tokens < tokens:
+            raise SettingsError(
+                f"RERANK_MAX_QUEUE_TOKENS is {self.max_queue_tokens}, less than the {tokens} tokens that a request may "
+                f"have (RERANK_MAX_DOCUMENTS, {self.max_documents}, times RERANK_MAX_LENGTH, "
+                f"{self.max_length or _LONGEST}): such a request could never be taken"
             )
         if self.max_queue_pairs < self.max_documents:
             raise SettingsError(
                 f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that "
                 "a request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
             )
-        if "*" in self.origins and len(self.origins) > 1:
-            raise SettingsError("CORS_ORIGINS holds * and named origins: use one or the other")
+        try:
+            parse_origins(self.cors_origins)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     def __repr__(self) -> str:
         """All fields; of the keys only that there are some."""
@@ -210,35 +258,49 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The CORS origins, one by one."""
-        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+        """The CORS origins, one by one, in the form that browsers send."""
+        return parse_origins(self.cors_origins)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+    def from_env(cls, environ: Mapping[str, str], *, cpus: int | None = None, memory: int | None = None) -> Settings:
         """Read the environment; an empty value is none.
 
-        The names that Kubernetes injects for a Service called rerank (``RERANK_SERVICE_*``, ``RERANK_PORT*``) are
-        passed over. Raises ``SettingsError`` for an unknown name or a value that is not allowed.
+        The variables that Kubernetes and Docker inject for a neighbour whose name begins with rerank, and those of our
+        own client, are passed over. ``cpus`` and ``memory`` (bytes) are those of the machine that will compute; None:
+        of this one. Raises ``SettingsError``, which names every variable that is unknown or has a value that is not
+        allowed.
         """
         values: dict[str, Any] = {}
+        wrong: list[str] = []
         for variable, value in environ.items():
-            field = DOCUMENTED.get(variable)
+            field = _field_of(cls, variable)
             if field is None:
-                if not variable.startswith(PREFIX) or _is_injected(variable):
-                    continue
-                field = variable.removeprefix(PREFIX).lower()
-                if field not in cls.__struct_fields__ or field in DOCUMENTED.values():
-                    raise SettingsError(f"{variable} is not a setting: {_suggestion(cls, variable)}")
-            if field in {"api_keys", "api_keys_file"} and value and not value.strip():
-                raise SettingsError(f"{variable} is blank: set a key, or leave it out to ask for none")
-            if value != "":
+                if variable.startswith(PREFIX) and not _is_of_others(variable, value):
+                    wrong.append(f"{variable} is not a setting: {_suggestion(cls, variable)}")
+            elif field in {"api_keys", "api_keys_file"} and value and not value.strip():
+                wrong.append(f"{variable} is blank: set a key, or leave it out to ask for none")
+            elif value != "":
                 values[field] = value.strip()
-        for field, value in values.items():
-            _check(cls, field, value)
+                wrong += _check(cls, field, value.strip())
+        if wrong:
+            raise SettingsError("; ".join(wrong))
         settings = msgspec.convert(values, cls, strict=False)
         if "use_fp16" in values and not settings.use_fp16 and settings.dtype == "float16":
             raise _disagreement(settings)
+        settings.check_machine(cpus or os.cpu_count() or 1, memory or available_memory())
         return settings
+
+    def check_machine(self, cpus: int, memory: int) -> None:
+        """Raise ``SettingsError`` for what a machine with so many CPUs and bytes of memory cannot do."""
+        if self.threads is not None and self.threads > _THREADS_PER_CPU * cpus:
+            raise SettingsError(
+                f"RERANK_THREADS is {self.threads}, more than {_THREADS_PER_CPU} for each of the {cpus} CPUs here: use "
+                f"at most {_THREADS_PER_CPU * cpus}, or leave it out"
+            )
+        if self.cache_mb * 1_000_000 > memory:
+            raise SettingsError(
+                f"RERANK_CACHE_MB is {self.cache_mb}, more than the {memory // 1_000_000} MB of memory here: use less"
+            )
 
 
 def variable_of(field: str) -> str:
@@ -274,10 +336,8 @@ def _in_words(kind: msgspec.inspect.Type) -> str:
             return "true or false"
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"a whole number from {low} to {high}" if high is not None else f"a whole number, at least {low}"
-        case msgspec.inspect.FloatType(gt=0):
-            return "a number above 0"
-        case msgspec.inspect.FloatType():
-            return "a number, at least 0"
+        case msgspec.inspect.FloatType(ge=low, le=high):
+            return f"a number from {low:g} to {high:g}"
         case msgspec.inspect.LiteralType(values=values):
             return "one of " + ", ".join(str(value) for value in values)
         case msgspec.inspect.StrType(pattern=pattern) if pattern:
@@ -286,13 +346,26 @@ def _in_words(kind: msgspec.inspect.Type) -> str:
             return "text"
 
 
-def _check(cls: type[Settings], name: str, value: str) -> None:
+def _field_of(cls: type[Settings], variable: str) -> str | None:
+    """The field that a variable sets, None for one that is not a setting."""
+    if variable in DOCUMENTED:
+        return DOCUMENTED[variable]
+    field = variable.removeprefix(PREFIX).lower()
+    is_ours = variable.startswith(PREFIX) and field in cls.__struct_fields__
+    return field if is_ours and field not in DOCUMENTED.values() else None
+
+
+def _check(cls: type[Settings], name: str, value: str) -> Iterator[str]:
     """Convert one value alone, so that the message can name its variable and what is allowed."""
+    if _QUOTED.fullmatch(value):
+        yield f"{variable_of(name)} stands in quotes: leave them out"
+        return
     field = next(field for field in msgspec.structs.fields(cls) if field.name == name)
     try:
         msgspec.convert(value, field.type, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{variable_of(name)} is {value!r}: it must be {allowed(field)}") from error
+    except msgspec.ValidationError:
+        unit = ", without a unit" if _WITH_UNIT.fullmatch(value) else ""
+        yield f"{variable_of(name)} is {value[:200]!r}: it must be {allowed(field)}{unit}"
 
 
 def _disagreement(settings: Settings) -> SettingsError:
@@ -300,11 +373,19 @@ def _disagreement(settings: Settings) -> SettingsError:
     return SettingsError(f"USE_FP16={said} and RERANK_DTYPE={settings.dtype} disagree: set only one of them")
 
 
-def _is_injected(variable: str) -> bool:
-    return variable.startswith(("RERANK_SERVICE_", "RERANK_PORT_")) or variable == "RERANK_PORT"
+def _is_of_others(variable: str, value: str) -> bool:
+    """Whether a variable that begins as ours do belongs to somebody else."""
+    return (
+        variable in _OTHERS
+        or _INJECTED.fullmatch(variable) is not None
+        or (variable.endswith("_PORT") and _INJECTED_ADDRESS.fullmatch(value) is not None)
+        or (variable.endswith("_NAME") and _INJECTED_NAME.fullmatch(value) is not None)
+    )
 
 
 def _suggestion(cls: type[Settings], variable: str) -> str:
+    if variable.removeprefix(PREFIX) in DOCUMENTED:
+        return f"did you mean {variable.removeprefix(PREFIX)}?"
     names = sorted(variable_of(field) for field in cls.__struct_fields__)
     close = get_close_matches(variable, names, n=1, cutoff=0.75)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"

@@ -9,6 +9,8 @@ _OURS = {
     "unauthorized": 401,
     "not_found": 404,
     "method_not_allowed": 405,
+    "foreign_origin": 403,
+    "unsupported_media_type": 415,
     "overloaded": 429,
     "unavailable": 503,
     "deadline_exceeded": 504,

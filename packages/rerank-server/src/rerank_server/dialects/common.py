@@ -27,6 +27,7 @@ from rerank_server.question import Question
 
 Flag: TypeAlias = bool | None
 
+_MOST_RANK_FIELDS = 100
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
 
 
@@ -128,6 +129,10 @@ def read(body: object) -> RerankRequest:
     request: RerankRequest = converted(body, RerankRequest)
     if not request.documents and request.documents != "":
         raise NoDocuments("documents is empty: send at least one", field="documents")
+    if request.rank_fields and len(request.rank_fields) > _MOST_RANK_FIELDS:
+        raise WrongField(
+            f"rank_fields has {len(request.rank_fields)} names: send at most {_MOST_RANK_FIELDS}", field="rank_fields"
+        )
     top_n(request)  # before anything is computed
     return request
 

@@ -149,3 +149,10 @@ def paths_beside(path: str) -> list[str]:
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part]
+
+
+# Every field that some dialect reads, and those of them that may hold documents.
+FIELDS = frozenset(_CONTENT_KEYS).union(
+    *(dialect.request.__struct_fields__ for place in PLACES for dialect in place.dialects)
+)
+ARRAYS = (*_CONTENT_KEYS, *_SIDES)

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from rerank_server.body import BodyTooLarge, InvalidHeader
+from rerank_server.body import InvalidHeader, check_length, too_large
+from rerank_server.body_budget import BodyReservation
+from rerank_server.content_coding import decoder
+from rerank_server.json_body import Steps
 
 Receive = Callable[[], Awaitable[Any]]
 Result = TypeVar("Result")
@@ -16,21 +19,44 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises ``BodyTooLarge`` as soon as it is, and ``ClientGone``."""
-    body = bytearray()
-    while True:
+async def read_body(
+    receive: Receive, *, length: str | None, encoding: str, limit: int, reservation: BodyReservation
+) -> bytes:
+    """Read the whole body, decompressed.
+
+    ``length`` and ``encoding`` are what Content-Length and Content-Encoding say. Raises ``BodyTooLarge`` and
+    ``Overloaded`` from what is announced, before anything is read, or as soon as there is more; ``UnsupportedCoding``,
+    ``WrongCompression``, and ``ClientGone``.
+    """
+    reservation.grow_to(check_length(length, limit))
+    decoding = decoder(encoding, limit)
+    body, received, more = bytearray(), 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge(
-                f"the body is larger than the {limit} bytes that a request may have: "
-                "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
-            )
-        if not message.get("more_body"):
-            return bytes(body)
+        data = message.get("body", b"")
+        received += len(data)
+        if received > limit:
+            raise too_large(limit)
+        for piece in decoding.feed(data):
+            body += piece
+            reservation.grow_to(len(body))
+            if not decoding.is_identity:
+                await asyncio.sleep(0)  # a small piece may have become large
+        more = message.get("more_body", False)
+    decoding.finish()
+    return bytes(body)
+
+
+async def in_turns(steps: Steps) -> Any:
+    """Take the steps of a long piece of work, and let others run between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+        await asyncio.sleep(0)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:

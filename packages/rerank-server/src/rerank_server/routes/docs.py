@@ -10,6 +10,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from rerank_server.openapi import openapi_document
+from rerank_server.response_headers import PAGE_HEADERS
 from rerank_server.routes.get import AnyRequest, get_and_head
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -22,17 +23,17 @@ def docs_routes() -> list[HTTPRouteHandler]:
     files |= {"/docs": STATIC / "swagger.html", "/redoc": STATIC / "redoc.html"}
     routes = [route for path, file in files.items() for route in file_routes(path, file)]
     document = openapi_document()
-    return [*routes, *get_and_head("/openapi.json", lambda _: Response(document))]
+    return [*routes, *get_and_head("/openapi.json", lambda _: Response(document, headers=PAGE_HEADERS))]
 
 
-def file_routes(path: str, file: Path, headers: Mapping[str, str] | None = None) -> list[HTTPRouteHandler]:
+def file_routes(path: str, file: Path, headers: Mapping[str, str] = PAGE_HEADERS) -> list[HTTPRouteHandler]:
     """The routes of one file, which is read now."""
     media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     content = file.read_bytes()
 
     def answer(request: AnyRequest) -> Response[bytes]:
         if request.scope["raw_path"].endswith(b"/"):  # there, a page's relative addresses would lead astray
-            return Response(b"", status_code=302, headers={"Location": f"..{path}"})
+            return Response(b"", status_code=302, headers={**headers, "Location": f"..{path}"})
         return Response(content, media_type=media_type, headers=headers)
 
     return get_and_head(path, answer, media_type=media_type)

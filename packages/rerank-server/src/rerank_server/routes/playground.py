@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from litestar.handlers import HTTPRouteHandler
 
+from rerank_server.response_headers import PAGE_HEADERS
 from rerank_server.routes.docs import STATIC, file_routes
 
 _FILES = ("playground.css", "playground.js", "playground-code.js", "playground-text.js")
-_HEADERS = {
+_HEADERS = PAGE_HEADERS | {
     # The page may talk to nobody but this server.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
 }
 
 
