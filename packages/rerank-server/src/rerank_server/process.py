@@ -17,6 +17,7 @@ from rerank_server.app import create_app
 from rerank_server.model import load_model
 from rerank_server.receiving import receiving_protocol
 from rerank_server.settings import Settings
+from rerank_server.watchdog import ExitTimer
 
 _LAST_WORDS = 5.0  # seconds to send answers that are made already
 
@@ -36,7 +37,7 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
         failed = True
         server.end_soon()
 
-    app = create_app(settings, load=load, stop=stop)
+    app = create_app(settings, load=load, stop=stop, deadman=ExitTimer())
     config = uvicorn.Config(
         app,
         host=settings.host,
