@@ -87,7 +87,7 @@ class Lifecycle:
         Raises ``Unavailable`` while nothing does.
         """
         if self.service is None or not self._accepts or self._is_stuck:
-            raise Unavailable(f"the server is {self._state}: try again", retry_after=_RETRY)
+            raise Unavailable(f"the server is {self.state}: try again", retry_after=_RETRY)
         self._in_flight += 1
         self._idle.clear()
         try:
