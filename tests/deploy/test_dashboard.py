@@ -18,6 +18,7 @@ WATCHED = (
     "capacity_tokens",
     "tokens_per_second",
     "model_ready",
+    "batch_age_seconds",
     "event_loop_lag_seconds",
     "cache_bytes",
     "cache_entries",

@@ -1,11 +1,14 @@
 """A server process whose model does what words in the documents tell it, so that tests can break it from outside.
 
 ``hold`` waits until somebody opens the FIFO named by FIFO for writing; ``poison`` fails, ``lost`` is a device that is
-lost, ``kill`` ends the compute thread.
+lost, ``exit`` asks to end the process; ``hang`` never ends, and ``clutch`` holds the interpreter's lock for ever.
+A document that begins with ``panic`` makes the tokenizer panic, one that begins with ``ponder`` is never tokenised.
 """
 
+import ctypes
 import os
 import sys
+import threading
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from pathlib import Path
 from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Segment
+from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
 from rerank_server.logs import configure_logging
 from rerank_server.process import serve
 from rerank_server.settings import Settings
@@ -22,6 +25,10 @@ from rerank_server.settings import Settings
 
 def word(text: str) -> int:
     return zlib.crc32(text.encode()) % 2**30 + 1
+
+
+class PanicException(BaseException):
+    """As a panic of a library in Rust comes to Python: no Exception."""
 
 
 class Obedient(OverlapModel):
@@ -33,9 +40,20 @@ class Obedient(OverlapModel):
             raise RuntimeError("poisoned")
         if word("lost") in said:
             raise DeviceError("the device is lost")
-        if word("kill") in said:
+        if word("exit") in said:
             raise SystemExit(1)
+        if word("hang") in said:
+            threading.Event().wait()
+        if word("clutch") in said:
+            ctypes.PyDLL(None).sleep(10**6)
         return super().forward(segments)
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        if any(pair.document.startswith("panic") for pair in pairs):
+            raise PanicException(pairs[0].document)
+        if any(pair.document.startswith("ponder") for pair in pairs):
+            threading.Event().wait()
+        return super().tokenize(pairs, options, first)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
-from rerank_server.admission import Admission, estimated_tokens
+from rerank_server.admission import Admission, Hold, estimated_tokens
 
 
-def house(rate: float | None = 100.0, waiting: int = 0, **limits) -> Admission:
+def house(rate: float | None = 100.0, waiting: int = 0, left: dict[Hold, float] | None = None, **limits) -> Admission:
     return Admission(
         **{"max_pairs": 10, "max_tokens": 1000} | limits,
         tokens_per_second=lambda: rate,
         waiting_tokens=lambda: waiting,
+        seconds_left=lambda: left,
     )
 
 
@@ -55,40 +56,32 @@ def test_a_corrected_count_keeps_the_next_one_out_and_nobody_is_turned_out() -> 
             pass
 
 
-def test_the_time_to_wait_is_until_whole_requests_have_ended_at_the_measured_rate() -> None:
-    admission = house(rate=100.0, waiting=800)
-    with (
-        admission.hold(2, 300, seconds=60),
-        admission.hold(8, 500, seconds=60),
-        pytest.raises(Overloaded) as small,
-        admission.hold(1, 1, seconds=60),
-    ):
+def refused(admission: Admission, pairs: int) -> float | None:
+    with pytest.raises(Overloaded) as caught, admission.hold(pairs, 1, seconds=60):
         pass
-    with (
-        admission.hold(2, 300, seconds=60),
-        admission.hold(8, 500, seconds=60),
-        pytest.raises(Overloaded) as large,
-        admission.hold(5, 1, seconds=60),
-    ):
-        pass
-
-    assert (small.value.retry_after, large.value.retry_after) == (3.0, 8.0)
+    return caught.value.retry_after
 
 
-def test_the_time_to_wait_is_no_more_than_what_is_left_to_compute() -> None:
-    admission = house(rate=100.0, waiting=200)
-    with admission.hold(10, 800, seconds=60), pytest.raises(Overloaded) as caught, admission.hold(5, 1, seconds=60):
-        pass
+def test_the_time_to_wait_is_until_so_many_requests_have_ended_as_make_room() -> None:
+    left: dict[Hold, float] = {}
+    admission = house(left=left)
+    with admission.hold(2, 300, seconds=60) as late, admission.hold(8, 500, seconds=60) as soon:
+        left |= {late: 8.0, soon: 3.0}
 
-    assert caught.value.retry_after == 2.0
+        assert refused(admission, 5) == 3.0
+        assert refused(admission, 9) == 8.0
 
 
-def test_without_a_measured_rate_the_time_to_wait_is_a_guess() -> None:
-    admission = house(rate=None)
-    with admission.hold(10, 800, seconds=60), pytest.raises(Overloaded) as caught, admission.hold(1, 1, seconds=60):
-        pass
+def test_who_is_about_to_end_makes_room_in_a_second() -> None:
+    admission = house(left={})
+    with admission.hold(10, 800, seconds=60):
+        assert refused(admission, 1) == 1.0
 
-    assert caught.value.retry_after == 5.0
+
+def test_where_nothing_was_measured_the_time_to_wait_is_a_guess() -> None:
+    admission = house(left=None)
+    with admission.hold(10, 800, seconds=60):
+        assert refused(admission, 1) == 5.0
 
 
 def test_who_would_wait_longer_than_it_has_is_told_at_once() -> None:
@@ -121,6 +114,7 @@ def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> No
     assert estimated_tokens([Pair("a" * 20, "b" * 80)], info, whole) == 34
     assert estimated_tokens([Pair("a", "b" * 100_000)] * 3, info, cut) == 3 * 512
     assert estimated_tokens([], info, cut) == 0
+    assert estimated_tokens([Pair("a" * 900, "b" * 900)], info, ScoreOptions(max_query_tokens=3)) == 4 + 3 + 270
 
 
 def test_all_windows_of_a_long_document_are_estimated() -> None:
@@ -131,3 +125,5 @@ def test_all_windows_of_a_long_document_are_estimated() -> None:
     assert estimated_tokens(pairs, info, ScoreOptions(max_chunks=2)) == 2 * 512
     assert estimated_tokens(pairs, info, ScoreOptions(max_document_tokens=100)) == 105
     assert estimated_tokens(pairs, info, ScoreOptions(long_documents="truncate")) == 512
+    assert estimated_tokens(pairs, info, ScoreOptions(), 10_000) < 4_000
+    assert estimated_tokens(pairs, info, ScoreOptions(truncate=False), 10_000) > 30_000

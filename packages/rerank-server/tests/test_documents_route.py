@@ -125,8 +125,11 @@ async def test_more_documents_than_a_request_may_have_are_413_with_the_limit(cli
     assert "1001 documents, a request may have 1000" in response.json()["message"]
 
 
-async def test_a_text_of_too_many_characters_is_named(client: Client) -> None:
-    response = await client.post("/v1/rerank", json={"query": QUERY, "documents": ["x", "y" * 100_001]})
+async def test_a_text_of_too_many_characters_is_named_where_it_may_not_be_cut(client: Client) -> None:
+    body = {"query": QUERY, "documents": ["x", "y" * 100_001]}
+    cut = await client.post("/v1/rerank", json=body)
+    refused = await client.post("/v1/rerank", json=body | {"truncate": False})
 
-    assert response.status_code == 400
-    assert "document 1 has 100001 characters, a text may have 100000" in response.json()["message"]
+    assert cut.status_code == 200
+    assert refused.status_code == 400
+    assert "document 1 has 100001 characters, a text that may not be cut may have 100000" in refused.json()["message"]

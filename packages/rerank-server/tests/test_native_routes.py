@@ -190,11 +190,12 @@ async def test_a_limit_of_the_operator_is_an_error_in_the_same_shape(
 ) -> None:
     async with serve(lambda _: OverlapModel(), max_text_chars=5, max_documents=1) as client:
         await until_ready(client)
-        long = await client.post("/rerank", json=PAIR)
+        long = await client.post("/v1/rerank", json={"query": "q", "documents": ["a b c d"], "truncate": False})
+        cut = await client.post("/rerank", json=PAIR)
         many = await client.post("/rerank/batch", json={"pairs": [PAIR, PAIR]})
 
-    assert (long.status_code, many.status_code) == (422, 413)
-    assert "20 characters, a text may have 5" in long.json()["detail"][0]["msg"]
+    assert (long.status_code, cut.status_code, many.status_code) == (400, 200, 413)
+    assert "7 characters, a text that may not be cut may have 5" in long.json()["message"]
     assert "2 documents, a request may have 1" in many.json()["detail"]
 
 

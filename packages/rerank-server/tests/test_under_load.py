@@ -383,5 +383,6 @@ def test_a_part_has_few_pairs_and_few_characters() -> None:
 
     assert part_bounds([]) == [0]
     assert part_bounds([short] * 130) == [0, 64, 128, 130]
-    assert part_bounds([long] * 5) == [0, 2, 4, 5]
+    assert part_bounds([long] * 3) == [0, 1, 2, 3]
+    assert part_bounds([Pair("q", "d" * 9_999)] * 12) == [0, 5, 10, 12]
     assert part_bounds([Pair("q", "d" * 500_000)] * 2) == [0, 1, 2]

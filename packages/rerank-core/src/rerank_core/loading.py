@@ -50,6 +50,7 @@ def load(
     engine: str = "auto",
     threads: int | None = None,
     trust_remote_code: bool = False,
+    max_characters: int | None = None,
 ) -> LocalModel:
     """Load a model that scores in this process.
 
@@ -66,6 +67,8 @@ def load(
     - ``engine``: ``auto``, ``packed`` or ``reference``.
     - ``threads``: sets torch's CPU threads, which holds for the whole process.
     - ``trust_remote_code``: run Python code that a checkpoint brings along.
+    - ``max_characters``: bounds the work on a text that is cut anyway: a tokenizer that has to read a text whole, and
+      windows of a long document, read so many characters of it. Without it: all of them.
 
     Raises ``InvalidRequest`` for an argument that cannot be, ``CheckpointError`` for a model that cannot be found or
     run, ``MissingExtra`` where torch or the model ``lite`` is not installed.
@@ -99,6 +102,7 @@ def load(
             document_prompt=checkpoint.prompts["document"],
             long_documents=long_documents,
             truncation_side=text.truncation_side,
+            max_characters=max_characters,
         )
     else:
         tokenizer = PairTokenizer(
@@ -108,6 +112,7 @@ def load(
             has_type_ids=checkpoint.has_type_ids,
             long_documents=long_documents,
             truncation_side=text.truncation_side,
+            max_characters=max_characters,
         )
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:

@@ -18,16 +18,21 @@ def kept_lengths(query: int, document: int, room: int, truncation: Truncation) -
         return query, document
     if truncation == "only_second":
         if query >= room:
-            raise InputTooLong(
-                f"the query has {query} tokens and the model reads {room} of query and document together: "
-                "shorten the query, cap it with max_query_tokens, or use truncation='longest_first'"
-            )
+            raise query_too_long(f"{query} tokens", room)
         return query, room - query
     shorter, longer = sorted((query, document))
     longer = shorter if shorter > room else max(shorter, room - shorter)
     if shorter + longer > room:
         shorter, longer = room // 2, room // 2 + room % 2
     return (shorter, longer) if query <= document else (longer, shorter)
+
+
+def query_too_long(query: str, room: int) -> InputTooLong:
+    """The error of a query that leaves no room for a document; ``query`` is its length in words."""
+    return InputTooLong(
+        f"the query has {query} and the model reads {room} of query and document together: "
+        "shorten the query, cap it with max_query_tokens, or use truncation='longest_first'"
+    )
 
 
 def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,22 +17,42 @@ _UNKNOWN = 5.0  # seconds to wait where nothing was measured yet
 _LONGEST = 600.0
 
 
-def estimated_tokens(pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions) -> int:
-    """How many tokens pairs may have, from their characters; those of a long document's windows together."""
+def estimated_tokens(
+    pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions, max_characters: int | None = None
+) -> int:
+    """How many tokens pairs may have, from their characters; those of a long document's windows together.
+
+    What will be cut is not counted: beyond the caps, the model's length, and ``max_characters`` of a document that is
+    read in windows.
+    """
     max_length = min(info.max_length, options.max_length or info.max_length)
     if options.windows(info.long_documents):
-        return sum(_window_tokens(pair, max_length, options) for pair in pairs)
-    characters = (len(pair.query) + len(pair.document) for pair in pairs)
-    return sum(min(max_length, _SPECIAL + math.ceil(_TOKENS_PER_CHARACTER * count)) for count in characters)
+        most = max_characters if options.truncate else None
+        return sum(_window_tokens(pair, max_length, options, most) for pair in pairs)
+    most = max(0, max_length - _SPECIAL)
+    return sum(
+        _SPECIAL
+        + math.ceil(
+            min(
+                most,
+                _tokens(pair.query, options.max_query_tokens) + _tokens(pair.document, options.max_document_tokens),
+            )
+        )
+        for pair in pairs
+    )
 
 
-def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions) -> int:
+def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> float:
+    length = len(text) if max_characters is None else min(max_characters, len(text))
+    tokens = _TOKENS_PER_CHARACTER * length
+    return tokens if cap is None else min(cap, tokens)
+
+
+def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
     """As many windows as there may be, and all of them full but the last."""
     room = max(4, max_length - _SPECIAL)
-    query = query_room(math.ceil(_TOKENS_PER_CHARACTER * len(pair.query)), room)
-    document = math.ceil(_TOKENS_PER_CHARACTER * len(pair.document))
-    if options.max_document_tokens is not None:
-        document = min(document, options.max_document_tokens)
+    query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
+    document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
     if query + document <= room:
         return query + document + _SPECIAL
     wanted = 1 if options.chunk_score == "first" else options.max_chunks
@@ -52,7 +72,8 @@ class Admission:
     """Takes whole requests or refuses them, before any work is done.
 
     ``tokens_per_second`` is the measured rate, None before there is one; ``waiting_tokens`` are those that wait for the
-    network. Both are asked when somebody is refused. What was admitted may always finish: a correction never turns it
+    network, or to be tokenised; ``seconds_left`` is when each hold is expected to end, None where nobody can say. They
+    are asked when somebody is refused. What was admitted may always finish: a correction never turns it
     out, it only keeps the next one waiting.
     """
 
@@ -63,12 +84,16 @@ class Admission:
         max_tokens: int,
         tokens_per_second: Callable[[], float | None],
         waiting_tokens: Callable[[], int],
+        seconds_left: Callable[[], Mapping[Hold, float] | None],
     ) -> None:
         self.max_pairs = max_pairs
         self.max_tokens = max_tokens
         self._rate = tokens_per_second
         self._waiting_tokens = waiting_tokens
+        self._seconds_left = seconds_left
         self._holds: set[Hold] = set()
+        self.admitted = 0
+        """How many requests were let in so far."""
 
     @property
     def pairs(self) -> int:
@@ -104,6 +129,7 @@ class Admission:
             )
         held = Hold(pairs, tokens)
         self._holds.add(held)
+        self.admitted += 1
         try:
             yield held
         finally:
@@ -129,15 +155,15 @@ class Admission:
         return min(self._waiting_tokens(), sum(min(hold.tokens, tokens) for hold in self._holds)) / rate
 
     def _seconds_until_room(self, pairs: int, tokens: int) -> float:
-        """Room comes back when whole requests end, the smallest ones first."""
-        rate = self._rate()
-        if not rate:
+        """Room comes back when whole requests end, in the order that is expected."""
+        seconds_left = self._seconds_left()
+        if seconds_left is None:
             return _UNKNOWN
-        room_pairs, room_tokens, computed = self.max_pairs - self.pairs, self.max_tokens - self.tokens, 0
-        for hold in sorted(self._holds, key=lambda hold: hold.tokens):
+        room_pairs, room_tokens, wait = self.max_pairs - self.pairs, self.max_tokens - self.tokens, 0.0
+        for hold in sorted(self._holds, key=lambda hold: seconds_left.get(hold, 0.0)):
             if room_pairs >= pairs and room_tokens >= tokens:
                 break
             room_pairs += hold.pairs
             room_tokens += hold.tokens
-            computed += hold.tokens
-        return min(_LONGEST, max(1.0, min(computed, self._waiting_tokens()) / rate))
+            wait = seconds_left.get(hold, 0.0)
+        return min(_LONGEST, max(1.0, wait))

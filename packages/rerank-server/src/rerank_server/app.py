@@ -43,6 +43,7 @@ from rerank_server.service import Service
 from rerank_server.settings import Settings
 from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry
 from rerank_server.tracing import Tracing, open_tracing
+from rerank_server.watchdog import Deadman
 
 _LAST_SPANS = 2.0  # seconds
 
@@ -52,11 +53,13 @@ def create_app(
     *,
     load: Callable[[Settings], PairModel] = load_model,
     stop: Callable[[], None] | None = None,
+    deadman: Deadman | None = None,
 ) -> Litestar:
     """The server as an ASGI application.
 
     ``load`` makes the model, in a thread of its own while the application already answers. ``stop`` is called where
-    that fails, or the model can compute no more, and should end the process; by default it is sent SIGTERM. Raises
+    that fails, or the model can compute no more, and should end the process; by default it is sent SIGTERM.
+    ``deadman`` ends a process in which no Python runs any more; without it nothing does. Raises
     ``SettingsError`` and ``MissingExtra`` for settings that cannot be followed here.
     """
     metrics, tracing = Metrics(), open_tracing(settings.otlp_endpoint)
@@ -66,6 +69,7 @@ def create_app(
             loaded.model,
             max_pairs=settings.max_queue_pairs,
             max_tokens=settings.max_queue_tokens,
+            max_text_chars=settings.max_text_chars,
             cache=loaded.cache,
             on_batch=metrics.batch,
             on_death=on_death,
@@ -73,8 +77,14 @@ def create_app(
         _watch(metrics, service)
         return service
 
-    lifecycle = Lifecycle(lambda: Loaded.of(load(settings), settings), serve, stop or _terminate)
-    metrics.watch(model_ready=lambda: lifecycle.state == "healthy")
+    lifecycle = Lifecycle(
+        lambda: Loaded.of(load(settings), settings),
+        serve,
+        stop or _terminate,
+        stuck_seconds=settings.stuck_seconds,
+        deadman=deadman,
+    )
+    metrics.watch(model_ready=lambda: lifecycle.state == "healthy", batch_age_seconds=lambda: lifecycle.batch_age)
     guard = Guard(read_keys(settings), metrics=settings.metrics_auth)
     limits = Limits(
         max_documents=settings.max_documents,
@@ -147,7 +157,7 @@ def _watch(metrics: Metrics, service: Service) -> None:
     scheduler, admission, cache = service.scheduler, service.admission, service.cache
     metrics.watch(
         queue_pairs=lambda: scheduler.waiting_segments,
-        queue_tokens=lambda: scheduler.waiting_tokens,
+        queue_tokens=lambda: service.waiting_tokens,
         in_flight_pairs=lambda: admission.pairs,
         in_flight_tokens=lambda: admission.tokens,
         capacity_pairs=lambda: admission.max_pairs,

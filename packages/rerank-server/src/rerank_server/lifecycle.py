@@ -1,4 +1,4 @@
-"""Loading, healthy, draining, or broken: where the server is in its life, and what that means for a request."""
+"""Loading, healthy, draining, stuck, or broken: where the server is in its life, and what that means for a request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from rerank_core.scorer import PairModel
 
 from rerank_server.model import Loaded
 from rerank_server.service import Service
+from rerank_server.watchdog import TICK, Deadman, Watchdog, stacks
 
 logger = logging.getLogger(__name__)
 
-State: TypeAlias = Literal["loading", "healthy", "draining", "unhealthy"]
+State: TypeAlias = Literal["loading", "healthy", "draining", "stuck", "unhealthy"]
 OnDeath: TypeAlias = Callable[[BaseException], None]
 
 _RETRY = 5.0  # seconds; a model takes some to load, and asking again costs nothing
 _LAST_WORDS = 2.0  # seconds to send what is answered when all time is over
+_LOST = 10.0  # seconds that the process of a lost thread has to end by itself
 
 
 class Lifecycle:
@@ -29,7 +31,8 @@ class Lifecycle:
 
     ``load`` runs in a thread of its own while the port already answers; ``serve`` makes a service of what it loaded,
     and is told what to call where that can compute no more. Where either fails, ``stop`` is called, which should end
-    the process.
+    the process. So it is where a thread of the service has been at one batch for too long: ``stuck_seconds``, see
+    ``watchdog.patience``. ``deadman`` ends the process where no Python runs any more.
     """
 
     def __init__(
@@ -37,6 +40,9 @@ class Lifecycle:
         load: Callable[[], Loaded],
         serve: Callable[[Loaded, OnDeath], Service],
         stop: Callable[[], None],
+        *,
+        stuck_seconds: float = 60.0,
+        deadman: Deadman | None = None,
     ) -> None:
         self._load = load
         self._serve = serve
@@ -46,11 +52,16 @@ class Lifecycle:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stuck_seconds = stuck_seconds
+        self._deadman = deadman
+        self._watchdog: Watchdog | None = None
         self.service: Service | None = None
 
     @property
     def state(self) -> State:
-        """Unhealthy also while the last batches failed, and so does a sample."""
+        """Stuck while a thread makes no progress; unhealthy also while the last batches and a sample fail."""
+        if self._state == "healthy" and self._is_stuck:
+            return "stuck"
         if self._state == "healthy" and self.service and not self.service.scheduler.is_fine:
             return "unhealthy"
         return self._state
@@ -60,14 +71,23 @@ class Lifecycle:
         """The model, once it is loaded."""
         return self.service.model if self.service else None
 
+    @property
+    def batch_age(self) -> float:
+        """Seconds that the batch, or the part of a tokenisation, in progress has taken."""
+        return self._watchdog.age if self._watchdog else 0.0
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._watchdog is not None and self._watchdog.verdict != "fine"
+
     @contextmanager
     def request(self) -> Iterator[Service]:
         """What scores, for one request, which the server will finish before it ends.
 
         Raises ``Unavailable`` while nothing does.
         """
-        if self.service is None or not self._accepts:
-            raise Unavailable(f"the server is {self._state}: try again", retry_after=_RETRY)
+        if self.service is None or not self._accepts or self._is_stuck:
+            raise Unavailable(f"the server is {self.state}: try again", retry_after=_RETRY)
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -113,9 +133,13 @@ class Lifecycle:
         # A daemon, so that a server that is stopped while it loads need not wait for the rest of the file.
         threading.Thread(target=self._load_into, args=(loop, loaded), name="load", daemon=True).start()
         ready = asyncio.create_task(self._become_ready(loaded))
+        watch = asyncio.create_task(self._watch())
         try:
             yield
         finally:
+            watch.cancel()
+            if self._watchdog is not None and self._watchdog.verdict == "fine":
+                self._watchdog.stop()
             if self._state != "unhealthy":
                 self._state = "draining"
             self._accepts = False
@@ -144,6 +168,7 @@ class Lifecycle:
         logger.info("loading the model")
         try:
             service = self._serve(await loaded, self._die)
+            self._watchdog = Watchdog(service.threads, limit=self._stuck_seconds, deadman=self._deadman)
             await service.warm_up()
         except RerankError as error:
             self._fail(f"the model cannot be loaded: {error}")
@@ -156,6 +181,35 @@ class Lifecycle:
                 self._state, self._accepts = "healthy", True
             info = service.model.info
             logger.info("ready: %s on %s in %s by the %s engine", info.title, info.device, info.dtype, info.engine)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            if self._watchdog is None:
+                continue
+            before = self._watchdog.verdict
+            verdict = self._watchdog.tick()
+            if verdict == "lost":
+                self._end_lost(self._watchdog)
+                return
+            if verdict == "stuck":
+                if before != "stuck":
+                    logger.error("%s: requests are refused until it is done", self._watchdog.reason)
+                if self.service is not None:  # at every tick: a request may have been taken just before
+                    error = Unavailable("the server is stuck: try again elsewhere", retry_after=_RETRY)
+                    self.service.fail_waiting(error)
+            elif before == "stuck":
+                logger.warning("the thread that was stuck goes on: requests are taken again")
+
+    def _end_lost(self, watchdog: Watchdog) -> None:
+        """End the process, by force where it does not end by itself."""
+        watchdog.end_within(_LOST)
+        logger.critical("the stacks of all threads, one of which is stuck:\n%s", stacks())
+        error = Unavailable("the server is stuck and ends: try again elsewhere", retry_after=_RETRY)
+        if self.service is not None:
+            self.service.close(error)
+        self._accepts = False
+        self._fail(watchdog.reason)
 
     def _die(self, error: BaseException) -> None:
         """Nothing is computed any more: end, so that somebody starts the server again."""

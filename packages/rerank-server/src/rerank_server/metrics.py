@@ -56,13 +56,14 @@ _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
 # What ``watch`` knows: each is exposed as rerank_* once somebody says how to read it.
 _GAUGES: dict[str, str] = {
     "queue_pairs": "Segments that wait for the network: of a pair one, of a bi-encoder's two.",
-    "queue_tokens": "Tokens that wait for the network.",
+    "queue_tokens": "Tokens that wait for the network, and those of texts that wait to be tokenised, estimated.",
     "in_flight_pairs": "Pairs of all requests that are in the server.",
     "in_flight_tokens": "Tokens of all requests that are in the server.",
     "capacity_pairs": "Pairs that may be in the server at once.",
     "capacity_tokens": "Tokens that may be in the server at once.",
     "tokens_per_second": "Tokens a second that the network computes, as measured lately.",
     "model_ready": "1 where requests for scores are taken, else 0.",
+    "batch_age_seconds": "Seconds that the batch in progress, or the part of a tokenisation, has taken so far.",
     "event_loop_lag_seconds": "How late the event loop was of late, in seconds.",
     "body_bytes_in_flight": "Bytes of request bodies that are being received or decoded.",
     "log_lines_dropped": "Lines of the log that were dropped since the start, because nobody took them.",

@@ -51,6 +51,7 @@ def load_model(settings: Settings) -> LocalModel:
         engine=settings.engine,
         threads=settings.threads or available_cpus(),
         trust_remote_code=settings.trust_remote_code,
+        max_characters=settings.max_text_chars,
     )
 
 

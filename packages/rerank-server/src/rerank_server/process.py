@@ -25,6 +25,7 @@ from rerank_server.lifecycle import Lifecycle
 from rerank_server.model import load_model
 from rerank_server.routes.scoring import refusal
 from rerank_server.settings import Settings, SettingsError
+from rerank_server.watchdog import ExitTimer
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
         pool = Pool(connection_limit(settings.max_connections))
     except TooManyConnections as error:
         raise SettingsError(str(error)) from None
-    app = create_app(settings, load=load, stop=stop)
+    app = create_app(settings, load=load, stop=stop, deadman=ExitTimer())
     try:
         unix = UnixSocket(settings.uds, int(settings.uds_mode, 8)) if settings.uds else None
         sockets = [unix.socket] if unix else listen_on_port(settings.host, settings.port)

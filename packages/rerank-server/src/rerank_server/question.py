@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rerank_core.errors import InvalidRequest, TooManyDocuments
@@ -13,7 +14,7 @@ from rerank_server.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may have: documents, characters of a text, bytes of a body.
+    """What a request may have: documents, characters of a text that may not be cut, bytes of a body.
 
     ``strict_model``: what the model is called here, beside its own name, where another one is refused.
     """
@@ -51,11 +52,17 @@ async def ask(service: Service, question: Question, limits: Limits, *, seconds: 
             f"the request has {len(question.pairs)} documents, a request may have {limits.max_documents}: "
             "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
         )
-    for index, pair in enumerate(question.pairs):
-        for text, name in ((pair.query, "the query"), (pair.document, f"document {index}")):
-            if len(text) > limits.max_text_chars:
-                raise InvalidRequest(
-                    f"{name} has {len(text)} characters, a text may have {limits.max_text_chars}: "
-                    "shorten it (the limit is RERANK_MAX_TEXT_CHARS)"
-                )
+    if not question.options.truncate:
+        _check_lengths(question.pairs, limits.max_text_chars)
     return await service.score_pairs(question.pairs, question.options, seconds=seconds, record=record)
+
+
+def _check_lengths(pairs: Sequence[Pair], most: int) -> None:
+    """Raises ``InvalidRequest`` for a text that has to be read whole and is too long for that."""
+    for index, pair in enumerate(pairs):
+        for text, name in ((pair.query, "the query"), (pair.document, f"document {index}")):
+            if len(text) > most:
+                raise InvalidRequest(
+                    f"{name} has {len(text)} characters, a text that may not be cut may have {most}: "
+                    "shorten it, or send truncate=true (the limit is RERANK_MAX_TEXT_CHARS)"
+                )

@@ -84,7 +84,7 @@ class Replica:
         """Asked once before the first request, and then again and again. Raises ``ModelError`` for a broken model."""
         while self._state == "loading":  # noqa: ASYNC110 (for the moment that a first batch takes, once)
             await asyncio.sleep(_POLL)
-        if self._state == "unhealthy":
+        if self._state in {"unhealthy", "stuck"}:
             raise ModelError("the model cannot compute: the replica's log says why")
 
     @property

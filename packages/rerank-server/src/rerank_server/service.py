@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
+from rerank_core.sample import SAMPLE
 from rerank_core.scorer import Output, PairModel
 from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
 
-from rerank_server.admission import Admission, estimated_tokens
+from rerank_server.admission import Admission, Hold, estimated_tokens
 from rerank_server.cache import Known, ScoreCache
 from rerank_server.record import Record
+from rerank_server.scheduling.progress import Progress
 from rerank_server.scheduling.scheduler import BatchObserver, Scheduler, Ticket
+from rerank_server.scheduling.tokenizing import PartTicket, TokenizeThread
 
-# What is tokenised at once: a small request waits for one part of a large one.
+# What is tokenised at once, some tens of milliseconds: a small request waits for one part of a large one.
 _PART_PAIRS = 64
-_PART_CHARACTERS = 200_000
+_PART_CHARACTERS = 50_000
 
 
 def part_bounds(pairs: Sequence[Pair]) -> list[int]:
@@ -35,6 +38,10 @@ def part_bounds(pairs: Sequence[Pair]) -> list[int]:
     return [*bounds, len(pairs)] if pairs else bounds
 
 
+def _characters(pairs: Sequence[Pair]) -> int:
+    return sum(len(pair.query) + len(pair.document) for pair in pairs)
+
+
 class Service:
     """One model, and everything that stands between it and many requests at once. Made on the event loop."""
 
@@ -44,6 +51,7 @@ class Service:
         *,
         max_pairs: int,
         max_tokens: int | None = None,
+        max_text_chars: int | None = None,
         cache: ScoreCache | None = None,
         on_batch: BatchObserver | None = None,
         on_death: Callable[[BaseException], None] | None = None,
@@ -55,9 +63,23 @@ class Service:
             max_pairs=max_pairs,
             max_tokens=max_tokens or max_pairs * model.info.max_length,
             tokens_per_second=lambda: self.scheduler.tokens_per_second,
-            waiting_tokens=lambda: self.scheduler.waiting_tokens,
+            waiting_tokens=lambda: self.waiting_tokens,
+            seconds_left=self._seconds_left,
         )
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self.tokenizing = TokenizeThread()
+        self._max_text_chars = max_text_chars
+        self._work: dict[Hold, tuple[Ticket, PartTicket]] = {}
+        self._forecast: tuple[object, float, dict[Hold, float] | None] = (None, 0.0, None)
+
+    @property
+    def threads(self) -> dict[str, Progress]:
+        """What each of its threads is doing, by name."""
+        return {"compute": self.scheduler.progress, "tokenize": self.tokenizing.progress}
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens that wait for the network, and those of texts that are not tokenised yet, estimated."""
+        return self.scheduler.waiting_tokens + self.tokenizing.waiting_tokens
 
     async def score_pairs(
         self, pairs: Sequence[Pair], options: ScoreOptions, *, seconds: float, record: Record
@@ -67,15 +89,17 @@ class Service:
         Raises as ``Scorer.score``; ``Overloaded`` and ``TooManyDocuments`` before any work is done, and
         ``DeadlineExceeded`` when the time is over. When it is cancelled, what is not computed yet never will be.
         """
-        tokens = estimated_tokens(pairs, self.model.info, options)
+        tokens = estimated_tokens(pairs, self.model.info, options, self._max_text_chars)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
             self.admission.hold(len(pairs), tokens, seconds=seconds) as hold,
             self.scheduler.ticket(deadline) as ticket,
+            self.tokenizing.ticket(deadline) as parts,
         ):
+            self._work[hold] = ticket, parts
             try:
                 async with asyncio.timeout_at(deadline):
-                    work = await self._encode(pairs, options, ticket, record)
+                    work = await self._encode(pairs, options, ticket, parts, record)
                     hold.tokens = sum(len(segment) for segment in distinct_segments(work.encodings))
                     outputs = work.outputs | await self._computed(ticket, record)
             except TimeoutError:
@@ -83,6 +107,8 @@ class Service:
                     f"the {seconds:g} s of this request are over, with {ticket.computed} segments of its "
                     f"{len(pairs)} pairs computed: send fewer at once, or give it more time"
                 ) from None
+            finally:
+                del self._work[hold]
         scores = to_scores(self.model, work.encodings, outputs, options)
         record.tokens, record.truncated = scores.usage.tokens, scores.usage.truncated
         if self.cache is not None:
@@ -92,27 +118,65 @@ class Service:
         return scores
 
     async def warm_up(self) -> None:
-        """Compute something, so that the first request finds everything set up. Raises ``EngineError``."""
+        """Tokenise and compute something, so that the first request finds everything set up. Raises ``ModelError``."""
+        with self.tokenizing.ticket(float("inf")) as parts:
+            await parts.add(partial(self.model.tokenize, SAMPLE, ScoreOptions()), characters=1000, tokens=0)
         await self.scheduler.warm_up()
+
+    def fail_waiting(self, error: RerankError) -> None:
+        """Answer whoever waits with ``error``, and go on with what comes then."""
+        self.scheduler.fail_waiting(error)
 
     def close(self, error: RerankError | None = None) -> None:
         """Answer whoever waits with ``error``, and let the threads end after what they are at."""
         self.scheduler.close(error)
-        self._tokenizing.shutdown(wait=False)
+        self.tokenizing.close()
 
-    async def _encode(self, pairs: Sequence[Pair], options: ScoreOptions, ticket: Ticket, record: Record) -> _Work:
+    async def _encode(
+        self, pairs: Sequence[Pair], options: ScoreOptions, ticket: Ticket, parts: PartTicket, record: Record
+    ) -> _Work:
         """Tokenise in a thread, part by part; the network may begin with the first before the last is done."""
-        loop, began = asyncio.get_running_loop(), time.perf_counter()
+        began = time.perf_counter()
         work = _Work()
+        waiting = []
         for start, end in pairwise(part_bounds(pairs)):
-            encoding = loop.run_in_executor(self._tokenizing, self._encode_part, pairs[start:end], options, start)
-            part = await ticket.unless_failed(encoding)
-            work.extend(part)
-            wanted = [segment for segment in distinct_segments(part.encodings) if segment not in work.outputs]
+            part = pairs[start:end]
+            waiting.append(
+                parts.add(
+                    partial(self._encode_part, part, options, start),
+                    characters=_characters(part),
+                    tokens=estimated_tokens(part, self.model.info, options, self._max_text_chars),
+                )
+            )
+        for encoding in waiting:
+            encoded = await ticket.unless_failed(encoding)
+            work.extend(encoded)
+            wanted = [segment for segment in distinct_segments(encoded.encodings) if segment not in work.outputs]
             ticket.add(sorted(wanted, key=len, reverse=True))
         record.cached = len(pairs) - sum(key is not None for key in work.new) if self.cache is not None else 0
         record.tokenize_seconds = time.perf_counter() - began
         return work
+
+    def _seconds_left(self) -> dict[Hold, float] | None:
+        """Seconds until each request is expected to end; None where too little was measured to say.
+
+        It is computed once for every batch and part, however many are refused in that time.
+        """
+        now = time.monotonic()
+        state = (self.scheduler.progress.number, self.tokenizing.progress.number, self.admission.admitted)
+        if self._forecast[0] == state:
+            _, then, known = self._forecast
+            return known and {hold: max(0.0, seconds - (now - then)) for hold, seconds in known.items()}
+        coming = {ticket.order: parts.waiting_tokens for ticket, parts in self._work.values()}
+        computing, tokenizing = self.scheduler.seconds_left(coming), self.tokenizing.seconds_left()
+        found = None
+        if computing is not None:
+            found = {
+                hold: max(computing.get(ticket.order, 0.0), tokenizing.get(parts.order, 0.0))
+                for hold, (ticket, parts) in self._work.items()
+            }
+        self._forecast = state, now, found
+        return found
 
     def _encode_part(self, pairs: Sequence[Pair], options: ScoreOptions, first: int) -> _Work:
         if self.cache is None:

@@ -123,7 +123,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust_remote_code: Annotated[bool, Meta(description="Run Python code that a checkpoint brings along.")] = False
     max_documents: Annotated[int, Meta(ge=1, description="Documents a request may have.")] = 1000
     max_text_chars: Annotated[
-        int, Meta(ge=1, description="Characters a query or a document may have. `/rerank` with pairs: 10,000.")
+        int,
+        Meta(
+            ge=1,
+            description="Characters a query or a document may have where it may not be cut (`truncate` false). "
+            "Where it may, so many of it are read for windows (`long_documents` is `chunk`), and by a tokenizer that "
+            "cannot read only the beginning; otherwise the body's size is the limit. `/rerank` with pairs: 10,000.",
+        ),
     ] = 100_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
     max_body_bytes_in_flight: Annotated[
@@ -164,7 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0.1,
-            le=86_400,
+            le=_DAY,
             description="Seconds that a connection is kept open after an answer, for the next request. More than what "
             "a balancer in front keeps (often 60), so that the balancer is the one that closes.",
         ),
@@ -176,6 +182,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "closed. Without it: 4096, or fewer where the process may open fewer files."
         ),
     ] = None
+    stuck_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=_DAY,
+            description="Seconds that one batch may take before the server is not ready, and refuses what waits with "
+            "503; at twice that the process ends with status 1. Earlier, at twenty times the longest of late (5 s at "
+            "least); later on a machine where batches take long, at five times the longest, and for the first batch at "
+            "ten times this.",
+        ),
+    ] = 60.0
     cache_mb: Annotated[
         int, Meta(ge=0, description="Megabytes for the scores of pairs that were scored before; 0 keeps none.")
     ] = 0

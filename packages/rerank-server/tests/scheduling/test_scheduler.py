@@ -169,6 +169,61 @@ async def test_a_poisonous_segment_fails_its_own_ticket_and_no_other(start, mode
     assert model.batches[1] == wanted
 
 
+class PanicException(BaseException):
+    """As a panic of a library in Rust comes to Python: no Exception."""
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [MemoryError, RecursionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, PanicException],
+)
+async def test_whatever_a_model_raises_fails_its_own_request_and_the_thread_goes_on(start, model, failure) -> None:
+    scheduler = start(on_death=lambda error: pytest.fail(f"the thread ended: {error}"))
+    bad, good = segments(model, "bad", "good")
+    model.poison[bad] = failure("the text of a document")
+
+    with pytest.raises(EngineError, match=failure.__name__) as caught:
+        await compute(scheduler, [bad])
+
+    assert "document" not in str(caught.value)
+    assert await compute(scheduler, [good])
+
+
+async def test_requests_that_wait_can_be_answered_while_a_batch_never_ends(start, model) -> None:
+    scheduler, (running, other) = start(), segments(model, "running", "other")
+    model.gate.clear()
+    waiting = asyncio.create_task(compute(scheduler, [running]))
+    await begun(model)
+
+    scheduler.fail_waiting(Unavailable("stuck", retry_after=5))
+    with pytest.raises(Unavailable, match="stuck"):
+        await waiting
+    model.gate.set()
+
+    assert await compute(scheduler, [other])
+
+
+async def test_the_seconds_that_are_left_count_the_batch_in_progress_and_those_that_wait(start, model) -> None:
+    scheduler = start()
+    assert scheduler.seconds_left({}) == {}
+    wanted = segments(model, *[f"panda bamboo {number}" for number in range(40)])  # 40 of 4 tokens, a batch holds 32
+    await compute(scheduler, wanted[:32])
+    model.gate.clear()
+    first = asyncio.create_task(compute(scheduler, wanted[:1]))
+    model.started.clear()
+    await begun(model)
+    second = asyncio.create_task(compute(scheduler, wanted[1:9]))
+    third = asyncio.create_task(compute(scheduler, wanted[9:]))
+    await asyncio.sleep(0)
+    left = scheduler.seconds_left({})
+    model.gate.set()
+    await asyncio.gather(first, second, third)
+
+    assert left is not None
+    running, soon, late = left.values()
+    assert running <= soon < late
+
+
 async def test_a_failed_batch_leaves_the_next_one_alone(start, model) -> None:
     scheduler, wanted = start(), segments(model, "panda")
     model.fail_next = EngineError("once")
@@ -207,12 +262,11 @@ async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is
     assert len(model.batches) > len(bad) + 1  # the sample was asked
 
 
-@pytest.mark.parametrize("deadly", [DeviceError("the device is lost"), SystemExit(1)])
-async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model, deadly) -> None:
+async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model) -> None:
     died = asyncio.Event()
     scheduler = start(on_death=lambda _: died.set())
     running, waiting = segments(model, "deadly", "waiting")
-    model.poison[running] = deadly
+    model.poison[running] = DeviceError("the device is lost")
     model.gate.clear()
     tickets = [asyncio.create_task(compute(scheduler, [running]))]
     await begun(model)

@@ -13,7 +13,10 @@ from rerank_server.settings import Settings
 
 
 class Health(Struct):
-    """``status`` is loading, healthy, draining or unhealthy. ``dtype`` is new: the other fields are as they were."""
+    """``status`` is loading, healthy, draining, stuck or unhealthy.
+
+    ``dtype`` is new: the other fields are as they were.
+    """
 
     status: str
     model_loaded: bool

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
@@ -16,6 +16,9 @@ from rerank_core.scorer import Output, PairModel
 from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Pair, ScoreOptions, Segment
 
+from rerank_server.scheduling.forecast import seconds_left
+from rerank_server.scheduling.pace import Pace
+from rerank_server.scheduling.progress import Progress
 from rerank_server.scheduling.queue import Job, Order, Queue
 
 logger = logging.getLogger(__name__)
@@ -46,9 +49,9 @@ _Outcome: TypeAlias = Output | _Failure
 class Ticket:
     """One request's work at the scheduler. Belongs to the event loop."""
 
-    def __init__(self, add: Callable[[Order, Sequence[Segment]], None], order: Order) -> None:
+    def __init__(self, add: Callable[[Order[Segment], Sequence[Segment]], None], order: Order[Segment]) -> None:
         self._add = add
-        self._order = order
+        self.order = order
         self._outputs: dict[Segment, Output] = {}
         self._error: RerankError | None = None
         self._settled = asyncio.Event()
@@ -68,7 +71,7 @@ class Ticket:
         """
         if self._error is not None:
             raise self._error
-        self._add(self._order, [segment for segment in segments if segment not in self._outputs])
+        self._add(self.order, [segment for segment in segments if segment not in self._outputs])
 
     async def unless_failed(self, work: asyncio.Future[Result]) -> Result:
         """What ``work`` gives. Raises as ``outputs`` as soon as this fails; then ``work`` is cancelled."""
@@ -87,7 +90,7 @@ class Ticket:
 
         Raises what the network raised on one of them, and ``RerankError`` where nothing is computed any more.
         """
-        while self._error is None and self._order.missing:
+        while self._error is None and self.order.missing:
             self._settled.clear()
             await self._settled.wait()
         if self._error is not None:
@@ -100,7 +103,7 @@ class Ticket:
             self.fail(outcome.error)
             return
         self._outputs[segment] = outcome
-        if not self._order.missing:
+        if not self.order.missing:
             self._settled.set()
 
     def fail(self, error: RerankError) -> None:
@@ -127,13 +130,15 @@ class Scheduler:
         self._on_batch = on_batch
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
-        self._queue = Queue()
-        self._tickets: dict[Order, Ticket] = {}
+        self._queue: Queue[Segment] = Queue()
+        self._tickets: dict[Order[Segment], Ticket] = {}
         self._news = threading.Condition()  # also guards the queue
         self._ended: RerankError | None = None
         self._bad_batches = 0
         self._sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
         self._tokens = self._seconds = 0.0  # of late
+        self._pace = Pace()
+        self.progress = Progress()
         self.tokens_per_second: float | None = None
         """Of batches that are half full and more, of late; None before there was one."""
         self.is_fine = True
@@ -175,6 +180,26 @@ class Scheduler:
             ticket.add(distinct_segments(self._sample))
             to_scores(self._model, self._sample, await ticket.outputs(), ScoreOptions())
 
+    def seconds_left(self, coming: Mapping[Order[Segment], int]) -> Mapping[Order[Segment], float] | None:
+        """Seconds until the last segment of each order is computed; None where too little was measured to say.
+
+        ``coming``: tokens that orders will still add. An order of which only the batch in progress has something, or
+        nothing, has the seconds of that batch at most.
+        """
+        with self._news:
+            found = seconds_left(self._queue, coming, self._model.batch_tokens, self._pace)
+        size = self.progress.size
+        running = self._pace.seconds(size) if size else 0.0
+        if running is None or found is None:
+            return None
+        begun = max(0.0, running - self.progress.elapsed)
+        return dict.fromkeys(self._tickets, begun) | {order: begun + seconds for order, seconds in found.items()}
+
+    def fail_waiting(self, error: RerankError) -> None:
+        """Answer every request that waits, and go on with what comes then."""
+        for ticket in list(self._tickets.values()):
+            ticket.fail(error)
+
     def close(self, error: RerankError | None = None) -> None:
         """Compute nothing any more. Whoever waits still gets ``error``, by default an ``Unavailable``."""
         if self._ended is None:
@@ -187,7 +212,7 @@ class Scheduler:
         for ticket in self._tickets.values():
             ticket.fail(error)
 
-    def _add(self, order: Order, segments: Sequence[Segment]) -> None:
+    def _add(self, order: Order[Segment], segments: Sequence[Segment]) -> None:
         with self._news:
             self._queue.add(order, segments)
             self._news.notify()
@@ -208,7 +233,7 @@ class Scheduler:
             logger.critical("the compute thread ended", exc_info=error)
             self._tell(self._die, error)
 
-    def _take(self) -> list[Job] | None:
+    def _take(self) -> list[Job[Segment]] | None:
         """The next batch, waiting for one; empty where it is time for a question to the model, None at the end."""
         with self._news:
             while self._ended is None:
@@ -218,7 +243,7 @@ class Scheduler:
                     return []
         return None
 
-    def _compute_and_tell(self, batch: list[Job]) -> None:
+    def _compute_and_tell(self, batch: list[Job[Segment]]) -> None:
         segments = [job.segment for job in batch]
         tokens = sum(len(segment) for segment in segments)
         began = time.perf_counter()
@@ -233,13 +258,14 @@ class Scheduler:
     def _compute(self, segments: list[Segment]) -> list[_Outcome]:
         """An outcome for each: where the batch fails, its halves, down to the segment that is the cause."""
         try:
-            outputs: list[_Outcome] = list(self._model.forward(segments))
+            with self.progress.working(sum(map(len, segments))):
+                outputs: list[_Outcome] = list(self._model.forward(segments))
             if len(outputs) != len(segments):
                 raise EngineError(f"the network said {len(outputs)} things of {len(segments)} segments")
             return outputs
         except DeviceError:
             raise
-        except Exception as error:  # a model may fail in as many ways as its library
+        except BaseException as error:  # a model may fail in as many ways as its library; nothing may end this thread
             if len(segments) > 1:
                 middle = len(segments) // 2
                 return self._compute(segments[:middle]) + self._compute(segments[middle:])
@@ -255,6 +281,7 @@ class Scheduler:
                 self.is_fine = self._probe()
             return
         self._bad_batches, self.is_fine = 0, True
+        self._pace.note(tokens, seconds)
         if 2 * tokens >= self._model.batch_tokens:  # smaller ones are slower, and say nothing of a full house
             self._tokens, self._seconds = _MEMORY * self._tokens + tokens, _MEMORY * self._seconds + seconds
             self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)
@@ -274,7 +301,7 @@ class Scheduler:
 
     # ------------------------------------------------------------------ back on the event loop
 
-    def _settle(self, batch: list[Job], outcomes: list[_Outcome], seconds: float) -> None:
+    def _settle(self, batch: list[Job[Segment]], outcomes: list[_Outcome], seconds: float) -> None:
         with self._news:
             owners = [self._queue.settle(job) for job in batch]
         present = {order for orders in owners for order in orders if order in self._tickets}
