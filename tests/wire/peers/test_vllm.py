@@ -159,8 +159,10 @@ async def test_max_tokens_per_doc_and_per_query_leave_fewer_tokens(client: Clien
     assert whole > document == len(QUERIES[0].split()) + 1 + 10
     assert both["prompt_tokens"] == 2 + 1 + 10
     for name in ("max_tokens_per_doc", "max_tokens_per_query"):
-        assert f"{name} is -1" in await refused(client, **{name: -1})
-        assert (await reranked(client, **{name: 0}))["results"] == (await reranked(client))["results"]
+        below: dict[str, Any] = {name: -1}
+        none: dict[str, Any] = {name: 0}
+        assert f"{name} is -1" in await refused(client, **below)
+        assert (await reranked(client, **none))["results"] == (await reranked(client))["results"]
 
 
 async def test_use_activation_is_the_sigmoid_and_the_default(client: Client) -> None:
@@ -194,7 +196,13 @@ async def test_another_model_is_404_where_names_are_strict(serve: Serve) -> None
 
 
 async def test_what_else_its_clients_send_is_taken(client: Client) -> None:
-    fields = {"user": "u", "priority": 0, "request_id": "r", "mm_processor_kwargs": {}, "cache_salt": None}
+    fields: dict[str, Any] = {
+        "user": "u",
+        "priority": 0,
+        "request_id": "r",
+        "mm_processor_kwargs": {},
+        "cache_salt": None,
+    }
 
     assert (await reranked(client, **fields))["results"] == (await reranked(client))["results"]
 
