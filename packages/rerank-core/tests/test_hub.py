@@ -190,3 +190,21 @@ def test_offline_mode_does_not_ask_at_all(asks, monkeypatch):
 
 def test_attempts_end_after_about_fifteen_seconds():
     assert 10 <= hub._ATTEMPTS * hub._TIMEOUT + (hub._ATTEMPTS - 1) * hub._PAUSE <= 16
+
+
+def test_a_pickled_hub_model_is_loaded_again_at_its_commit(fake_hub, fresh_python, repository, tmp_path):
+    """By the name of a branch it could be another model in the next process."""
+    fake, endpoint = fake_hub
+    fake.repositories["somebody/tiny"] = repository
+    program = (
+        "import pickle, rerank_core\n"
+        "model = rerank_core.load('somebody/tiny')\n"
+        f"assert b'{COMMIT}' in pickle.dumps(model)\n"
+        "other = pickle.loads(pickle.dumps(model))\n"
+        "assert other.info == model.info\n"
+        "assert pickle.dumps(other) == pickle.dumps(model)\n"
+    )
+
+    ended = fresh_python("-c", program, env=environment(endpoint, tmp_path))
+
+    assert (ended.returncode, ended.stderr) == (0, "")

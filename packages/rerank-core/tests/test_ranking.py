@@ -86,3 +86,9 @@ def test_documents_whose_scores_have_all_become_one_keep_the_order_of_their_raw_
     assert [document.index for document in rank(saturated)] == [1, 2, 0, 3]
     assert [document.index for document in rank(saturated, top_n=1)] == [1]
     assert [document.index for document in rank(saturated, threshold=1.0)] == [1, 2, 0]
+
+
+def test_an_answer_is_the_same_whether_its_raw_scores_are_known_or_not():
+    known = Scores(values=(0.5,), raw_values=(0.0,), model="m", usage=Usage(pairs=1, tokens=0, truncated=0))
+
+    assert known == Scores(values=(0.5,), model="m", usage=known.usage)
