@@ -227,7 +227,7 @@ async def test_what_has_no_end_is_answered_and_its_connection_closed(
         answered, headers, body = await client.answer()
         assert await client.rest() == b""
         with pytest.raises(ConnectionError):
-            await flood.send(begin, *[more] * 100_000)
+            await flood.send(begin, *[more * 100] * 200)
 
     assert (answered, headers["connection"]) == (status, "close")
     assert "65536 bytes" in json.loads(body)["detail"]
@@ -320,6 +320,19 @@ async def test_the_connection_that_was_silent_longest_makes_room(listen: Any, ap
             for kept in (first, third):
                 await kept.send(get("/b"))
                 assert (await kept.answer())[2] == b"GET /b "
+
+
+async def test_a_silent_connection_makes_room_before_one_whose_request_arrives(listen: Any, app: App) -> None:
+    async with listen(app, limit=2) as server, server.client() as slow, server.client() as silent:
+        await slow.send(b"GET /slow HTTP/1.1\r\n")
+        await until(lambda: server.pool.count(Phase.ARRIVING) == 1 and server.pool.count(Phase.SILENT) == 1)
+        async with server.client() as new:
+            await new.send(get("/new"))
+            assert (await new.answer())[2] == b"GET /new "
+
+        assert await silent.rest() == b""
+        await slow.send(b"Host: x\r\n\r\n")
+        assert (await slow.answer())[2] == b"GET /slow "
 
 
 async def test_where_none_is_silent_the_oldest_that_is_not_complete_makes_room(listen: Any, app: App) -> None:
