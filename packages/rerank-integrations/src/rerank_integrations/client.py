@@ -49,8 +49,8 @@ class HTTPScorer:
       request broken off. None: never. It needs several servers, and costs what is computed twice.
 
     A request that has waited for 0.75 seconds is followed by ``GET /livez``, and every two seconds. A server that
-    answers is only slow and is waited for. One that says nothing to that either for 1.25 seconds (10 where it is the only one) is
-    stopped or stuck: it counts as one that cannot be reached.
+    answers is only slow and is waited for. One that says nothing to that either for 1.25 seconds (10 where it is the
+    only one) is stopped or stuck: it counts as one that cannot be reached.
 
     The server's limits are read with the first request and kept; a list beyond them is sent in parts, one by one. A
     text that is too large for the server is cut to what it takes and counts as truncated, unless ``truncate`` is False.
