@@ -152,7 +152,7 @@ def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
 def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
     real = tiny_model("bert")
 
-    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, real.fingerprint, label=1)
+    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, real.fingerprint, columns=HeadColumns(1))
 
     assert model.score("a", ["b"], raw=True).values == (-2.5,)
 
