@@ -11,6 +11,7 @@ import torch
 from rerank_core import DeviceError, EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.bi_encoder import BiEncoder
 from rerank_core.cross_encoder import CrossEncoder
+from rerank_core.labels import HeadColumns
 from rerank_core.types import Encoding, Segment
 
 
