@@ -9,7 +9,14 @@ def test_info_says_what_a_model_is_and_how_it_would_run(tiny, capsys):
 
     out = capsys.readouterr().out
     assert out.splitlines()[0] == str(tiny("xlm-roberta"))
-    for fact in ["cross-encoder", "packed (the fastest that runs xlm-roberta)", "float32", "128 tokens"]:
+    for fact in [
+        "cross-encoder",
+        "packed (the fastest that runs xlm-roberta)",
+        "float32",
+        "128 tokens",
+        "raw score   logit",
+        "on the right",
+    ]:
         assert fact in out
 
 

@@ -157,7 +157,7 @@ def test_other_families_run_on_the_reference_engine_which_says_why(tiny, family)
     [
         ({"hidden_act": "silu"}, "not silu"),
         ({"position_embedding_type": "relative_key"}, "not relative_key"),
-        ({"is_decoder": True}, "decoder"),
+        ({"add_cross_attention": True}, "decoder"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "code of its own"),
         ({"num_hidden_layers": 1}, "parameters that it does not know"),
         ({"num_hidden_layers": 3}, "encoder.layer.2.* is missing"),

@@ -50,7 +50,7 @@ class Switches(Struct, kw_only=True):
     truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
     truncation_side: Annotated[
         str | None,
-        Meta(description="Where it is cut: `right` or `left`; default: the checkpoint's own, nearly always `right`."),
+        Meta(description="Where it is cut: `right` or `left`; default: the checkpoint's own, mostly `right`."),
     ] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
     max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
