@@ -53,7 +53,7 @@ UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'make: $(PYTHON) has no venv module: install it first (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)' || { \
+	@.uv/bin/python -m pip --quiet --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)' || { \
 	  echo 'make: pip could not install uv $(UV_VERSION), its own words are above: check the network and the proxy' >&2; \
 	  echo '(HTTPS_PROXY), or install uv by other means and run the same again' >&2; exit 1; }
 

@@ -29,7 +29,7 @@ class Progress:
 
     def status(self, seconds: float) -> str:
         """One short line for a terminal."""
-        waiting = sorted(self.running, key=lambda name: -self.running[name])[:3]
+        waiting = sorted(self.running, key=lambda name: -self.running[name])[:2]
         names = ", ".join(f"{name} ({megabytes(self.running[name])})" for name in waiting)
         return f"  {seconds:.0f} s, {megabytes(self.finished)} downloaded" + (f", waiting for {names}" if names else "")
 
