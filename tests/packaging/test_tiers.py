@@ -23,7 +23,9 @@ def repository(root: Path, tmp_path: Path) -> Path:
 def collected(repository: Path, *arguments: str) -> tuple[int, list[str], str]:
     """Status of a collection, the names of the tests, and all that was written."""
     # Only the plugins that our settings speak of: others take seconds to import.
-    plugins = [part for name in ("no:cacheprovider", "pytest_asyncio.plugin", "pytest_timeout") for part in ("-p", name)]
+    plugins = [
+        part for name in ("no:cacheprovider", "pytest_asyncio.plugin", "pytest_timeout") for part in ("-p", name)
+    ]
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *plugins, *arguments]
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
