@@ -9,7 +9,7 @@ import rerank_core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rerank_core.boundaries import boundaries_of
-from rerank_core.errors import InputTooLong, ModelError
+from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
 from rerank_core.tokenization import PairTokenizer, SideTokenizer, TextTokenizer, load_tokenizer
 from rerank_core.types import Pair, ScoreOptions
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -198,7 +198,7 @@ def test_a_document_of_any_length_costs_no_more_than_what_is_read_of_it(tiny, op
 
 def test_two_long_texts_are_read_until_it_is_known_which_is_longer(tiny) -> None:
     tokenizer, counting = reading(load_tokenizer(tiny("bert")))
-    assert (64 - tokenizer._template.special_tokens) % 2, "an odd token is left"
+    assert (64 - tokenizer.template.special_tokens) % 2, "an odd token is left"
     longer, shorter = "panda " * 3000, "panda " * 2990
 
     (one,) = tokenizer([Pair(longer, shorter)], ScoreOptions())
@@ -283,7 +283,7 @@ def test_a_prompt_that_fills_the_window_is_an_error_and_no_endless_search(tiny) 
         load_tokenizer(tiny("bert")), max_length=8, has_type_ids=False, document_prompt="panda " * 9
     )
 
-    with pytest.raises(InputTooLong, match=r"the prompt .* has 9 tokens, and the model reads 8"):
+    with pytest.raises(InvalidRequest, match=r"6 tokens .* the prompt .* has 9: raise max_length"):
         tokenizer([Pair("panda", "panda " * 50)], ScoreOptions(long_documents="chunk"))
 
 
