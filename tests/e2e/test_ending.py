@@ -161,8 +161,10 @@ def test_what_is_half_sent_when_the_drain_ends_is_answered_503_in_its_dialect(fa
             connection.sendall(more)  # they have not noticed
         answers = [answer(connection) for connection in connections]
         bodies = [json.loads(response.read()) for response in answers]
-        for one in (*answers, *connections):
-            one.close()
+        for response in answers:
+            response.close()
+        for connection in connections:
+            connection.close()
         code = server.process.wait(timeout=30)
 
     assert {response.status for response in answers} == {503}
