@@ -230,12 +230,15 @@ async def test_what_is_nested_too_deeply_is_a_broken_body(client: Client, field:
     assert "nested too deeply" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("depth", range(700, 1000, 7))
-async def test_nesting_that_is_just_decoded_is_no_failure_of_the_server(client: Client, depth: int) -> None:
-    document = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
-    body = b'{"query":"q","return_documents":true,"rank_fields":["a"],"documents":[' + document + b"]}"
+async def test_nesting_that_is_just_decoded_is_no_failure_of_the_server(client: Client) -> None:
+    """Writing it takes a little more room on the stack than reading it: at one depth the one works, the other not."""
+    statuses = []
+    for depth in range(860, 1000):
+        document = b'{"a":' * depth + b"1" + b"}" * depth
+        body = b'{"query":"q","return_documents":true,"rank_fields":["a"],"documents":[' + document + b"]}"
+        statuses.append((await client.post("/v1/rerank", content=body)).status_code)
 
-    assert (await client.post("/v1/rerank", content=body)).status_code in (200, 400)
+    assert set(statuses) == {200, 400}
 
 
 @pytest.mark.parametrize(

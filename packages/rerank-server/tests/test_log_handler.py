@@ -1,5 +1,6 @@
 """A log that nobody reads holds nobody up, and says afterwards what is missing."""
 
+import io
 import logging
 import os
 import re
@@ -83,26 +84,35 @@ def test_a_reader_that_takes_nothing_holds_nobody_up_and_hears_how_much_it_misse
     assert heard == dropped
 
 
-def test_what_was_dropped_is_said_where_it_is_missing(make: Make, pipe: tuple[int, int]) -> None:
+def test_what_was_dropped_is_said_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not behind lines that came later."""
-    logger = make(pipe[1], max_bytes=1000)
-    while not handler_of(logger).dropped:
-        logger.warning("before %s", "x" * 80)
-    os.set_blocking(pipe[0], True)
-    said: list[str] = []
+    monkeypatch.setattr("rerank_server.log_handler._AT_ONCE", 1)  # a line at a time
+    may_write, text = threading.Semaphore(0), io.StringIO()
 
-    def keep_logging() -> None:
-        while not any("after" in line for line in said):
-            logger.warning("after")
+    class Slow(QueuedHandler):
+        def _write(self, data: bytes) -> bool:
+            may_write.acquire()
+            text.write(data.decode())
+            return True
 
-    later = threading.Thread(target=keep_logging)
-    later.start()
-    said += read_until(pipe[0], "after")
-    later.join()
+    handler, logger = Slow(None, max_bytes=15), logging.Logger("test")
+    logger.addHandler(handler)
+    for number in range(4):  # of five bytes each, so that the last has no room
+        logger.warning("no %d", number)
+    may_write.release()
+    with handler._changed:
+        handler._changed.wait_for(lambda: handler._bytes < 15, timeout=60)
+    logger.warning("no 4")
+    may_write.release(10)
+    handler.flush()
 
-    kinds = [line.split()[0] if not line[0].isdigit() else "dropped" for line in said]
-    assert kinds[: kinds.index("after")].count("dropped") == 1
-    assert kinds[kinds.index("after") - 1] == "dropped"
+    assert [line.split(" of ")[0] for line in text.getvalue().splitlines()] == [
+        "no 0",
+        "no 1",
+        "no 2",
+        "1 lines",
+        "no 4",
+    ]
 
 
 def test_a_traceback_is_whole_though_its_record_changes_before_it_is_written(make: Make, pipe: tuple[int, int]) -> None:
