@@ -196,6 +196,15 @@ def test_a_document_of_any_length_costs_no_more_than_what_is_read_of_it(tiny, op
     assert encoding.truncated
 
 
+def test_a_chinese_document_without_white_space_is_read_as_far_as_it_goes(tiny) -> None:
+    tokenizer, counting = reading(load_tokenizer(tiny("bert")))
+
+    (encoding,) = tokenizer([Pair("panda", "大熊猫住在中国" * 30_000)], ScoreOptions())
+
+    assert counting.characters < 3000
+    assert encoding.truncated
+
+
 def test_two_long_texts_are_read_until_it_is_known_which_is_longer(tiny) -> None:
     tokenizer, counting = reading(load_tokenizer(tiny("bert")))
     assert (64 - tokenizer.template.special_tokens) % 2, "an odd token is left"

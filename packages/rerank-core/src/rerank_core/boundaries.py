@@ -27,6 +27,7 @@ _PER_WORD_NORMALIZERS = {
 }  # fmt: skip
 _DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 _PER_WORD_MODELS = {"WordPiece", "Unigram", "WordLevel", "BPE"}
+_SPACED = "一-鿿"  # BERT's normalizer puts each of these between spaces
 _GAP = re.compile(f"[{_SPACES}]{{64,}}")
 _WORD_MARK = "▁"
 
@@ -35,7 +36,8 @@ _WORD_MARK = "▁"
 class Boundaries:
     """Where texts can be cut for one tokenizer.
 
-    ``spaces``: white space before which a text may end. ``allows_suffix``: a text may also begin at a space.
+    ``spaces``: what a text may end before, as a set of a regular expression: white space, and characters that are put
+    between spaces. ``allows_suffix``: a text may also begin at a space.
     ``drops_spaces``: white space has no tokens, so that its amount does not matter.
     """
 
@@ -43,17 +45,18 @@ class Boundaries:
     allows_suffix: bool
     drops_spaces: bool
 
-    def prefix(self, text: str, length: int) -> str | None:
-        """The shortest prefix of at least ``length`` characters that ends at a boundary, None where there is none."""
-        found = self._ends.search(text, length)
+    def prefix(self, text: str, length: int, most: int | None = None) -> str | None:
+        """The shortest prefix of ``length`` to ``most`` characters that ends at one, None where there is none."""
+        found = self._ends.search(text, length, len(text) if most is None else most + 1)
         return text[: found.start()] if found else None
 
-    def suffix(self, text: str, length: int) -> str | None:
-        """The shortest suffix of at least ``length`` characters that begins at a boundary, None where there is none."""
+    def suffix(self, text: str, length: int, most: int | None = None) -> str | None:
+        """The shortest suffix of ``length`` to ``most`` characters that begins at one, None where there is none."""
         if not self.allows_suffix:
             return None
         last, width = len(text) - length, 1024
-        while last > 0:
+        least = 0 if most is None else max(0, len(text) - most)
+        while last > least:
             first = max(0, last - width)
             starts = [found.start() for found in _STARTS.finditer(text, first, last + 2) if found.start() <= last]
             if starts:
@@ -61,16 +64,21 @@ class Boundaries:
             last, width = first - 1, 2 * width
         return None
 
-    def squeeze(self, text: str) -> str:
-        """The text with one character in place of long white space, where that changes no token."""
-        return _GAP.sub(lambda gap: gap[0][-1], text) if self.drops_spaces else text
+    def squeeze(self, text: str, begin: int = 0, end: int | None = None) -> str:
+        """The text with one character in place of long white space, where that changes no token.
+
+        The same text where there is none between ``begin`` and ``end``.
+        """
+        if not self.drops_spaces or _GAP.search(text, begin, len(text) if end is None else end) is None:
+            return text
+        return _GAP.sub(lambda gap: gap[0][-1], text)
 
     @cached_property
     def _ends(self) -> re.Pattern[str]:
-        return re.compile(f"(?<=[{_ORDINARY}])[{self.spaces}]")
+        return re.compile(f"[{self.spaces}](?<=[{_ORDINARY}].)", re.DOTALL)
 
 
-_STARTS = re.compile(f"(?<=[{_ORDINARY}]) (?=[{_ORDINARY}])")
+_STARTS = re.compile(f" (?<=[{_ORDINARY}] )(?=[{_ORDINARY}])")
 
 
 def boundaries_of(tokenizer: Tokenizer) -> Boundaries | None:
@@ -102,6 +110,8 @@ def _boundaries(
             return None
     if not all(_is_per_word(part, joins=pre_tokenizer[0]["type"] == "Metaspace") for part in normalizer):
         return None
+    if drops and any(part["type"] == "BertNormalizer" and part["handle_chinese_chars"] for part in normalizer):
+        spaces += _SPACED
     strips = any(part["type"] == "Strip" for part in normalizer)
     eats_spaces = any(token.rstrip for token in tokens)
     return Boundaries(spaces, allows_suffix=drops or not (strips or eats_spaces), drops_spaces=drops)
@@ -146,7 +156,9 @@ def _confirmed(found: Boundaries, normalizer: Any) -> Boundaries | None:
     ordinary = re.findall(
         f"[{_ORDINARY}]", "".join(map(chr, range(0x20, 0xD800))) + "".join(map(chr, range(0xFF00, 0xFFF0)))
     )
-    spaces = [space for space in found.spaces if len(normalizer.normalize_str(f"a{space}b").split()) == 2]
+    spaces = [
+        space for space in _SPACES if space in found.spaces and len(normalizer.normalize_str(f"a{space}b").split()) == 2
+    ]
     words = normalizer.normalize_str("".join(f"{character} a " for character in ordinary)).split()
     if " " not in spaces or len(words) != 2 * len(ordinary) or set(words[1::2]) != {"a"}:
         return None

@@ -235,10 +235,12 @@ class TextTokenizer:
         """At least ``length`` characters of a text, and ``most`` at most."""
         if 2 * length < len(text) and self._boundaries is not None:
             find = self._boundaries.prefix if side == "right" else self._boundaries.suffix
-            part = find(text, length)
+            part = find(text, length, most)
             if squeeze and (part is None or len(part) > 2 * length):  # the white space in it may be what is long
-                text = self._boundaries.squeeze(text)
-                part = find(text, length)
+                near = most if most is not None else len(text)
+                region = (0, near) if side == "right" else (max(0, len(text) - near), len(text))
+                text = self._boundaries.squeeze(text, *region)
+                part = find(text, length, most)
             if part is not None and (most is None or len(part) <= most):
                 return _Piece(part, is_last=False, is_cut=True)
         if most is None or len(text) <= most:

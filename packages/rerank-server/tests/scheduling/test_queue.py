@@ -70,6 +70,15 @@ def test_a_small_request_behind_large_segments_waits_for_one_batch_more_at_most(
     assert small in owners(queue.take(100, now=0)) | owners(queue.take(100, now=0))
 
 
+def test_a_small_request_goes_before_large_ones_that_had_nothing_either() -> None:
+    queue = Queue()
+    for name in range(1, 13):
+        order_of(queue, segments(20, 200, name=name))
+    small = order_of(queue, segments(1, 20, name=99))
+
+    assert small in owners(queue.take(100, now=0)) | owners(queue.take(100, now=0))
+
+
 def test_the_oldest_request_has_half_of_what_is_computed_whatever_comes_behind_it() -> None:
     queue = Queue()
     oldest = order_of(queue, segments(100, 10, name=0))

@@ -3,8 +3,8 @@
 What waits are segments for the network, or parts of requests for the tokenizer; "token" stands for the size of either.
 
 Each batch is dealt out in two halves. One goes to the request that has waited longest, so that everybody is done some
-day: a request is never overtaken by more than its own work. The other goes to the requests that have been given least,
-so that a small one that comes while a large one runs is in the next batch.
+day: a request is never overtaken by more than its own work. The other goes to the requests that will have been given
+least with their next, so that a small one that comes while large ones run is in the next batch.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Queue(Generic[Item]):
     def __init__(self) -> None:
         self._jobs: dict[Item, Job[Item]] = {}
         self._waiting: dict[Order[Item], None] = {}  # orders with jobs left to take, by arrival
-        self._by_given: list[tuple[int, int, Order[Item]]] = []  # a heap; an entry may be out of date
+        self._by_given: list[tuple[int, int, Order[Item]]] = []  # a heap by _rank; an entry may be out of date
         self._arrivals = 0
         self._lead = 0  # tokens that the longest waiting have had more than those that were given least
         self.segments = 0
@@ -89,10 +89,10 @@ class Queue(Generic[Item]):
         if order.jobs and order not in self._waiting:
             self._waiting[order] = None
             if len(self._by_given) > 2 * len(self._waiting) + 64:  # most of it is out of date
-                self._by_given = [(one.given, one.number, one) for one in self._waiting]
+                self._by_given = [(_rank(one), one.number, one) for one in self._waiting]
                 heapify(self._by_given)
             else:
-                heappush(self._by_given, (order.given, order.number, order))
+                heappush(self._by_given, (_rank(order), order.number, order))
 
     def drop(self, order: Order[Item]) -> None:
         """Want nothing any more. What nobody else wants is never taken."""
@@ -132,7 +132,7 @@ class Queue(Generic[Item]):
         least_step = max(1, total // _STEPS)
         steps = {order: max(least_step, order.waiting // max(1, len(order.jobs))) for order in left}  # whole segments
         by_age = deque(sorted(left, key=lambda order: order.number))
-        given = {order: order.given for order in left}
+        given = {order: order.given + min(steps[order], left[order]) for order in left}  # with the next, as _rank
         by_given = [(given[order], order.number, order) for order in left]
         heapify(by_given)
         found: dict[Order[Item], int] = {}
@@ -187,12 +187,12 @@ class Queue(Generic[Item]):
 
     def _given_least(self, now: float) -> Order[Item] | None:
         while self._by_given:
-            given, number, order = self._by_given[0]
+            rank, number, order = self._by_given[0]
             if not self._wants(order, now):
                 heappop(self._by_given)
-            elif given != order.given:
+            elif rank != _rank(order):
                 heappop(self._by_given)
-                heappush(self._by_given, (order.given, number, order))
+                heappush(self._by_given, (_rank(order), number, order))
             else:
                 return order
         return None
@@ -212,3 +212,8 @@ class Queue(Generic[Item]):
         job.taken = True  # so that no order's list gives it to a batch
         self.segments -= 1
         self.tokens -= len(job.segment)
+
+
+def _rank(order: Order[Item]) -> int:
+    """What an order will have been given with its next job: a small one goes before those that had as much so far."""
+    return order.given + (len(order.jobs[0].segment) if order.jobs else 0)
