@@ -47,7 +47,9 @@ class TeiError(Struct):
 
 
 def read(body: object) -> TeiRequest:
-    """The request. Raises ``WrongField``."""
+    """The request. A body without ``texts`` may call them ``documents``, as all others do. Raises ``WrongField``."""
+    if isinstance(body, dict) and body.get("texts") is None and isinstance(body.get("documents"), list):
+        body = body | {"texts": body["documents"]}
     return read_as(TeiRequest, body)
 
 
