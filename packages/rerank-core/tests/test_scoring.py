@@ -240,7 +240,7 @@ def test_pairs_are_what_everybody_writes(pairs):
         ([("q", "a", "b")], "pair 0 has 3 items"),
         ([()], "pair 0 has 0 items"),
         ([{"query": "q", "document": "a"}], "pair 0 is a dict, whose keys would be taken"),
-        ([{"q", "a"}], "pair 0 is a set, which has no order"),
+        ([{"q"}], "pair 0 is a set, which has no order"),
         ([TWO[0], None], "pair 1 is NoneType"),
         ([7], "pair 0 is int"),
         ([b"ab"], "pair 0 is one bytes"),
