@@ -76,7 +76,7 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
         access_log=False,  # telemetry.py has a line for every request
         server_header=False,
     )
-    server = _Server(config, settings, app.state.lifecycle, app.state.guard, pool, sockets)
+    server = _Server(config, settings, app.state.lifecycle, app.state.guard, pool, sockets, unix)
     try:
         server.run()
     except SystemExit as exit_:
@@ -104,6 +104,7 @@ class _Server(uvicorn.Server):
         guard: Guard,
         pool: Pool,
         sockets: list[socket.socket],
+        unix: UnixSocket | None,
     ) -> None:
         super().__init__(config)
         self._settings = settings
@@ -111,6 +112,7 @@ class _Server(uvicorn.Server):
         self._guard = guard
         self._pool = pool
         self._sockets = sockets
+        self._unix = unix
         self._told = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,6 +189,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, answer what crossed the end, close what is silent, and wait for the rest."""
         logger.info("shutting down")
+        if self._unix is not None:
+            self._unix.remove()
         await self._listener.close()
         # No connection is opened any more. On those that are, a request may be on its way.
         await self._until(lambda: not len(self._pool), _GRACE)

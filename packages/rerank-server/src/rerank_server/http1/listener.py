@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import fcntl
 import logging
 import os
 import socket
 import stat
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +27,8 @@ _BATCH = 16  # connections that are accepted before the event loop does somethin
 _PAUSE = 0.1  # seconds in which nothing is accepted where there is no room
 _LOG_EVERY = 60.0  # seconds
 _LOCK_SECONDS = 5.0
+_SO_ATTACH_FILTER = 26  # Linux: a program of the kernel's packet filter, which says how many bytes of a packet to keep
+_BPF_RETURN = 0x06
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -92,13 +97,32 @@ class UnixSocket:
             raise ListenError(f"cannot listen on {path}: {_reason(error)}: set RERANK_UDS") from None
         self.socket.setblocking(False)
         self._identity = _identity(path)
+        self._removed = False
 
     def remove(self) -> None:
-        """Stop listening, and delete the file, unless another server has taken its place."""
-        self.socket.close()
-        with suppress(OSError, ListenError), _locked(Path(self.path).parent):
+        """Delete the file, unless another has taken its place. To be called while the socket is still open.
+
+        Nobody can connect any more, and until the socket is closed no other file can have the number of this one.
+        """
+        if self._removed:
+            return
+        self._removed = True
+        with suppress(OSError), _locked(Path(self.path).parent):
             if _identity(self.path) == self._identity:
-                _remove_stale(self.path)  # another one's file can have the same number
+                Path(self.path).unlink()
+
+
+def _connect_nobody(listening: socket.socket) -> None:
+    """Let the kernel open no more connections to a port, and keep those that wait to be accepted.
+
+    Whoever connected between the last accept and the close would lose its request; now it is refused by the close.
+    Where the system has no such filter, that moment stays.
+    """
+    if sys.platform != "linux" or listening.family == socket.AF_UNIX:  # of which the file is deleted before
+        return
+    drop_all = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(drop_all)))
 
 
 def _remove_stale(path: str) -> None:
@@ -173,6 +197,7 @@ class Listener:
         """Accept what has connected already, and nothing more."""
         for listening in self._sockets:
             self._loop.remove_reader(listening)
+            _connect_nobody(listening)
             with suppress(OSError):
                 while self._accept_one(listening):
                     pass
