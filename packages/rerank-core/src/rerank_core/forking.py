@@ -45,6 +45,11 @@ class PerProcess(Generic[Value]):
             self._values.setdefault(process, self._make())
         return self._values[process]
 
+    def inherited(self) -> list[Value]:
+        """The values of the processes that this one was forked from: they are kept, so that nothing finalizes them."""
+        process = current_process()
+        return [value for key, value in list(self._values.items()) if key != process]
+
 
 class _Gate:
     """Counts the threads that are inside, and may be closed by one thread to all others."""

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 from rerank_core.errors import InvalidRequest
+from rerank_core.forking import PerProcess
 from rerank_core.scoring import as_pairs, score_options
 from rerank_core.types import ScoreOptions, Scores
 
@@ -25,8 +26,6 @@ from rerank_integrations.connections import Connections
 from rerank_integrations.conversation import Ask, Conversations
 from rerank_integrations.driving import Driver
 from rerank_integrations.endpoints import Endpoint, Endpoints
-from rerank_integrations.forks import PerProcess
-from rerank_integrations.items import as_list
 
 _SHORTEST = 0.001  # seconds; the server refuses a request that may take none
 
@@ -258,8 +257,7 @@ def _headers(api_key: ApiKey, ask: Ask) -> dict[str, str]:
 
 def _question(query: str, documents: Iterable[str], options: ScoreOptions) -> wire.Question:
     """Refuse here what is not text, with the words that a model in this process has for it."""
-    pairs = as_pairs(query, as_list(documents, "documents"))
-    return wire.Question(query, [pair.document for pair in pairs], options)
+    return wire.Question(query, [pair.document for pair in as_pairs(query, documents)], options)
 
 
 def _again(

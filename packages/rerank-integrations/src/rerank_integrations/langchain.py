@@ -9,12 +9,11 @@ from typing import Any, Self
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
-from rerank_core.scoring import check_text
+from rerank_core.scoring import as_list, as_pair_list
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.items import as_list, as_pair
 from rerank_integrations.local import ascore, local_scorer
 
 try:
@@ -191,9 +190,7 @@ class RerankCrossEncoder(BaseCrossEncoder):
 
         A pair may be a tuple, a list, or anything else that has two items. Raises ``InvalidRequest`` for what is none.
         """
-        pairs = [as_pair(pair, index) for index, pair in enumerate(as_list(text_pairs, "text_pairs"))]
-        for index, pair in enumerate(pairs):
-            check_text(pair.query, f"the query of pair {index}")
+        pairs = as_pair_list(text_pairs)
         positions: dict[str, list[int]] = {}
         for position, pair in enumerate(pairs):
             positions.setdefault(pair.query, []).append(position)
@@ -212,7 +209,7 @@ def _found(document: Document, best: RankedDocument) -> Document:
 
 
 def _list(documents: Iterable[Document]) -> list[Document]:
-    found = as_list(documents, "documents")
+    found = as_list(documents, "documents", "documents")
     for index, document in enumerate(found):
         if not isinstance(document, Document):
             raise InvalidRequest(f"document {index} is {type(document).__name__}, not a LangChain Document")

@@ -10,11 +10,11 @@ from typing import Any, Self
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
+from rerank_core.scoring import as_list
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer
 from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.items import as_list
 from rerank_integrations.local import ascore, local_scorer
 
 try:
@@ -234,7 +234,7 @@ def _noted(node: BaseNode, name: str, value: object) -> BaseNode:
 
 
 def _list(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
-    found = as_list(nodes, "nodes")
+    found = as_list(nodes, "nodes", "NodeWithScore")
     for index, node in enumerate(found):
         if not isinstance(node, NodeWithScore):
             raise InvalidRequest(f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore")

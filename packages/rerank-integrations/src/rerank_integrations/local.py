@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rerank_core.forking import PerProcess
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
-from rerank_integrations.forks import PerProcess
 from rerank_integrations.threads import run_in_thread
 
 if TYPE_CHECKING:
