@@ -57,7 +57,7 @@ def full_server(folder: Path) -> Iterator[str]:
     """A server whose room is taken, for as long as the block runs, by a request that does not end."""
     fifo = folder / "fifo"
     os.mkfifo(fifo)
-    settings = {"MODEL_NAME": "overlap", "FIFO": str(fifo), "RERANK_TIMEOUT": "7200"}
+    settings = {"MODEL_NAME": "overlap", "FIFO": str(fifo), "RERANK_TIMEOUT": "7200", "RERANK_STUCK_SECONDS": "7200"}
     settings |= dict.fromkeys(("RERANK_MAX_QUEUE_PAIRS", "RERANK_MAX_DOCUMENTS"), str(_HELD_PAIRS))
     with server(folder / "full.log", command=(str(_FAULTY),), **settings) as url:
         documents = ["hold", *(["text"] * (_HELD_PAIRS - 1))]

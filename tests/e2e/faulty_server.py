@@ -18,6 +18,7 @@ from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
+from rerank_server import watchdog
 from rerank_server.logs import configure_logging
 from rerank_server.process import serve
 from rerank_server.settings import Settings
@@ -57,6 +58,7 @@ class Obedient(OverlapModel):
 
 
 if __name__ == "__main__":
+    watchdog._LEAST = 86_400.0  # who holds a batch does so on purpose: only RERANK_STUCK_SECONDS says when it is stuck
     settings = Settings.from_env({name: value for name, value in os.environ.items() if name != "FIFO"})
     configure_logging(settings.log_level, settings.log_format)
     sys.exit(serve(settings, load=lambda _: Obedient()))
