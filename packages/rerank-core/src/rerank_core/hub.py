@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What transformers converts where there is no tokenizer.json.
+VOCABULARY_FILES = (
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+)
+
 # Weights as safetensors only, at the top of the repository: not the copies for other runtimes in its folders.
 FILES = [
     "config.json",
@@ -25,13 +35,8 @@ FILES = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
+    *VOCABULARY_FILES,
     "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -39,15 +44,7 @@ FILES = [
 ]
 CODE_FILES = ["*.py"]
 
-_TOKENIZERS = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
-)
+_TOKENIZERS = ("tokenizer.json", *VOCABULARY_FILES)
 
 _ATTEMPTS = 3
 _TIMEOUT = 4.0  # seconds an attempt; with the pauses between them about 15 s in all

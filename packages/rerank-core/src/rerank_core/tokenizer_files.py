@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import CheckpointError
 from rerank_core.files import is_there, read_settings
+from rerank_core.hub import VOCABULARY_FILES
 from rerank_core.transformers_registry import TokenizerClass, find_tokenizer_class
 from rerank_core.types import TruncationSide
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
-
-# What transformers converts where there is no tokenizer.json.
-VOCABULARY_FILES = (
-    "vocab.txt",
-    "vocab.json",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
-)
 
 # In transformers' order: a token that is added takes the next free id.
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
