@@ -245,10 +245,15 @@ bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and tha
 RESULTS := benchmarks/results
 
 .PHONY: bench
-bench: $(SETUP) ## measure engines and peers, memory and scaling (CHECKPOINT=DIR, a cross-encoder's directory)
+bench: $(SETUP) ## measure engines and peers, memory, scaling and growth (CHECKPOINT=DIR, a cross-encoder's directory)
 	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT) --json $(RESULTS)/engines.json --chart $(RESULTS)/engines.svg
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
+	$(BIN)/python benchmarks/bench_growth.py $(CHECKPOINT) --json $(RESULTS)/growth.json
+
+.PHONY: charts
+charts: $(SETUP) ## draw the charts of docs/performance.md, and write its figures, from docs/figures/*.json
+	$(BIN)/python benchmarks/draw_charts.py
 
 .PHONY: bench-http
 bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHECKPOINT=DIR, a cross-encoder's directory)

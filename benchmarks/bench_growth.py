@@ -1,6 +1,6 @@
 """How the time of a request grows: with the number of passages, with their length, and what more threads bring.
 
-One process for each number of threads, on as many cores; the rounds take turns. Seconds are by the wall and of process
+One process for each number of threads, on as many cores; the rounds take turns. Seconds are wall-clock time and process
 CPU time. Fails where another number of threads changes a score's bits. See README.md beside this.
 """
 

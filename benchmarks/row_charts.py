@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import svg
 from charts import (
@@ -34,6 +34,7 @@ class Bars:
     heading: str
     values: tuple[float, ...]
     labels: tuple[str, ...]
+    below: ClassVar[float] = 0.0
 
     @property
     def width(self) -> float | None:
@@ -66,6 +67,7 @@ class Intervals:
     heading: str
     values: tuple[Interval | None, ...]
     labels: tuple[str, ...]
+    below: ClassVar[float] = 14.0  # the axis
 
     @property
     def width(self) -> float | None:
@@ -93,6 +95,7 @@ class Remarks:
 
     heading: str
     labels: tuple[str, ...]
+    below: ClassVar[float] = 0.0
 
     @property
     def width(self) -> float | None:
@@ -128,7 +131,7 @@ def row_chart(panels: Sequence[Panel], caption: Caption) -> str:
             elements.append(svg.text(MARGIN, y, panel.title, size=LABEL, fill=INK, bold=True))
         y += 24
         elements += _panel(panel, left, y)
-        y += _ROW * len(panel.names) + GAP
+        y += _ROW * len(panel.names) + max(column.below for column in panel.columns) + GAP
     return finished(elements, y, caption)
 
 
