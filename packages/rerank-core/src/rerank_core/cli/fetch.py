@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.cli.command import Command, Parser
 from rerank_core.loading import require_libraries
 from rerank_core.sources import fetch
 

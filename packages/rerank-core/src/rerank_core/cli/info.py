@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.cli.command import Command, Parser
 from rerank_core.loading import load
 from rerank_core.sources import DEFAULT_MODEL
 
