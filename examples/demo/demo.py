@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from rerank_core import RankedDocument, RerankError, rank
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_integrations.client import HTTPScorer
 
 SAMPLE = Path(__file__).parent

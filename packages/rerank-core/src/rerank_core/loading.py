@@ -10,20 +10,20 @@ from importlib.util import find_spec
 from operator import index
 from pathlib import Path
 
-from rerank_core.bi_encoder import BiEncoder
 from rerank_core.calibration import read_calibration
-from rerank_core.checkpoint import Checkpoint, read_checkpoint
-from rerank_core.consistency import check_network, check_tokens
-from rerank_core.cross_encoder import CrossEncoder
-from rerank_core.devices import choose_device, choose_dtype
+from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.labels import HeadColumns
+from rerank_core.checkpoints.manifest import digest
+from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
+from rerank_core.engines.hardware.devices import choose_device, choose_dtype
 from rerank_core.errors import InvalidRequest, MissingExtra
-from rerank_core.labels import HeadColumns
-from rerank_core.local_model import LocalModel
-from rerank_core.manifest import digest
-from rerank_core.sample import SAMPLE
-from rerank_core.scoring import distinct_segments
-from rerank_core.sources import DEFAULT_MODEL, locate, pinned
+from rerank_core.models.bi_encoder import BiEncoder
+from rerank_core.models.calibration_texts import SAMPLE
+from rerank_core.models.consistency import check_network, check_tokens
+from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
+from rerank_core.models.scoring import distinct_segments
 from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
@@ -87,9 +87,9 @@ def load(
     dtype = choose_dtype(dtype, device)
     engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
 
+    from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
-    from rerank_core.tokenization import PairTokenizer, SideTokenizer
-    from rerank_core.tokenizer_files import read_tokenizer
+    from rerank_core.text.tokenizer import PairTokenizer, SideTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
     tokenizer: PairTokenizer | SideTokenizer

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
+from rerank_core.models.scoring import as_list, as_pair_list
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
-from rerank_core.scoring import as_list, as_pair_list
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.client import HTTPScorer

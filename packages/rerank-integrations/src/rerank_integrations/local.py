@@ -14,7 +14,7 @@ from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.threads import run_in_thread
 
 if TYPE_CHECKING:
-    from rerank_core.local_model import LocalModel
+    from rerank_core.models.local import LocalModel
 
 _loaded: dict[str, LocalModel] = {}  # by all that was asked for
 _loading = PerProcess(threading.Lock)

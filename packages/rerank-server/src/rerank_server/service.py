@@ -10,9 +10,9 @@ from functools import partial
 from itertools import groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
-from rerank_core.sample import SAMPLE
+from rerank_core.models.calibration_texts import SAMPLE
+from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output, PairModel
-from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
 
 from rerank_server.admission import Admission, Hold, estimated_tokens

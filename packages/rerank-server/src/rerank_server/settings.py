@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from rerank_core.devices import DType
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.engines.hardware.devices import DType
 from rerank_core.types import LongDocuments, Truncation
 
 from rerank_server.memory import available_memory

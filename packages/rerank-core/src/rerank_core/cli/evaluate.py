@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import require_libraries
-from rerank_core.sources import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rerank_core.evaluation.systems import System
+    from rerank_core.evaluation.run.systems import System
 
 _LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
 
@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra(f"rerank eval needs {name}: pip install 'rerank-core[eval]'")
-    from rerank_core.evaluation.systems import systems
+    from rerank_core.evaluation.run.systems import systems
 
     models = arguments.model or ([] if arguments.url else [DEFAULT_MODEL])
     compared = systems(
@@ -97,13 +97,13 @@ COMMAND = Command(
 
 
 def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
-    from rerank_core.evaluation.cache import Cache, default_folder
-    from rerank_core.evaluation.calibrating import calibrate
-    from rerank_core.evaluation.evaluating import Request, evaluate
-    from rerank_core.evaluation.files import write_whole
-    from rerank_core.evaluation.page import page
-    from rerank_core.evaluation.report import as_json, heading, remarks
-    from rerank_core.evaluation.table import table
+    from rerank_core.atomic_write import write_whole
+    from rerank_core.evaluation.evaluate import Request, evaluate
+    from rerank_core.evaluation.judge.calibrate import calibrate
+    from rerank_core.evaluation.report.page import page
+    from rerank_core.evaluation.report.report import as_json, heading, remarks
+    from rerank_core.evaluation.report.table import table
+    from rerank_core.evaluation.run.cache import Cache, default_folder
 
     request = Request(
         data=arguments.data,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import load
 from rerank_core.ranking import rerank
 from rerank_core.scorer import Scorer
-from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import RankedDocument, ScoreOptions, Span
 
 

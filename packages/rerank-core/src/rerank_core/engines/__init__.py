@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rerank_core.errors import CheckpointError, InvalidRequest
 
 if TYPE_CHECKING:
-    from rerank_core.checkpoint import Checkpoint
+    from rerank_core.checkpoints.checkpoint import Checkpoint
     from rerank_core.engines.base import Engine
 
 # In the order of preference: the first one that runs a checkpoint is chosen.
 ENGINES = {
-    "packed": "rerank_core.engines.packed:PackedEngine",
+    "packed": "rerank_core.engines.packed.engine:PackedEngine",
     "reference": "rerank_core.engines.reference:ReferenceEngine",
 }
 

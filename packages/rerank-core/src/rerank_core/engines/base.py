@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.checkpoint import Checkpoint
+from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.types import Segment
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from rerank_core.checkpoint import Checkpoint, weight_files
-from rerank_core.devices import with_number
+from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
 from rerank_core.engines.base import Batch
-from rerank_core.engines.lanes import Lanes, in_own_thread
+from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.workers import Lanes, in_own_thread
 from rerank_core.errors import CheckpointError
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest
-from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import ScoreOptions
 
 if TYPE_CHECKING:
