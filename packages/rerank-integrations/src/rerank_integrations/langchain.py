@@ -12,9 +12,9 @@ from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
-from rerank_integrations.client import HTTPScorer
-from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.local import ascore, local_scorer
+from rerank_integrations.adapters.fail_open import MARK, OnError, Outage
+from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.http.scorer import HTTPScorer
 
 try:
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
@@ -22,7 +22,7 @@ try:
     from langchain_core.documents import BaseDocumentCompressor, Document
     from pydantic import ConfigDict, Field, PrivateAttr
 
-    from rerank_integrations.pickling import reduced
+    from rerank_integrations.adapters.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise

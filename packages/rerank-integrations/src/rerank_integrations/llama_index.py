@@ -13,9 +13,9 @@ from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
-from rerank_integrations.client import HTTPScorer
-from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.local import ascore, local_scorer
+from rerank_integrations.adapters.fail_open import MARK, OnError, Outage
+from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.http.scorer import HTTPScorer
 
 try:
     from llama_index.core.callbacks import CBEventType, EventPayload
@@ -25,7 +25,7 @@ try:
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
     from pydantic import ConfigDict, Field, PrivateAttr
 
-    from rerank_integrations.pickling import reduced
+    from rerank_integrations.adapters.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise

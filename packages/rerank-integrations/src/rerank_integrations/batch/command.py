@@ -86,7 +86,7 @@ def _score(arguments: argparse.Namespace) -> Summary:
     if arguments.ray:
         if arguments.url:
             raise InvalidRequest("--url and --ray exclude each other: with --url the servers do the work")
-        from rerank_integrations.ray import score_files_on_ray
+        from rerank_integrations.batch.on_ray import score_files_on_ray
 
         score = partial(
             score_files_on_ray,
@@ -100,10 +100,10 @@ def _score(arguments: argparse.Namespace) -> Summary:
 
 def _scorer(arguments: argparse.Namespace) -> Scorer:
     if arguments.url:
-        from rerank_integrations.client import HTTPScorer
+        from rerank_integrations.http.scorer import HTTPScorer
 
         return HTTPScorer(arguments.url, timeout=None)
-    from rerank_integrations.local import ModelScorer
+    from rerank_integrations.adapters.local import ModelScorer
 
     model: str = arguments.model
     if Path(model).is_dir():  # an actor is in another directory

@@ -17,9 +17,9 @@ from typing import Literal, TypeAlias, TypeVar
 from rerank_core.errors import DeadlineExceeded, InvalidRequest, ModelError, Overloaded, RerankError, Unavailable
 from rerank_core.types import Scores
 
-from rerank_integrations import wire
-from rerank_integrations.endpoints import Endpoint, Endpoints
-from rerank_integrations.retries import Attempts, may_succeed_later
+from rerank_integrations.http import protocol
+from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.retries import Attempts, may_succeed_later
 
 _RERANK = "/v1/rerank"
 _INFO = "/info"
@@ -136,7 +136,7 @@ def settles(outcome: Outcome) -> bool:
     """Whether it is what the caller gets: a good answer, or an error that would be the same from any server."""
     if isinstance(outcome, NoAnswer):
         return False
-    return outcome.status == 200 or not may_succeed_later(wire.read_error(outcome.status, outcome.content, ""))
+    return outcome.status == 200 or not may_succeed_later(protocol.read_error(outcome.status, outcome.content, ""))
 
 
 class Conversations:
@@ -166,16 +166,16 @@ class Conversations:
         self._hedge_after = hedge_after
         self._now = now
         self._chance = chance
-        self._info: wire.ServerInfo | None = None
+        self._info: protocol.ServerInfo | None = None
 
-    def score(self, question: wire.Question) -> Talk[Scores]:
+    def score(self, question: protocol.Question) -> Talk[Scores]:
         """The scores of a whole list, in as many requests as the server's limits ask for, one after the other."""
         deadline = self._now() + (math.inf if self._timeout is None else self._timeout)
         # Without a lock: the first calls may each ask, but none waits for another's time to run out.
         info = self._info
         if info is None:
-            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=wire.MAX_INFO_BYTES)
-            self._info = info = wire.read_info(content, url)
+            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=protocol.MAX_INFO_BYTES)
+            self._info = info = protocol.read_info(content, url)
         question = question.fitted(info)
         answers = []
         for part in question.parts(info):
@@ -188,9 +188,9 @@ class Conversations:
                 # A server that refuses long texts, where others cut what the model cannot read.
                 question = shortened
                 answers.append((yield from self._score_part(question, part, deadline)))
-        return wire.join(answers, info)
+        return protocol.join(answers, info)
 
-    def _score_part(self, question: wire.Question, part: range, deadline: float) -> Talk[Scores]:
+    def _score_part(self, question: protocol.Question, part: range, deadline: float) -> Talk[Scores]:
         url, content = yield from self._ask(
             "POST",
             _RERANK,
@@ -199,7 +199,7 @@ class Conversations:
             max_bytes=question.max_answer_bytes(part),
             note=question.note(part),
         )
-        return wire.read_scores(content, url, part, question)
+        return protocol.read_scores(content, url, part, question)
 
     def _ask(
         self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
@@ -310,7 +310,7 @@ class Conversations:
         source = f"{ask.method} {ask.url}"
         match outcome:
             case Answer(status, content, retry_after):
-                return wire.read_error(status, content, ask.url, retry_after=retry_after, note=note), None
+                return protocol.read_error(status, content, ask.url, retry_after=retry_after, note=note), None
             case NoAnswer("unreachable", reason, cause):
                 asked = "is rerank-server running there, and is it ready?"
                 return Unavailable(f"{ask.endpoint.url} cannot be reached ({reason}): {asked}"), cause

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rerank_core.errors import InvalidRequest, RerankError
 from rerank_core.testing.contract import DOCUMENTS, QUERY
 from rerank_integrations.client import HTTPScorer
-from rerank_integrations.environment import (
+from rerank_integrations.http.environment import (
     Proxy,
     UnusableEnvironment,
     bypasses_proxy,
@@ -129,11 +129,11 @@ def test_what_is_no_proxy_is_an_error_with_the_variable_and_without_the_value(va
 
 @pytest.mark.parametrize("value", ["socks5://p:1080", "SOCKS5H://p", "socks://p:1080/"])
 def test_a_socks_proxy_needs_a_package(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rerank_integrations.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("rerank_integrations.http.environment.find_spec", lambda name: None)
     with pytest.raises(UnusableEnvironment, match=r"all_proxy names a SOCKS proxy.*pip install 'httpx\[socks\]'"):
         proxy({"all_proxy": value})
 
-    monkeypatch.setattr("rerank_integrations.environment.find_spec", lambda name: name)
+    monkeypatch.setattr("rerank_integrations.http.environment.find_spec", lambda name: name)
     assert proxy({"all_proxy": value}).url.startswith("socks5")
 
 

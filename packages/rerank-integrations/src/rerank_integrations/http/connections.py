@@ -16,9 +16,9 @@ from urllib.request import getproxies
 
 import httpx
 
-from rerank_integrations.endpoints import Endpoint
-from rerank_integrations.environment import Proxy, proxy_for, tls_context
-from rerank_integrations.streams import AsyncBackend, WatchedBackend
+from rerank_integrations.http.balancer import Endpoint
+from rerank_integrations.http.environment import Proxy, proxy_for, tls_context
+from rerank_integrations.http.streams import AsyncBackend, WatchedBackend
 
 # Servers and balancers close idle connections after 60 s or more. One that closes them sooner is no harm: a closed
 # connection is noticed before it is used, or its request is made again on a new one.

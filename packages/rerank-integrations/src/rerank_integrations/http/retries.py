@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 from rerank_core.errors import DeadlineExceeded, RerankError, Unavailable
 
-from rerank_integrations.endpoints import Endpoint
+from rerank_integrations.http.balancer import Endpoint
 
 _FIRST = 0.5  # seconds; the bound of the first pause, which doubles with each further one
 _LONGEST = 8.0

@@ -16,7 +16,16 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores, Span, Usage
-from rerank_integrations.wire import _NAMES, Misdirected, Question, ServerInfo, join, read_error, read_info, read_scores
+from rerank_integrations.http.protocol import (
+    _NAMES,
+    Misdirected,
+    Question,
+    ServerInfo,
+    join,
+    read_error,
+    read_info,
+    read_scores,
+)
 
 URL = "http://rerank:8000/v1/rerank"
 INFO = ServerInfo(model="m", max_documents=3, max_body_bytes=200)

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import httpx
 
-from rerank_integrations.connections import Connections, Trace
-from rerank_integrations.conversation import (
+from rerank_integrations.http.balancer import Endpoints
+from rerank_integrations.http.connections import Connections, Trace
+from rerank_integrations.http.flow import (
     Answer,
     Ask,
     Check,
@@ -26,8 +27,7 @@ from rerank_integrations.conversation import (
     Wait,
     settles,
 )
-from rerank_integrations.endpoints import Endpoints
-from rerank_integrations.streams import Watcher, watched
+from rerank_integrations.http.streams import Watcher, watched
 
 _LOOK_SECONDS = 0.02  # between two looks at a request of another thread
 _MAX_ERROR_BYTES = 65_536

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from rerank_core.errors import InvalidRequest, RerankError, Unauthorized
 
-from rerank_integrations.environment import UnusableEnvironment
-from rerank_integrations.wire import Misdirected
+from rerank_integrations.http.environment import UnusableEnvironment
+from rerank_integrations.http.protocol import Misdirected
 
 OnError: TypeAlias = Literal["raise", "passthrough"]
 MARK = "rerank_error"  # in the metadata of what was not reranked

@@ -15,9 +15,9 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
-from rerank_integrations.environment import UnusableEnvironment
-from rerank_integrations.fail_open import Outage, may_pass
-from rerank_integrations.wire import Misdirected
+from rerank_integrations.adapters.fail_open import Outage, may_pass
+from rerank_integrations.http.environment import UnusableEnvironment
+from rerank_integrations.http.protocol import Misdirected
 
 log = logging.getLogger("a search")
 

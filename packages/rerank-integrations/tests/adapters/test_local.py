@@ -7,7 +7,7 @@ import pytest
 from rerank_core.errors import CheckpointError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import ScoreOptions, Scores
-from rerank_integrations.local import ascore, local_scorer
+from rerank_integrations.adapters.local import ascore, local_scorer
 
 
 class Blocking:

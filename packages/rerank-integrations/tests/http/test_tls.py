@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 CODE = """
 import asyncio, os, signal, sys
 from rerank_core.testing.doubles import OverlapModel
-from rerank_integrations import conversation
+from rerank_integrations.http import flow
 from rerank_integrations.client import HTTPScorer
 
 signal.alarm(60)
@@ -153,7 +153,7 @@ def test_a_stopped_server_behind_tls_is_noticed(tls_url: str, certificate: Path,
         """
 import logging
 logging.disable()
-conversation._QUIET_SECONDS, conversation._LIFE_SECONDS, conversation._CONNECT_SECONDS_AMONG_SEVERAL = 0.1, 0.3, 0.3
+flow._QUIET_SECONDS, flow._LIFE_SECONDS, flow._CONNECT_SECONDS_AMONG_SEVERAL = 0.1, 0.3, 0.3
 scorer = HTTPScorer([sys.argv[2], url])
 for _ in range(3):
     check(scorer, 1)

@@ -15,8 +15,8 @@ from rerank_core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from rerank_core.testing.contract import DOCUMENTS, QUERY
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Scores
-from rerank_integrations import conversation
 from rerank_integrations.client import HTTPScorer
+from rerank_integrations.http import flow
 
 EXPECTED = OverlapModel().score(QUERY, DOCUMENTS)
 
@@ -40,9 +40,9 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in earnest takes tenths here."""
     for name in ("_QUIET_SECONDS", "_LIFE_AGAIN_SECONDS"):
-        monkeypatch.setattr(conversation, name, 0.1)
+        monkeypatch.setattr(flow, name, 0.1)
     for name in ("_LIFE_SECONDS", "_LIFE_SECONDS_ALONE"):
-        monkeypatch.setattr(conversation, name, 0.3)
+        monkeypatch.setattr(flow, name, 0.3)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_stopped_server_is_noticed_also_while_a_large_request_is_written(stopp
     large = ["x" * 9_000_000]
     wanted = OverlapModel().score(QUERY, large)
     with HTTPScorer([stopped, url]) as scorer:
-        scorer._state.conversations._info = conversation.wire.ServerInfo(
+        scorer._state.conversations._info = flow.protocol.ServerInfo(
             model="overlap", max_documents=10, max_body_bytes=10_000_000
         )
         for _ in range(2):
@@ -97,7 +97,7 @@ def test_a_stopped_server_alone_is_unavailable_long_before_the_timeout(stopped: 
 def test_the_deadline_is_kept_also_while_the_server_is_asked_whether_it_lives(
     silent_url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_LIFE_SECONDS_ALONE", 1000.0)
+    monkeypatch.setattr(flow, "_LIFE_SECONDS_ALONE", 1000.0)
 
     with HTTPScorer(silent_url, timeout=1.2) as scorer, pytest.raises(DeadlineExceeded, match=r"within 1\.2 s"):
         ask(scorer)

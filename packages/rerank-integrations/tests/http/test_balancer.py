@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from rerank_integrations.endpoints import Endpoint, Endpoints
+from rerank_integrations.http.balancer import Endpoint, Endpoints
 
 A, B, C = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "abc")
 

@@ -12,8 +12,8 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
-from rerank_integrations.endpoints import Endpoint
-from rerank_integrations.retries import Attempts, may_succeed_later, pause
+from rerank_integrations.http.balancer import Endpoint
+from rerank_integrations.http.retries import Attempts, may_succeed_later, pause
 
 A, B = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "ab")
 

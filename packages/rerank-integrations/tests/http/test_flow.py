@@ -21,9 +21,9 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores
-from rerank_integrations.conversation import Answer, Ask, Conversations, NoAnswer, Race, Wait, settles
-from rerank_integrations.endpoints import Endpoint, Endpoints
-from rerank_integrations.wire import Question
+from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.flow import Answer, Ask, Conversations, NoAnswer, Race, Wait, settles
+from rerank_integrations.http.protocol import Question
 
 A, B = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "ab")
 THREE = Question("a query", ["one", "two", "three"], ScoreOptions())

@@ -335,7 +335,7 @@ encoder.scorer.close()
 def test_a_model_that_was_being_loaded_at_the_fork_can_be_loaded_in_the_child() -> None:
     run(
         """
-from rerank_integrations import local
+from rerank_integrations.adapters import local
 from rerank_integrations.local import ModelScorer
 import rerank_core.loading
 rerank_core.loading.load = lambda name, **options: OverlapModel(name=name)

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 from rerank_core.errors import InvalidRequest, Unauthorized
-from rerank_integrations.api_key import ApiKey
+from rerank_integrations.http.api_key import ApiKey
 
 
 @pytest.mark.parametrize(
