@@ -8,6 +8,7 @@
 Importing this loads nothing heavy; ``load`` does.
 """
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.errors import (
     CheckpointError,
     DeadlineExceeded,
@@ -29,6 +30,7 @@ from rerank_core.scorer import AsyncScorer, PairModel, Scorer
 from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AsyncScorer",
     "Calibration",
     "CheckpointError",
