@@ -89,7 +89,7 @@ def load(
 
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
-    from rerank_core.text.tokenizer import PairTokenizer, SideTokenizer
+    from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
     tokenizer: PairTokenizer | SideTokenizer

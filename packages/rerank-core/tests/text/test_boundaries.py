@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
 from rerank_core.text.boundaries import boundaries_of
-from rerank_core.text.tokenizer import PairTokenizer, SideTokenizer, TextTokenizer
+from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
+from rerank_core.text.tokenizer import TextTokenizer
 from rerank_core.types import Pair, ScoreOptions
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 

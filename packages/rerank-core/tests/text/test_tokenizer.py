@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rerank_core import CheckpointError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.checkpoints.sources import locate
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
-from rerank_core.text.tokenizer import PairTokenizer, SideTokenizer, Template
+from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
+from rerank_core.text.template import Template
 from rerank_core.types import Encoding, Segment
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer

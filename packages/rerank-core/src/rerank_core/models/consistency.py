@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.errors import CheckpointError, DeviceError, RerankError
-from rerank_core.text.tokenizer import Template
+from rerank_core.text.template import Template
 from rerank_core.types import Segment
 
 if TYPE_CHECKING:

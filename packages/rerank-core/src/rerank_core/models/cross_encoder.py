@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.engines.base import Engine
-    from rerank_core.text.tokenizer import PairTokenizer
+    from rerank_core.text.pair_tokenizers import PairTokenizer
 
 
 class CrossEncoder(LocalModel):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rerank_core.errors import InputTooLong
-from rerank_core.types import Truncation, TruncationSide
+from rerank_core.types import ScoreOptions, Truncation, TruncationSide
 
 
 def kept_lengths(query: int, document: int, room: int, truncation: Truncation) -> tuple[int, int]:
@@ -43,3 +43,8 @@ def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> 
     if length is None or length >= len(ids):
         return ids
     return ids[len(ids) - length :] if side == "left" else ids[:length]
+
+
+def side_of(options: ScoreOptions) -> TruncationSide:
+    """The side where these options drop tokens: on the right unless they say otherwise."""
+    return options.truncation_side or "right"
