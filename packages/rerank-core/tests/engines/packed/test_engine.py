@@ -11,7 +11,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError
-from rerank_core.engines.packed import engine as packed_engine
+from rerank_core.engines.packed import builder
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
@@ -120,8 +120,8 @@ def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shar
     source = {"minilm-ce": lambda: str(shared(name)), "lite": lambda: "lite"}.get(name, lambda: str(tiny(name)))()
     documents = [some_text(words, words) for words in (3, 170, 1, 60)]
     golden = rerank_core.load(source, device="cpu", engine="reference").score(QUERY, documents, raw=True).values
-    monkeypatch.setattr(packed_engine, "_numbers", lambda device, dtype: (numbers, FloatLinear))
-    monkeypatch.setattr(packed_engine, "_has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr(builder, "_numbers", lambda device, dtype: (numbers, FloatLinear))
+    monkeypatch.setattr(builder, "_has_one_kernel", lambda device, dtype: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_kernel)
 
     ours = rerank_core.load(source, device="cpu", engine="packed").score(QUERY, documents, raw=True).values
