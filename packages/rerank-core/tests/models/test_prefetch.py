@@ -2,12 +2,12 @@ import contextlib
 import threading
 
 import pytest
-from rerank_core.models.prefetch import one_ahead
+from rerank_core.models.prefetch import prefetch
 
 
 def test_results_come_in_the_order_of_the_parts():
-    assert list(one_ahead(lambda part: part * 2, range(5))) == [0, 2, 4, 6, 8]
-    assert list(one_ahead(lambda part: part * 2, [])) == []
+    assert list(prefetch(lambda part: part * 2, range(5))) == [0, 2, 4, 6, 8]
+    assert list(prefetch(lambda part: part * 2, [])) == []
 
 
 def test_the_next_part_is_worked_on_while_the_last_result_is_used():
@@ -18,14 +18,14 @@ def test_the_next_part_is_worked_on_while_the_last_result_is_used():
             begun.set()
         return part
 
-    results = one_ahead(work, range(2))
+    results = prefetch(work, range(2))
 
     assert next(results) == 0
     assert begun.wait(10)
 
 
 def test_a_single_part_needs_no_thread():
-    (name,) = one_ahead(lambda _: threading.current_thread().name, [0])
+    (name,) = prefetch(lambda _: threading.current_thread().name, [0])
 
     assert name == threading.current_thread().name
 
@@ -34,7 +34,7 @@ def test_an_error_is_raised_when_its_part_comes():
     def work(part: int) -> float:
         return 1 / part
 
-    results = one_ahead(work, [1, 2, 0])
+    results = prefetch(work, [1, 2, 0])
 
     assert [next(results), next(results)] == [1.0, 0.5]
     with pytest.raises(ZeroDivisionError):
@@ -49,7 +49,7 @@ def test_where_there_can_be_no_more_threads_the_work_is_done_all_the_same(monkey
 
     monkeypatch.setattr(threading.Thread, "start", start)
 
-    assert list(one_ahead(lambda part: part * 2, range(5))) == [0, 2, 4, 6, 8]
+    assert list(prefetch(lambda part: part * 2, range(5))) == [0, 2, 4, 6, 8]
 
 
 def test_whoever_stops_early_leaves_no_work_behind():
@@ -61,7 +61,7 @@ def test_whoever_stops_early_leaves_no_work_behind():
             ended.append(part)
         return part
 
-    with contextlib.closing(one_ahead(work, range(5))) as results:
+    with contextlib.closing(prefetch(work, range(5))) as results:
         next(results)
         began.wait(10)
 

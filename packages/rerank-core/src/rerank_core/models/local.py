@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from rerank_core.errors import DeviceError, EngineError, RerankError
 from rerank_core.forking import PerProcess, current_process, running
 from rerank_core.models.batching import micro_batches
-from rerank_core.models.prefetch import one_ahead
+from rerank_core.models.prefetch import prefetch
 from rerank_core.models.scoring import as_pair_list, as_pairs, distinct_segments, score_options, to_scores
 from rerank_core.scorer import Output
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
@@ -119,7 +119,7 @@ class LocalModel(ABC):
 
     def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """The pairs' encodings in parts, each tokenised while the one before is in the network."""
-        return one_ahead(
+        return prefetch(
             lambda start: self.tokenize(pairs[start : start + _PART], options, start), range(0, len(pairs), _PART)
         )
 

@@ -1,4 +1,4 @@
-"""Doing the next piece of work while the last one is being used."""
+"""Prefetching: a thread computes the next result while the caller uses the last one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TypeVar
 
 from rerank_core.forking import start_helper
 
-Part = TypeVar("Part")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_ahead(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
-    """``work`` of each part, in their order; a thread is busy with the next one while the caller uses a result.
+def prefetch(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield ``work`` of each item, in their order; a thread computes the next one while the caller uses a result.
 
-    What ``work`` raises is raised here, when its part's turn comes.
+    What ``work`` raises is raised here, when its item's turn comes.
     """
-    if not parts:
+    if not items:
         return
-    result = work(parts[0])
-    for part in parts[1:]:
-        following = _start(work, part)
+    result = work(items[0])
+    for item in items[1:]:
+        following = _start(work, item)
         try:
             yield result
         finally:
@@ -30,8 +30,8 @@ def one_ahead(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator
     yield result
 
 
-def _start(work: Callable[[Part], Result], part: Part) -> Future[Result]:
-    """Run it in a thread of its own; here, where there can be no more threads.
+def _start(work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Run ``work`` in a new thread; in the caller's own where no thread can be started.
 
     Not in a pool: that is for good shut down once the main thread has ended, though others go on.
     """
@@ -39,7 +39,7 @@ def _start(work: Callable[[Part], Result], part: Part) -> Future[Result]:
 
     def run() -> None:
         try:
-            future.set_result(work(part))
+            future.set_result(work(item))
         except BaseException as error:
             future.set_exception(error)
 
