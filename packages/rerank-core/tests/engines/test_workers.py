@@ -8,21 +8,21 @@ import rerank_core
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.engines.workers import Lanes, balanced
+from rerank_core.engines.workers import WorkerPool, balanced
 
 
-@given(sizes=st.lists(st.integers(1, 600), min_size=1, max_size=60), lanes=st.integers(1, 8))
-def test_every_position_is_dealt_once_and_no_lane_is_empty_or_overfull(sizes, lanes):
-    dealt = balanced(sizes, lanes)
+@given(sizes=st.lists(st.integers(1, 600), min_size=1, max_size=60), workers=st.integers(1, 8))
+def test_every_position_is_dealt_once_and_no_worker_is_empty_or_overfull(sizes, workers):
+    dealt = balanced(sizes, workers)
 
-    assert sorted(position for lane in dealt for position in lane) == list(range(len(sizes)))
-    assert len(dealt) == min(lanes, len(sizes))
+    assert sorted(position for worker in dealt for position in worker) == list(range(len(sizes)))
+    assert len(dealt) == min(workers, len(sizes))
     assert all(dealt)
-    loads = [sum(sizes[position] for position in lane) for lane in dealt]
+    loads = [sum(sizes[position] for position in worker) for worker in dealt]
     assert max(loads) <= sum(sizes) / len(dealt) + max(sizes)
 
 
-def test_every_lane_begins_alone_and_with_one_thread():
+def test_every_worker_begins_alone_and_with_one_thread():
     """Two first calls at once are a race inside MKL, and scores that are off by 1e-4."""
     inside, begun = threading.Semaphore(1), []
 
@@ -32,10 +32,10 @@ def test_every_lane_begins_alone_and_with_one_thread():
         torch.ones(64, 64) @ torch.ones(64, 64)
         inside.release()
 
-    Lanes(4, first)
+    WorkerPool(4, first)
 
     assert [(alone, threads) for alone, _, threads in begun] == [(True, 1)] * 4
-    assert len({lane for _, lane, _ in begun}) == 4
+    assert len({worker for _, worker, _ in begun}) == 4
 
 
 def test_a_first_call_that_fails_is_an_error_and_no_hang():
@@ -43,12 +43,12 @@ def test_a_first_call_that_fails_is_an_error_and_no_hang():
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Lanes(2, first)
+        WorkerPool(2, first)
 
 
 def test_every_part_has_its_result_and_an_error_waits_for_the_parts_beside_it():
     """Nothing computes any more when a failure is seen: what follows may need the memory."""
-    lanes, done = Lanes(2, lambda: None), threading.Event()
+    workers, done = WorkerPool(2, lambda: None), threading.Event()
 
     def work(part: int) -> int:
         if part == 0:
@@ -57,14 +57,14 @@ def test_every_part_has_its_result_and_an_error_waits_for_the_parts_beside_it():
         return part
 
     with pytest.raises(ValueError, match="the first one"):
-        lanes.map(work, [0, 1])
+        workers.map(work, [0, 1])
     assert done.is_set()
-    assert lanes.map(work, [1, 2, 3]) == [1, 2, 3]
+    assert workers.map(work, [1, 2, 3]) == [1, 2, 3]
 
 
 def test_an_error_is_freed_with_what_it_holds_once_it_is_handled():
     """Else the memory whose want was the failure would stay in use."""
-    lanes, held = Lanes(1, lambda: None), []
+    workers, held = WorkerPool(1, lambda: None), []
 
     class Buffer:
         pass
@@ -78,8 +78,8 @@ def test_an_error_is_freed_with_what_it_holds_once_it_is_handled():
     gc.disable()
     try:
         with contextlib.suppress(MemoryError):
-            lanes.map(work, [0])
-        lanes.map(len, [[]])  # the lane has taken something else
+            workers.map(work, [0])
+        workers.map(len, [[]])  # the worker has taken something else
         assert held[0]() is None
     finally:
         gc.enable()

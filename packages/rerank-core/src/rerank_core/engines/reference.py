@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
-from rerank_core.engines.workers import Lanes, in_own_thread
+from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
@@ -28,7 +28,7 @@ _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling d
 class ReferenceEngine:
     """transformers' own forward pass, one segment at a time.
 
-    In a lane, which has as many of torch's threads as there were at load.
+    It runs in one worker, which has as many of torch's threads as there were at load.
     """
 
     name: ClassVar[str] = "reference"
@@ -37,7 +37,7 @@ class ReferenceEngine:
         self._model = model.eval()
         self._device = next(model.parameters()).device
         self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
-        self._lane = Lanes(1, first=lambda: None, threads=torch.get_num_threads())
+        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
     def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
@@ -105,7 +105,7 @@ class ReferenceEngine:
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
-        (rows,) = self._lane.map(self._rows, [batch])
+        (rows,) = self._worker.map(self._rows, [batch])
         return rows
 
     @torch.inference_mode()

@@ -1,10 +1,10 @@
-"""Several threads that each compute with one.
+"""Worker threads: each computes whole sequences alone, with one thread of torch's.
 
 A product that several threads share is split differently for different numbers of threads and rows, and its last bits
-with it. Here each lane computes whole sequences alone, so a score does not depend on how many lanes there are.
+with it. Here no two workers share a product, so a score does not depend on how many workers there are.
 
 Nor does it depend on what the caller has set for its own thread: autocast, a default device, the modes of torch. A
-lane is nobody else's thread. After a fork the child has none of them, nor the threads that OpenMP had for its parent,
+worker is nobody else's thread. After a fork the child has none of them, nor the threads that OpenMP had for its parent,
 so it makes its own.
 """
 
@@ -28,34 +28,34 @@ Result = TypeVar("Result")
 _Call: TypeAlias = Callable[[], None]
 
 
-class Lanes:
-    """``count`` threads, in each of which torch computes with one thread, or with ``threads``."""
+class WorkerPool:
+    """``count`` threads, in each of which torch computes with ``threads`` threads."""
 
-    def __init__(self, count: int, first: Callable[[], object], *, threads: int = 1) -> None:
-        """``first`` is run once in each lane, one after another, before any of them computes beside another.
+    def __init__(self, count: int, warm_up: Callable[[], object], *, threads: int = 1) -> None:
+        """``warm_up`` is run once in each worker, one after another, before any of them computes beside another.
 
         MKL sets itself up in the first calls of a process. Where two threads made these at once, one score in a
         hundred fresh processes was off by 1e-4.
         """
-        self._workers = PerProcess(lambda: _Workers(count, first, threads))
+        self._workers = PerProcess(lambda: _Workers(count, warm_up, threads))
         self._workers.get()
 
     def map(self, work: Callable[[Work], Result], parts: Sequence[Work]) -> list[Result]:
-        """The results of every part, in their order."""
+        """Return the result of every part, in their order."""
         return self._workers.get().map(work, parts)
 
 
 class _Workers:
-    """The lanes of one process. Their threads end with this object, and never keep the process from ending.
+    """The workers of one process. Their threads end with this object, and never keep the process from ending.
 
     Not a ``ThreadPoolExecutor``: that takes no more work once the main thread has ended, though others go on.
     """
 
-    def __init__(self, count: int, first: Callable[[], object], threads: int) -> None:
+    def __init__(self, count: int, warm_up: Callable[[], object], threads: int) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         weakref.finalize(self, _end, self._calls, count).atexit = False
         for number in range(count):
-            threading.Thread(target=_serve, args=[self._calls], name=f"lane_{number}", daemon=True).start()
+            threading.Thread(target=_serve, args=[self._calls], name=f"worker_{number}", daemon=True).start()
         everybody, one_by_one = threading.Barrier(count), threading.Lock()
 
         def begin(_: int) -> int:
@@ -64,10 +64,10 @@ class _Workers:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(False)  # a new thread takes this over from the one that starts it
             with one_by_one:
-                first()
+                warm_up()
             return common
 
-        # torch also keeps the number for threads to come, which the lanes have just set.
+        # torch also keeps the number for threads to come, which the workers have just set.
         common = self.map(begin, range(count))[0]
         restore = threading.Thread(target=torch.set_num_threads, args=[common])  # for itself, and for those to come
         restore.start()
@@ -121,7 +121,7 @@ def _end(calls: SimpleQueue[_Call | None], count: int) -> None:
 
 
 def in_own_thread(work: Callable[[], Result]) -> Result:
-    """The result of ``work`` in a thread that has nothing of its caller's settings, as a lane."""
+    """Return the result of ``work``, done in a thread with none of its caller's settings, as in a worker."""
     future: Future[Result] = Future()
 
     def with_our_settings(_: None) -> Result:
@@ -136,12 +136,12 @@ def in_own_thread(work: Callable[[], Result]) -> Result:
         del future  # or its error would hold it, through this frame
 
 
-def balanced(sizes: Sequence[int], lanes: int) -> list[list[int]]:
-    """Deal positions to lanes, longest first and each to the lane with the least so far; no lane is empty."""
-    loads = [0] * min(lanes, len(sizes))
+def balanced(sizes: Sequence[int], workers: int) -> list[list[int]]:
+    """Deal positions to workers, longest first and each to the worker with the least so far; no worker is empty."""
+    loads = [0] * min(workers, len(sizes))
     dealt: list[list[int]] = [[] for _ in loads]
     for position in sorted(range(len(sizes)), key=lambda position: -sizes[position]):
-        lane = loads.index(min(loads))
-        dealt[lane].append(position)
-        loads[lane] += sizes[position]
+        worker = loads.index(min(loads))
+        dealt[worker].append(position)
+        loads[worker] += sizes[position]
     return dealt

@@ -30,18 +30,18 @@ from rerank_core.engines.packed.ops.linear import (
 from rerank_core.engines.packed.quantization.int8 import in_int8
 from rerank_core.engines.packed.quantization.quantize import Observed, rounded
 from rerank_core.engines.packed.weights import Weights
-from rerank_core.engines.workers import Lanes, balanced, in_own_thread
+from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
 from rerank_core.types import Segment
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
-_CPU_LANE_TOKENS = 1024
+_CPU_WORKER_TOKENS = 1024
 _MPS_TOKENS = 4096
 _CUDA_TOKENS = 16384
 
 # When memory is given back. To have it anew costs less than a hundredth of a batch of a wide model, but a few
-# hundredths of a narrow one's: that waits until each lane has computed so many tokens.
+# hundredths of a narrow one's: that waits until each worker has computed so many tokens.
 _WIDE = 1024
-_TOKENS_BETWEEN = 10 * _CPU_LANE_TOKENS
+_TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
 
 _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
@@ -55,7 +55,7 @@ _ROUNDED: dict[str, Callable[[Observed], Linear]] = {
 
 
 class PackedEngine:
-    """The encoder and its head over packed batches. Each lane, of which a CPU has several, takes whole segments."""
+    """The encoder and its head over packed batches. Each worker, of which a CPU has several, takes whole segments."""
 
     name: ClassVar[str] = "packed"
 
@@ -63,10 +63,10 @@ class PackedEngine:
         self._device = device
         self._hidden = len((encoder.last or encoder.layers[0]).norm.weight)
         self._tokens_since = 0  # memory was given back
-        self._lane_count = torch.get_num_threads() if device == "cpu" else 1
-        # No method: the lanes would hold the engine, as it holds them.
+        self._worker_count = torch.get_num_threads() if device == "cpu" else 1
+        # No method: the workers would hold the engine, as it holds them.
         self._rows = rows = partial(_rows, encoder, head, device=device, padding=padding)
-        self._lanes = Lanes(self._lane_count, first=lambda: rows(_FIRST, [0]))
+        self._workers = WorkerPool(self._worker_count, warm_up=lambda: rows(_FIRST, [0]))
 
     @classmethod
     def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
@@ -101,15 +101,15 @@ class PackedEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """Enough for every lane; or for the device."""
+        """Enough for every worker; or for the device."""
         if self._device == "cpu":
-            return _CPU_LANE_TOKENS * self._lane_count
+            return _CPU_WORKER_TOKENS * self._worker_count
         return _MPS_TOKENS if self._device == "mps" else _CUDA_TOKENS
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
-        parts = balanced(batch.lengths.tolist(), self._lane_count)
-        rows = self._lanes.map(lambda part: self._rows(batch, part), parts)
+        parts = balanced(batch.lengths.tolist(), self._worker_count)
+        rows = self._workers.map(lambda part: self._rows(batch, part), parts)
         if self._device == "cpu":
             self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
@@ -119,7 +119,7 @@ class PackedEngine:
 
     def _give_back(self, tokens: int) -> None:
         self._tokens_since += tokens
-        if self._hidden >= _WIDE or self._tokens_since >= _TOKENS_BETWEEN * self._lane_count:
+        if self._hidden >= _WIDE or self._tokens_since >= _TOKENS_BETWEEN * self._worker_count:
             release_memory()
             self._tokens_since = 0
 
