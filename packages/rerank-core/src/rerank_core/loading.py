@@ -19,7 +19,7 @@ from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.models.bi_encoder import BiEncoder
-from rerank_core.models.calibration_texts import SAMPLE
+from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.consistency import check_network, check_tokens
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
@@ -117,12 +117,12 @@ def load(
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
         _set_threads(threads)
-    segments = distinct_segments(tokenizer(SAMPLE, ScoreOptions()))
+    segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
         device=device,
         dtype=dtype,
-        sample=Batch.of(segments),
+        calibration_batch=Batch.of(segments),
         trust_remote_code=trust_remote_code,
     )
     check_network(checkpoint, network, segments)

@@ -9,8 +9,9 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, InvalidRequest
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed import engine as packed_engine
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, WidenedLinear
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear
+from rerank_core.engines.packed.quantization import float16
+from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
 from rerank_core.engines.packed.quantization.int8 import Int8Linear
 from rerank_core.testing.checkpoints import WORDS
 
@@ -140,7 +141,7 @@ def test_both_products_with_float16_weights_round_the_same_weights(monkeypatch, 
             built.append(kind)
             return kind(*parts)
 
-        monkeypatch.setattr(packed_engine, kind.__name__, build)
+        monkeypatch.setattr(float16, kind.__name__, build)
     for widens in (False, True):
         monkeypatch.setattr(cpu_features, "widens_float16", lambda widens=widens: widens)
         model = rerank_core.load(str(tiny("bert")), device="cpu", dtype="float16-weights")

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
-from rerank_core.models.calibration_texts import SAMPLE
+from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output, PairModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
@@ -120,7 +120,7 @@ class Service:
     async def warm_up(self) -> None:
         """Tokenise and compute something, so that the first request finds everything set up. Raises ``ModelError``."""
         with self.tokenizing.ticket(float("inf")) as parts:
-            await parts.add(partial(self.model.tokenize, SAMPLE, ScoreOptions()), characters=1000, tokens=0)
+            await parts.add(partial(self.model.tokenize, CALIBRATION_TEXTS, ScoreOptions()), characters=1000, tokens=0)
         await self.scheduler.warm_up()
 
     def fail_waiting(self, error: RerankError) -> None:

@@ -47,10 +47,12 @@ class Engine(Protocol):
         ...
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool) -> Engine:
+    def load(
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
+    ) -> Engine:
         """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run.
 
-        ``sample``: ordinary text, for an engine that measures what it rounds.
+        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
         """
         ...
 

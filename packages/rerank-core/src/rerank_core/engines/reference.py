@@ -46,19 +46,23 @@ class ReferenceEngine:
 
     @classmethod
     def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         device = with_number(device)
         return in_own_thread(
             lambda: cls._load(
-                checkpoint, device=device, dtype=dtype, sample=sample, trust_remote_code=trust_remote_code
+                checkpoint,
+                device=device,
+                dtype=dtype,
+                calibration_batch=calibration_batch,
+                trust_remote_code=trust_remote_code,
             )
         )
 
     @classmethod
     def _load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
         config_path = checkpoint.directory / "config.json"
@@ -86,7 +90,7 @@ class ReferenceEngine:
             )
         model = model.to(device).eval()
         try:
-            is_causal = _is_causal(model, sample, device)
+            is_causal = _is_causal(model, calibration_batch, device)
         except Exception as error:  # a network may want what a pair of texts does not give, such as a language
             raise CheckpointError(
                 f"{config_path} is of a network that fails on a text ({type(error).__name__}: {str(error)[:300]})"
@@ -131,12 +135,12 @@ class ReferenceEngine:
 
 
 @torch.inference_mode()
-def _is_causal(model: Any, sample: Batch, device: str) -> bool:
+def _is_causal(model: Any, batch: Batch, device: str) -> bool:
     """Whether no token of the network sees those behind it, whatever the network calls itself.
 
     Another last token changes the first token's hidden state in an encoder, and nothing in a causal network.
     """
-    tokens = sample.token_ids[: int(sample.lengths[0])].astype(np.int64)
+    tokens = batch.token_ids[: int(batch.lengths[0])].astype(np.int64)
     states: list[torch.Tensor] = []
     for last in np.unique(tokens)[:2]:
         ids = torch.from_numpy(np.append(tokens[:-1], last))[None].to(device)

@@ -2,7 +2,7 @@
 
 from rerank_core.types import Pair
 
-SAMPLE = (
+CALIBRATION_TEXTS = (
     Pair(
         "how do birds stay in the air",
         "Birds fly by beating their wings, which push air down and back. A wing is curved above and flat below, "

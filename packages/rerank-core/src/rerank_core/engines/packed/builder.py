@@ -25,8 +25,8 @@ from rerank_core.engines.packed.ops.attention import Attention, per_sequence, va
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
 from rerank_core.engines.packed.weights import Weights
 
-# How the layers' products are computed on a CPU; everything else there is float32. Those of fewer bits are float32
-# until a sample has shown what goes into them: see ``quantization``.
+# How the layers' products are computed on a CPU; everything else there is float32. Those of fewer bits
+# begin as float32: see ``quantization``.
 _CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
     "float32": FloatLinear,
     "bfloat16": BFloat16Linear,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.base import Batch
-from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.architectures import Unsupported, plan_of
@@ -21,14 +20,10 @@ from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.encoder import Encoder, Run
 from rerank_core.engines.packed.heads import Head
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.linear import (
-    Float16WeightsLinear,
-    Linear,
-    WidenedLinear,
-    filled,
-)
-from rerank_core.engines.packed.quantization.int8 import in_int8
-from rerank_core.engines.packed.quantization.quantize import Observed, rounded
+from rerank_core.engines.packed.ops.linear import Linear, filled
+from rerank_core.engines.packed.quantization.float16 import to_float16_weights
+from rerank_core.engines.packed.quantization.int8 import to_int8
+from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
 from rerank_core.types import Segment
@@ -45,13 +40,8 @@ _TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
 
 _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 
-# Products on a CPU that are float32 until a sample has shown what goes into them.
-_ROUNDED: dict[str, Callable[[Observed], Linear]] = {
-    "float16-weights": lambda seen: (WidenedLinear if cpu_features.widens_float16() else Float16WeightsLinear)(
-        seen.linear.weight, seen.linear.bias, seen.mean
-    ),
-    "int8": lambda seen: in_int8(seen, levels=cpu_features.int8_levels()),
-}
+# Products on a CPU that are float32 until calibration texts have shown what goes into them.
+QUANTIZED: dict[str, Callable[[ObservedLinear], Linear]] = {"float16-weights": to_float16_weights, "int8": to_int8}
 
 
 class PackedEngine:
@@ -79,23 +69,27 @@ class PackedEngine:
 
     @classmethod
     def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> PackedEngine:
         """Map the weights of a checkpoint that it does not refuse."""
         device = with_number(device)
-        return in_own_thread(lambda: cls._load(checkpoint, device=device, dtype=dtype, sample=sample))
+        return in_own_thread(
+            lambda: cls._load(checkpoint, device=device, dtype=dtype, calibration_batch=calibration_batch)
+        )
 
     @classmethod
-    def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch) -> PackedEngine:
+    def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch) -> PackedEngine:
         weights = Weights(checkpoint)
         plan = plan_of(checkpoint, weights)
         with torch.inference_mode():
             build = Builder(weights, plan, device=device, dtype=dtype)
             head, first_only = build.head(checkpoint)
             encoder = build.encoder(first_only=first_only)
-            if dtype in _ROUNDED:
-                run = _run(sample, range(len(sample.lengths)), padding=plan.padding, device=device)
-                encoder = rounded(encoder, run, _ROUNDED[dtype])
+            if dtype in QUANTIZED:
+                run = _run(
+                    calibration_batch, range(len(calibration_batch.lengths)), padding=plan.padding, device=device
+                )
+                encoder = quantize(encoder, run, QUANTIZED[dtype])
         release_memory()  # what it took to get here: the weights in float32, say
         return cls(encoder, head, device=device, padding=plan.padding)
 

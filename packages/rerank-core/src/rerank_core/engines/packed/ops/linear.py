@@ -8,7 +8,6 @@ rows fills them up first (``filled``).
 
 from __future__ import annotations
 
-import threading
 from typing import Protocol
 
 import torch
@@ -56,71 +55,6 @@ class FloatLinear:
         """See ``Linear``; the product accumulates right onto the total, without a buffer of its own."""
         total.add_(self.bias)
         torch.addmm(total, x, self._transposed, out=total)
-
-
-class Float16WeightsLinear:
-    """Weights rounded to float16, all arithmetic in float32 (FBGEMM): half the memory, on x86 with AVX2 or more.
-
-    Most of what rounding the weights does to a product is the same for every row, since rows have much in common. The
-    bias takes that up: what it does to ``mean``, the mean row of a sample (on the default model's shape a logit is four
-    times nearer then).
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, mean: Tensor) -> None:
-        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, _taken_up(weight, bias, mean))
-
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """See ``Linear``."""
-        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
-        return product
-
-    def add_to(self, total: Tensor, x: Tensor) -> None:
-        """See ``Linear``."""
-        total.add_(self(x))
-
-
-class WidenedLinear:
-    """As ``Float16WeightsLinear``, but the weight is widened to float32 for every product, which is then MKL's.
-
-    Where that is much faster than FBGEMM's, as on Intel's AVX-512, widening costs less than it brings.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, mean: Tensor) -> None:
-        self._weight = weight.half()
-        self._bias = _taken_up(weight, bias, mean)
-
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """See ``Linear``."""
-        return torch.addmm(self._bias, x, self._transposed(), out=out)
-
-    def add_to(self, total: Tensor, x: Tensor) -> None:
-        """See ``Linear``."""
-        total.add_(self._bias)
-        torch.addmm(total, x, self._transposed(), out=total)
-
-    def _transposed(self) -> Tensor:
-        return _WIDENED.buffer(self._weight.shape).copy_(self._weight).t()
-
-
-class _Widened(threading.local):
-    """One buffer a thread for whatever weight is in use: fresh memory costs as much to touch as to widen."""
-
-    def __init__(self) -> None:
-        self._numbers = torch.empty(0, dtype=torch.float32)
-
-    @torch.inference_mode(False)
-    def buffer(self, shape: torch.Size) -> Tensor:
-        """Room of that shape, with anything in it."""
-        if len(self._numbers) < shape.numel():
-            self._numbers = torch.empty(shape.numel(), dtype=torch.float32)
-        return self._numbers[: shape.numel()].view(shape)
-
-
-_WIDENED = _Widened()
-
-
-def _taken_up(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
-    return bias + (weight - weight.half().float()) @ mean
 
 
 class BFloat16Linear:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rerank_core.engines.packed.quantization.quantize import Observed
+from rerank_core.engines.hardware import cpu_features
+from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 
 OUTLIER_COLUMNS = 16
 
@@ -70,7 +71,7 @@ class Int8Linear:
         return rounded, scale, beside
 
 
-def in_int8(observed: Observed, *, levels: int) -> Int8Linear:
-    """A product in 8 bits; its outlier columns are those of the sample."""
+def to_int8(observed: ObservedLinear) -> Int8Linear:
+    """A product in 8 bits; its outlier columns are those of the calibration texts."""
     columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
-    return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=levels)
+    return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=cpu_features.int8_levels())

@@ -1,4 +1,4 @@
-"""Rounding an encoder's products by what goes into them, as a sample of ordinary text shows it."""
+"""Quantization: an encoder's products get fewer bits, by the inputs that calibration texts give them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rerank_core.engines.packed.encoder import Encoder, Layer, Run
 from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
 
 
-class Observed:
-    """A product that notes of its inputs each column's largest magnitude, and the mean row."""
+class ObservedLinear:
+    """A product that keeps each input column's largest magnitude, and the mean input row."""
 
     def __init__(self, linear: FloatLinear, rows: int) -> None:
         """``rows``: how many are text; those behind them only fill up."""
@@ -26,29 +26,29 @@ class Observed:
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
-        self._note(x[: self._rows])
+        self._observe(x[: self._rows])
         return self.linear(x, out)
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """See ``Linear``."""
-        self._note(x[: self._rows])
+        self._observe(x[: self._rows])
         self.linear.add_to(total, x)
 
-    def _note(self, x: Tensor) -> None:
+    def _observe(self, x: Tensor) -> None:
         self.largest = x.abs().amax(0)
         self.mean = x.mean(0)
 
 
-def rounded(encoder: Encoder, sample: Run, change: Callable[[Observed], Linear]) -> Encoder:
-    """The encoder with each of its layers' products changed, by what it saw of the sample.
+def quantize(encoder: Encoder, calibration: Run, make: Callable[[ObservedLinear], Linear]) -> Encoder:
+    """Replace each product of the encoder's layers by what ``make`` gives for it after the calibration texts.
 
     The last layer and the head, which are computed for first tokens only, stay as they are.
     """
-    rows = sample.bounds.places[-1]
-    observed = [_with_products(layer, lambda linear: Observed(linear, rows)) for layer in encoder.layers]
+    rows = calibration.bounds.places[-1]
+    observed = [_with_products(layer, lambda linear: ObservedLinear(linear, rows)) for layer in encoder.layers]
     with _one_thread():
-        replace(encoder, layers=tuple(observed))(sample)
-        return replace(encoder, layers=tuple(_with_products(layer, change) for layer in observed))
+        replace(encoder, layers=tuple(observed))(calibration)
+        return replace(encoder, layers=tuple(_with_products(layer, make) for layer in observed))
 
 
 @contextmanager
