@@ -23,15 +23,15 @@ from rerank_core.engines.packed.ops.linear import Linear, filled
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Sequences laid end to end: int64 ids [tokens] of words, positions and types, and where each sequence begins.
+class PackedSequences:
+    """Sequences laid end to end: int64 ids [tokens] of tokens, positions and types, and where each sequence begins.
 
     Rows behind the last bound only fill it up.
     """
 
-    words: Tensor
-    positions: Tensor
-    types: Tensor | None
+    token_ids: Tensor
+    position_ids: Tensor
+    type_ids: Tensor | None
     bounds: Bounds
 
 
@@ -50,20 +50,20 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Tables of words, positions and types [entries, width], their norm, and a projection where widths differ."""
+    """Tables of tokens, positions and types [entries, width], their norm, and a projection where widths differ."""
 
-    words: Tensor
+    tokens: Tensor
     positions: Tensor
     types: Tensor | None
     norm: Norm
     projection: Linear | None = None
 
-    def __call__(self, run: Run) -> Tensor:
+    def __call__(self, packed: PackedSequences) -> Tensor:
         """The first hidden states [tokens, hidden]."""
-        x = self.words[run.words].to(self.positions.dtype)
-        x += self.positions[run.positions]
+        x = self.tokens[packed.token_ids].to(self.positions.dtype)
+        x += self.positions[packed.position_ids]
         if self.types is not None:
-            x += self.types[0] if run.types is None else self.types[run.types]
+            x += self.types[0] if packed.type_ids is None else self.types[packed.type_ids]
         x = self.norm(x)
         return x if self.projection is None else self.projection(x)
 
@@ -152,29 +152,31 @@ class Encoder:
     attend: Attention
     last: LastLayer | None = None
 
-    def __call__(self, run: Run) -> Tensor:
+    def __call__(self, packed: PackedSequences) -> Tensor:
         """Hidden states of every token [tokens, hidden]; with a ``LastLayer``, of each first one [sequences, hidden].
 
         Rows behind these, if any, only fill up.
         """
-        x = self.embeddings(run)
+        x = self.embeddings(packed)
         rows, hidden = x.shape
         # One buffer for all layers: fresh memory costs as much to touch as to compute with.
-        qkv, context, wide = x.new_empty(rows, 3 * hidden), x.new_zeros(rows, hidden), None
+        qkv, context, intermediate = x.new_empty(rows, 3 * hidden), x.new_zeros(rows, hidden), None
         for layer in self.layers:
             qkv = layer.qkv(x, qkv)
-            self.attend(*split_heads(qkv, self.heads), run.bounds, context.view(rows, self.heads, -1))
+            self.attend(*split_heads(qkv, self.heads), packed.bounds, context.view(rows, self.heads, -1))
             layer.attention_out.add_to(x, context)
             x = layer.attention_norm(x)
-            x, wide = self._feed_forward(layer, x, wide)
-        return x if self.last is None else self._first_tokens(self.last, x, run.bounds)
+            x, intermediate = self._feed_forward(layer, x, intermediate)
+        return x if self.last is None else self._first_tokens(self.last, x, packed.bounds)
 
-    def _feed_forward(self, layer: Layer | LastLayer, x: Tensor, wide: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _feed_forward(
+        self, layer: Layer | LastLayer, x: Tensor, intermediate: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The layer's second half, and the buffer that it used."""
-        wide = layer.up(x, wide)
-        self.activation(wide)
-        layer.down.add_to(x, wide)
-        return layer.norm(x), wide
+        intermediate = layer.up(x, intermediate)
+        self.activation(intermediate)
+        layer.down.add_to(x, intermediate)
+        return layer.norm(x), intermediate
 
     def _first_tokens(self, layer: LastLayer, x: Tensor, bounds: Bounds) -> Tensor:
         first = filled_up(x[bounds.starts])

@@ -15,9 +15,9 @@ from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.hardware.memory import release_memory
-from rerank_core.engines.packed.architectures import Unsupported, plan_of
 from rerank_core.engines.packed.builder import Builder
-from rerank_core.engines.packed.encoder import Encoder, Run
+from rerank_core.engines.packed.encoder import Encoder, PackedSequences
+from rerank_core.engines.packed.encoder_config import Unsupported, read_encoder_config
 from rerank_core.engines.packed.heads import Head
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.linear import Linear, filled
@@ -62,7 +62,7 @@ class PackedEngine:
     def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
         """See ``Engine.refusal``."""
         try:
-            plan_of(checkpoint, Weights(checkpoint))
+            read_encoder_config(checkpoint, Weights(checkpoint))
         except Unsupported as unsupported:
             return str(unsupported)
         return None
@@ -80,18 +80,18 @@ class PackedEngine:
     @classmethod
     def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch) -> PackedEngine:
         weights = Weights(checkpoint)
-        plan = plan_of(checkpoint, weights)
+        config = read_encoder_config(checkpoint, weights)
         with torch.inference_mode():
-            build = Builder(weights, plan, device=device, dtype=dtype)
+            build = Builder(weights, config, device=device, dtype=dtype)
             head, first_only = build.head(checkpoint)
             encoder = build.encoder(first_only=first_only)
             if dtype in QUANTIZED:
-                run = _run(
-                    calibration_batch, range(len(calibration_batch.lengths)), padding=plan.padding, device=device
+                packed = _packed(
+                    calibration_batch, range(len(calibration_batch.lengths)), padding=config.padding, device=device
                 )
-                encoder = quantize(encoder, run, QUANTIZED[dtype])
+                encoder = quantize(encoder, packed, QUANTIZED[dtype])
         release_memory()  # what it took to get here: the weights in float32, say
-        return cls(encoder, head, device=device, padding=plan.padding)
+        return cls(encoder, head, device=device, padding=config.padding)
 
     @property
     def batch_tokens(self) -> int:
@@ -122,34 +122,36 @@ class PackedEngine:
 def _rows(
     encoder: Encoder, head: Head, batch: Batch, segments: Sequence[int], *, device: str, padding: int | None
 ) -> NDArray[np.float32]:
-    run = _run(batch, segments, padding=padding, device=device)
-    rows: NDArray[np.float32] = head(encoder(run), run).float().cpu().numpy()
+    packed = _packed(batch, segments, padding=padding, device=device)
+    rows: NDArray[np.float32] = head(encoder(packed), packed).float().cpu().numpy()
     return rows
 
 
-def _run(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> Run:
+def _packed(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
     """Some of a batch's segments, end to end, filled up; copied to the device in one piece."""
     ends = np.cumsum(batch.lengths)
     pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
     places = [0, *np.cumsum(batch.lengths[list(segments)]).tolist()]
     ids = np.zeros((3, filled(places[-1])), dtype=np.int64)
     for start, piece in zip(places, pieces, strict=False):
-        words = batch.token_ids[piece]
-        here = slice(start, start + len(words))
-        ids[0, here] = words
-        ids[1, here] = _positions(words, padding)
+        tokens = batch.token_ids[piece]
+        here = slice(start, start + len(tokens))
+        ids[0, here] = tokens
+        ids[1, here] = _positions(tokens, padding)
         if batch.type_ids is not None:
             ids[2, here] = batch.type_ids[piece]
-    words, positions, types = _on(device, ids)
+    token_ids, position_ids, type_ids = _on(device, ids)
     offsets = _on(device, np.array(places, dtype=np.int32))
-    return Run(words, positions, None if batch.type_ids is None else types, Bounds(places, offsets))
+    return PackedSequences(
+        token_ids, position_ids, None if batch.type_ids is None else type_ids, Bounds(places, offsets)
+    )
 
 
-def _positions(words: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
+def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
     """Positions from 0; or behind the padding id, where a padding token has the padding's own."""
     if padding is None:
-        return np.arange(len(words), dtype=np.int64)
-    real = (words != padding).astype(np.int64)
+        return np.arange(len(tokens), dtype=np.int64)
+    real = (tokens != padding).astype(np.int64)
     positions: NDArray[np.int64] = np.cumsum(real) * real + padding
     return positions
 

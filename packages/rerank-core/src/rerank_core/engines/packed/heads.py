@@ -10,14 +10,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rerank_core.engines.packed.encoder import Run
+from rerank_core.engines.packed.encoder import PackedSequences
 from rerank_core.engines.packed.ops.linear import Linear
 
 
 class Head(Protocol):
     """From the encoder's hidden states to one row a sequence."""
 
-    def __call__(self, hidden: Tensor, run: Run) -> Tensor:
+    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Logits [sequences, labels], or embeddings [sequences, hidden]."""
         ...
 
@@ -31,26 +31,26 @@ class ClassificationHead:
     weight: Tensor
     bias: Tensor
 
-    def __call__(self, hidden: Tensor, run: Run) -> Tensor:
+    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Logits."""
         x = self.dense(hidden)
         self.activation(x)
         x = x.float()
         # Not a matrix product: with few columns that has other bits for another number of rows.
-        return (x[:, None] * self.weight).sum(-1)[: len(run.bounds.starts)] + self.bias
+        return (x[:, None] * self.weight).sum(-1)[: len(packed.bounds.starts)] + self.bias
 
 
 class MeanPooling:
     """The mean of all tokens [tokens, hidden]."""
 
-    def __call__(self, hidden: Tensor, run: Run) -> Tensor:
+    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Embeddings."""
-        return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(run.bounds.places)])
+        return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(packed.bounds.places)])
 
 
 class FirstToken:
     """The first token as it is, out of first tokens [sequences, hidden]."""
 
-    def __call__(self, hidden: Tensor, run: Run) -> Tensor:
+    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Embeddings."""
-        return hidden[: len(run.bounds.starts)]
+        return hidden[: len(packed.bounds.starts)]

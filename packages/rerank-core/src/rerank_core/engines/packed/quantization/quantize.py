@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rerank_core.engines.packed.encoder import Encoder, Layer, Run
+from rerank_core.engines.packed.encoder import Encoder, Layer, PackedSequences
 from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
 
 
@@ -39,7 +39,7 @@ class ObservedLinear:
         self.mean = x.mean(0)
 
 
-def quantize(encoder: Encoder, calibration: Run, make: Callable[[ObservedLinear], Linear]) -> Encoder:
+def quantize(encoder: Encoder, calibration: PackedSequences, make: Callable[[ObservedLinear], Linear]) -> Encoder:
     """Replace each product of the encoder's layers by what ``make`` gives for it after the calibration texts.
 
     The last layer and the head, which are computed for first tokens only, stay as they are.
