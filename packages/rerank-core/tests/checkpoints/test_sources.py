@@ -118,12 +118,12 @@ def test_a_fetched_directory_scores_as_its_source_and_keeps_its_name(directory, 
 
 def test_a_model_may_be_fetched_in_float16_at_half_the_size(directory, tmp_path, tiny_model):
     whole = fetch(str(directory), tmp_path / "whole").files["model.safetensors"].size
-    halved = fetch(str(directory), tmp_path / "halved", float16=True).files["model.safetensors"].size
+    converted = fetch(str(directory), tmp_path / "converted", float16=True).files["model.safetensors"].size
 
-    assert halved < 0.6 * whole
-    modes = {(tmp_path / name / "model.safetensors").stat().st_mode for name in ("whole", "halved")}
+    assert converted < 0.6 * whole
+    modes = {(tmp_path / name / "model.safetensors").stat().st_mode for name in ("whole", "converted")}
     assert len(modes) == 1
-    scores = rerank_core.load(str(tmp_path / "halved"), device="cpu").score("panda", ["a panda", "bamboo"])
+    scores = rerank_core.load(str(tmp_path / "converted"), device="cpu").score("panda", ["a panda", "bamboo"])
     assert scores.values == pytest.approx(tiny_model("bert").score("panda", ["a panda", "bamboo"]).values, abs=1e-3)
 
 
@@ -137,7 +137,7 @@ def test_weights_beyond_float16_stay_as_they_are(directory, tmp_path):
     save_file(weights, tmp_path / "large" / "model.safetensors")
 
     with pytest.raises(CheckpointError, match=f"{name} has numbers float16 cannot hold: keep float32 files"):
-        fetch(str(tmp_path / "large"), tmp_path / "halved", float16=True)
+        fetch(str(tmp_path / "large"), tmp_path / "converted", float16=True)
 
 
 def test_fetch_takes_safetensors_tokenizer_and_configuration_files_only(directory, tmp_path):

@@ -1,4 +1,4 @@
-"""Weights files rewritten in float16: half the size, and what that costs is the rounding of each weight."""
+"""Rewrites files of weights in float16: half the size, at the cost of rounding each weight."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from rerank_core.errors import CheckpointError
 
 
-def halve(file: Path) -> None:
+def to_float16(file: Path) -> None:
     """Rewrite a safetensors file in place, its float32, float64 and bfloat16 numbers as float16; others stay.
 
     Raises ``CheckpointError`` where a number is beyond float16 (65504), or none; the file is then as it was.
@@ -27,7 +27,7 @@ def halve(file: Path) -> None:
                 if not bool(torch.isfinite(tensor).all()):
                     raise CheckpointError(f"{file.name}: {name} has numbers float16 cannot hold: keep float32 files")
             tensors[name] = tensor.contiguous()
-    halved = file.with_name(file.name + ".float16")
-    save_file(tensors, halved, metadata=metadata)
-    shutil.copymode(file, halved)  # safetensors writes for the owner only
-    halved.replace(file)
+    converted = file.with_name(file.name + ".float16")
+    save_file(tensors, converted, metadata=metadata)
+    shutil.copymode(file, converted)  # safetensors writes for the owner only
+    converted.replace(file)

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from rerank_core.checkpoints import hub
-from rerank_core.checkpoints.convert import halve
+from rerank_core.checkpoints.convert import to_float16
 from rerank_core.checkpoints.manifest import Manifest, read_manifest, verify, verify_file, write_manifest
 from rerank_core.errors import CheckpointError, InvalidRequest, MissingExtra
 
@@ -123,16 +123,16 @@ def fetch(model: str, directory: Path, *, revision: str | None = None, float16: 
         shutil.rmtree(directory / ".cache", ignore_errors=True)  # the hub client's own notes
     if float16:
         for file in sorted(directory.rglob("*.safetensors")):
-            _halve(file)
+            _to_float16(file)
     marker.unlink()
     return write_manifest(directory, model=name, revision=revision)
 
 
-def _halve(file: Path) -> None:
+def _to_float16(file: Path) -> None:
     from safetensors import SafetensorError
 
     try:
-        halve(file)
+        to_float16(file)
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged or not complete ({error}): fetch the model again") from error
 
