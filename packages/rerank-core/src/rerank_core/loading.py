@@ -58,7 +58,7 @@ def load(
     - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     - ``dtype``: ``auto`` (float32), ``float32``; on a CPU also ``float16-weights``, ``bfloat16`` and ``int8``, on a GPU
       ``float16`` and ``bfloat16``. docs/scores.md says what each costs.
-    - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
+    - ``max_length``: tokens of a pair (cross-encoder) or of each text (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``long_documents``: ``truncate``, or ``chunk``: all of a document longer than that is scored, in windows.
     - ``calibration``: scores are sigmoid(a * raw + b) instead of sigmoid(raw): ``(a, b)``, ``"a,b"``, or a file that
@@ -89,12 +89,12 @@ def load(
 
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
-    from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
+    from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
-    tokenizer: PairTokenizer | SideTokenizer
+    tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
     if checkpoint.kind == "bi-encoder":
-        tokenizer = SideTokenizer(
+        tokenizer = BiEncoderTokenizer(
             text.tokenizer,
             max_length=length,
             has_type_ids=checkpoint.has_type_ids,
@@ -105,7 +105,7 @@ def load(
             max_characters=max_characters,
         )
     else:
-        tokenizer = PairTokenizer(
+        tokenizer = CrossEncoderTokenizer(
             text.tokenizer,
             max_length=length,
             truncation=truncation,
@@ -162,7 +162,7 @@ def load(
         threads=threads,
         trust_remote_code=trust_remote_code,
     )
-    if isinstance(tokenizer, SideTokenizer):
+    if isinstance(tokenizer, BiEncoderTokenizer):
         return BiEncoder(
             network,
             tokenizer,

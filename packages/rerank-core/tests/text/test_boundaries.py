@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
 from rerank_core.text.boundaries import boundaries_of
-from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
+from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 from rerank_core.text.tokenizer import TextTokenizer
 from rerank_core.types import Pair, ScoreOptions
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -131,12 +131,12 @@ def outcome(tokenizer, pairs: list[Pair], options: ScoreOptions):
 
 @settings(max_examples=40)
 @given(query=Text, document=Text, max_length=st.integers(8, 30), data=st.data())
-@pytest.mark.parametrize("kind", [PairTokenizer, SideTokenizer])
+@pytest.mark.parametrize("kind", [CrossEncoderTokenizer, BiEncoderTokenizer])
 def test_a_part_of_a_text_gives_the_tokens_that_all_of_it_gives(
     tokenizer: Tokenizer, kind: type, query: str, document: str, max_length: int, data: st.DataObject
 ) -> None:
     made = {"max_length": max_length, "has_type_ids": False}
-    if kind is PairTokenizer:
+    if kind is CrossEncoderTokenizer:
         made["truncation"] = "longest_first"
     else:
         made |= {"query_prompt": "query: ", "document_prompt": "passage: "}
@@ -144,7 +144,7 @@ def test_a_part_of_a_text_gives_the_tokens_that_all_of_it_gives(
     assert ours._text_ids._boundaries is not None
     reference._text_ids._boundaries = None
     pairs = [Pair(query, document), Pair(query, query), Pair("panda", document)]
-    if kind is SideTokenizer:  # one without any token is refused
+    if kind is BiEncoderTokenizer:  # one without any token is refused
         pairs = [Pair(f"q {pair.query}", f"d {pair.document}") for pair in pairs]
     for options in (data.draw(st.sampled_from(OPTIONS)), data.draw(st.sampled_from(WINDOWS))):
         for pair in pairs:
@@ -174,9 +174,9 @@ class Counting:
         return self._tokenizer.encode(text, *arguments, **options)
 
 
-def reading(tokenizer: Tokenizer, **options) -> tuple[PairTokenizer, Counting]:
+def reading(tokenizer: Tokenizer, **options) -> tuple[CrossEncoderTokenizer, Counting]:
     counting = Counting(tokenizer)
-    ours = PairTokenizer(counting, max_length=64, truncation="longest_first", has_type_ids=False, **options)
+    ours = CrossEncoderTokenizer(counting, max_length=64, truncation="longest_first", has_type_ids=False, **options)
     counting.characters = 0
     return ours, counting
 
@@ -295,7 +295,7 @@ def test_a_query_that_leaves_no_room_is_refused_without_reading_all_of_it(tiny) 
 
 
 def test_a_prompt_that_fills_the_window_is_an_error_and_no_endless_search(tiny) -> None:
-    tokenizer = SideTokenizer(
+    tokenizer = BiEncoderTokenizer(
         load_tokenizer(tiny("bert")), max_length=8, has_type_ids=False, document_prompt="panda " * 9
     )
 
@@ -324,7 +324,7 @@ def test_a_tokenizer_that_fails_is_a_model_error_without_the_text(tiny, failure,
             return super().encode(text, *arguments, **kwargs)
 
     failing = Failing(load_tokenizer(tiny("bert")))
-    tokenizer = PairTokenizer(failing, max_length=16, truncation="longest_first", has_type_ids=False)
+    tokenizer = CrossEncoderTokenizer(failing, max_length=16, truncation="longest_first", has_type_ids=False)
     failing.fails = True
 
     with pytest.raises(ModelError, match=f"the tokenizer failed on . texts .*{failure.__name__}") as caught:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rerank_core import CheckpointError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.checkpoints.sources import locate
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
-from rerank_core.text.pair_tokenizers import PairTokenizer, SideTokenizer
+from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 from rerank_core.text.template import Template
 from rerank_core.types import Encoding, Segment
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -45,7 +45,7 @@ def unpack(segment: Segment) -> tuple[list[int], list[int]]:
     return memoryview(segment.token_ids).cast("i").tolist(), memoryview(segment.type_ids).cast("i").tolist()
 
 
-def encode(tokenizer: PairTokenizer, pairs, **options) -> list[Encoding]:
+def encode(tokenizer: CrossEncoderTokenizer, pairs, **options) -> list[Encoding]:
     return tokenizer([Pair(*pair) for pair in pairs], ScoreOptions(**options))
 
 
@@ -66,9 +66,9 @@ def golden_ids(directory: Path, pairs, *, side: str = "right", **options) -> lis
     return list(zip(encoded["input_ids"], encoded["token_type_ids"], strict=True))
 
 
-def pair_tokenizer(directory: Path, max_length: int, **arguments) -> PairTokenizer:
+def pair_tokenizer(directory: Path, max_length: int, **arguments) -> CrossEncoderTokenizer:
     defaults = {"truncation": "longest_first", "has_type_ids": True}
-    return PairTokenizer(load_tokenizer(directory), max_length=max_length, **defaults | arguments)
+    return CrossEncoderTokenizer(load_tokenizer(directory), max_length=max_length, **defaults | arguments)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -131,7 +131,7 @@ def test_the_default_models_own_vocabulary_gives_the_ids_of_its_file(shared):
 
     for max_length, side in [(512, "right"), (40, "right"), (40, "left")]:
         golden.enable_truncation(max_length, strategy="longest_first", direction=side)
-        ours = PairTokenizer(tokenizer, max_length=max_length, truncation="longest_first", has_type_ids=False)
+        ours = CrossEncoderTokenizer(tokenizer, max_length=max_length, truncation="longest_first", has_type_ids=False)
         encodings = encode(ours, PAIRS, truncation_side=side)
         ids = [unpack(encoding.segments[0])[0] for encoding in encodings]
         assert ids == [encoding.ids for encoding in golden.encode_batch(PAIRS)]
@@ -154,7 +154,7 @@ def test_the_query_is_tokenised_once_a_request(tiny):
             return self._tokenizer.encode_batch_fast(texts, **arguments)
 
     counting = Counting(load_tokenizer(tiny("bert")))
-    tokenizer = PairTokenizer(counting, max_length=64, truncation="longest_first", has_type_ids=True)
+    tokenizer = CrossEncoderTokenizer(counting, max_length=64, truncation="longest_first", has_type_ids=True)
 
     documents = [f"{number % 400}" for number in range(1000)]
     encode(tokenizer, [("the query", document) for document in documents])
@@ -311,7 +311,7 @@ def test_every_kind_of_post_processor_is_laid_as_the_library_lays_it(post_proces
     tokenizer = word_tokenizer()
     tokenizer.post_processor = post_processor
 
-    ours = PairTokenizer(tokenizer, max_length=32, truncation="longest_first", has_type_ids=True)
+    ours = CrossEncoderTokenizer(tokenizer, max_length=32, truncation="longest_first", has_type_ids=True)
 
     golden = tokenizer.encode("x s", document)
     (encoding,) = encode(ours, [("x s", document)])
@@ -327,7 +327,7 @@ def test_a_post_processor_that_turns_the_texts_round_is_refused():
 
 
 def test_without_special_tokens_an_empty_pair_has_nothing_to_read():
-    tokenizer = PairTokenizer(word_tokenizer(), max_length=8, truncation="longest_first", has_type_ids=False)
+    tokenizer = CrossEncoderTokenizer(word_tokenizer(), max_length=8, truncation="longest_first", has_type_ids=False)
 
     assert len(encode(tokenizer, [("a", "b c")])[0].segments[0]) == 3
     with pytest.raises(InvalidRequest, match="document 1 has no tokens"):
@@ -336,9 +336,11 @@ def test_without_special_tokens_an_empty_pair_has_nothing_to_read():
 
 def test_a_bi_encoder_reads_each_side_behind_its_prompt(tiny):
     plain = load_tokenizer(tiny("bert", "bi-encoder"))
-    sides = SideTokenizer(plain, max_length=8, has_type_ids=True, query_prompt="query: ", document_prompt="passage: ")
+    apart = BiEncoderTokenizer(
+        plain, max_length=8, has_type_ids=True, query_prompt="query: ", document_prompt="passage: "
+    )
 
-    first, second = sides([Pair("a panda", "bamboo"), Pair("a panda", "panda " * 9)], ScoreOptions())
+    first, second = apart([Pair("a panda", "bamboo"), Pair("a panda", "panda " * 9)], ScoreOptions())
 
     assert [unpack(segment)[0] for segment in first.segments] == [
         plain.encode("query: a panda").ids,
@@ -347,6 +349,6 @@ def test_a_bi_encoder_reads_each_side_behind_its_prompt(tiny):
     assert first.segments[0] == second.segments[0]
     assert (first.truncated, second.truncated, len(second.segments[1])) == (False, True, 8)
     with pytest.raises(InputTooLong, match="document 0 has 13 tokens, the model reads 8"):
-        sides([Pair("a panda", "panda " * 9)], ScoreOptions(truncate=False))
+        apart([Pair("a panda", "panda " * 9)], ScoreOptions(truncate=False))
     with pytest.raises(InputTooLong, match="the query has 13 tokens, the model reads 8"):
-        sides([Pair("panda " * 9, "panda")], ScoreOptions(truncate=False))
+        apart([Pair("panda " * 9, "panda")], ScoreOptions(truncate=False))

@@ -42,7 +42,7 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
         """Why it does not run a checkpoint there with these numbers, or None where it does."""
         ...
 

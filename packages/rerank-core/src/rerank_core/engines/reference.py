@@ -40,7 +40,7 @@ class ReferenceEngine:
         self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
         """It runs whatever transformers runs, in one of torch's own types."""
         return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
 

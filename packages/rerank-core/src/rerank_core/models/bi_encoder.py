@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.engines.base import Engine
-    from rerank_core.text.pair_tokenizers import SideTokenizer
+    from rerank_core.text.pair_tokenizers import BiEncoderTokenizer
 
 
 class BiEncoder(LocalModel):
@@ -30,7 +30,7 @@ class BiEncoder(LocalModel):
     def __init__(
         self,
         engine: Engine,
-        tokenizer: SideTokenizer,
+        tokenizer: BiEncoderTokenizer,
         info: ModelInfo,
         fingerprint: Callable[[], str],
         *,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.engines.base import Engine
-    from rerank_core.text.pair_tokenizers import PairTokenizer
+    from rerank_core.text.pair_tokenizers import CrossEncoderTokenizer
 
 
 class CrossEncoder(LocalModel):
@@ -26,7 +26,7 @@ class CrossEncoder(LocalModel):
     def __init__(
         self,
         engine: Engine,
-        tokenizer: PairTokenizer,
+        tokenizer: CrossEncoderTokenizer,
         info: ModelInfo,
         fingerprint: Callable[[], str],
         *,

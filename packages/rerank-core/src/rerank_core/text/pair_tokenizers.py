@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class PairTokenizer:
-    """A pair to one segment, query and document together: what a cross-encoder reads."""
+class CrossEncoderTokenizer:
+    """Turns a pair into one segment, query and document together: what a cross-encoder reads."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class PairTokenizer:
         self._has_type_ids = has_type_ids
 
     def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """One encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+        """Return one encoding per pair, numbered from ``first``; each distinct text is tokenised once.
 
         Raises ``InputTooLong``.
         """
@@ -120,8 +120,8 @@ class PairTokenizer:
         return Encoding(index, tuple(segments), truncated, tuple(chunk.span for chunk in chunks.found))
 
 
-class SideTokenizer:
-    """A pair to two segments, the query and the document: what a bi-encoder reads.
+class BiEncoderTokenizer:
+    """Turns a pair into two segments, the query and the document: what a bi-encoder reads.
 
     ``query_prompt`` and ``document_prompt`` are put before the texts, as the checkpoint asks.
     """
@@ -148,7 +148,7 @@ class SideTokenizer:
         self._document_prompt = document_prompt
 
     def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """One encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+        """Return one encoding per pair, numbered from ``first``; each distinct text is tokenised once.
 
         Raises ``InputTooLong``.
         """
@@ -160,20 +160,21 @@ class SideTokenizer:
         for query in set(queries):
             limits[query] = _larger(limits.get(query, 0), _limit(room, options.max_query_tokens, options))
         text_ids = self._text_ids(limits, side_of(options))
-        query_sides = {
-            text: self._side(text_ids[text], options.max_query_tokens, "the query", options) for text in set(queries)
+        query_segments = {
+            text: self._segment_of(text_ids[text], options.max_query_tokens, "the query", options)
+            for text in set(queries)
         }
         encodings = []
         for index, (pair, query, document) in enumerate(zip(pairs, queries, documents, strict=True), first):
-            query_side, query_cut = query_sides[query]
+            query_segment, query_cut = query_segments[query]
             if options.windows(self._long_documents):
-                sides, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
-                encodings.append(Encoding(index, (query_side, *sides), query_cut or is_cut, (Span(0, 0), *spans)))
+                segments, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
+                encodings.append(Encoding(index, (query_segment, *segments), query_cut or is_cut, (Span(0, 0), *spans)))
                 continue
-            document_side, document_cut = self._side(
+            document_segment, document_cut = self._segment_of(
                 text_ids[document], options.max_document_tokens, f"document {index}", options
             )
-            encodings.append(Encoding(index, (query_side, document_side), truncated=query_cut or document_cut))
+            encodings.append(Encoding(index, (query_segment, document_segment), truncated=query_cut or document_cut))
         return encodings
 
     def _document_windows(
@@ -182,8 +183,8 @@ class SideTokenizer:
         """A document's windows, their spans, and whether something is in none; of a short one all of it."""
         room = self.template.room(self._max_length, options)
         if ids.length(options.max_document_tokens) <= room:
-            side, is_cut = self._side(ids, options.max_document_tokens, f"document {index}", options)
-            return [side], [Span(0, len(document))], is_cut
+            segment, is_cut = self._segment_of(ids, options.max_document_tokens, f"document {index}", options)
+            return [segment], [Span(0, len(document))], is_cut
         prompt: Sequence[int] = ()
         if self._document_prompt:
             prompt = self._text_ids({self._document_prompt: None})[self._document_prompt].ids
@@ -198,13 +199,13 @@ class SideTokenizer:
                 f"document {index} does not fit into {len(chunks.found)} windows of "
                 f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or send truncate=true"
             )
-        sides = []
+        segments = []
         for chunk in chunks.found:
             kept, types = self.template.build([[*prompt, *chunk.ids]])
-            sides.append(Segment.of(kept, types if self._has_type_ids else []))
-        return sides, [chunk.span for chunk in chunks.found], chunks.loses or chunks.is_capped
+            segments.append(Segment.of(kept, types if self._has_type_ids else []))
+        return segments, [chunk.span for chunk in chunks.found], chunks.loses or chunks.is_capped
 
-    def _side(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
+    def _segment_of(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text.ids, cap, options.truncation_side)
         room = self.template.room(self._max_length, options)
         if len(capped) > room and not options.truncate:

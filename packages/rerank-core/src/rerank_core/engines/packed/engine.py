@@ -59,8 +59,8 @@ class PackedEngine:
         self._workers = WorkerPool(self._worker_count, warm_up=lambda: rows(_FIRST, [0]))
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """See ``Engine.refusal``."""
+    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+        """See ``Engine.unsupported_reason``."""
         try:
             read_encoder_config(checkpoint, Weights(checkpoint))
         except Unsupported as unsupported:
