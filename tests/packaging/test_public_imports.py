@@ -69,12 +69,12 @@ def imported(names: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str
     return found
 
 
-def test_every_public_name_is_importable_and_brings_in_nothing_that_runs_models():
+def test_every_public_name_is_importable_and_brings_in_nothing_that_runs_models() -> None:
     for module, (absent, packages) in imported(LIGHT).items():
         assert (absent, HEAVY.intersection(packages)) == ([], set()), module
 
 
-def test_every_public_name_that_needs_a_framework_is_importable():
+def test_every_public_name_that_needs_a_framework_is_importable() -> None:
     for module, (absent, _) in imported(OTHERS).items():
         assert absent == [], module
 
@@ -83,8 +83,8 @@ def imports(text: str) -> set[tuple[str, str]]:
     """Every name that a program, or a page with programs, imports from our packages."""
     found = {
         (module, name.strip())
-        for module, names in re.findall(r"^\s*from (rerank_\w+(?:\.\w+)*) import \(?([\w, \n]+)", text, re.M)
-        for name in names.split(",")
+        for module, *names in re.findall(r"^\s*from (rerank_[\w.]+) import (?:\(([^)]+)\)|([\w, ]+))", text, re.M)
+        for name in "".join(names).split(",")
         if name.strip()
     }
     return found | set(re.findall(r"\b(rerank_(?:core|server|integrations)(?:\.\w+)*):(\w+)", text))
@@ -100,7 +100,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_what_documentation_and_examples_import_is_public(page: Path):
+def test_what_documentation_and_examples_import_is_public(page: Path) -> None:
     private = {
         f"{module}: {name}"
         for module, name in imports(page.read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def test_what_documentation_and_examples_import_is_public(page: Path):
     assert private == set()
 
 
-def test_imports_are_found_in_programs_and_in_prose():
+def test_imports_are_found_in_programs_and_in_prose() -> None:
     text = "from rerank_core import (\n    load,\n    rank\n)\n\n    serve run rerank_server.ray:build A=b"
 
     assert imports(text) == {("rerank_core", "load"), ("rerank_core", "rank"), ("rerank_server.ray", "build")}

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
-from rerank_core.engines.packed.architectures import ARCHITECTURES, Architecture
+from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.weights import Weights
 
 
