@@ -1,4 +1,4 @@
-"""Conversations with servers that follow a script, by a clock that moves only where somebody waits."""
+"""Flows of requests, with servers that follow a script, by a clock that moves only where somebody waits."""
 
 import json
 import logging
@@ -22,17 +22,25 @@ from rerank_core.errors import (
 )
 from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.http.balancer import Endpoint, Endpoints
-from rerank_integrations.http.flow import Answer, Ask, Conversations, NoAnswer, Race, Wait, settles
+from rerank_integrations.http.flow import (
+    Answer,
+    HedgedRequest,
+    RequestFlows,
+    SendRequest,
+    Sleep,
+    TransportFailure,
+    is_final,
+)
 from rerank_integrations.http.protocol import Question
 
 A, B = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "ab")
 THREE = Question("a query", ["one", "two", "three"], ScoreOptions())
 
-UNREACHABLE = NoAnswer("unreachable", "connection refused")
-CUT_OFF = NoAnswer("cut off", "ReadError: reset")
-LATE = NoAnswer("late", "too slow")
-STUCK = NoAnswer("stuck", "is stopped")
-CLOSED = NoAnswer("cut off", "ReadError: reset", on_used_connection=True)
+UNREACHABLE = TransportFailure("unreachable", "connection refused")
+CUT_OFF = TransportFailure("cut off", "ReadError: reset")
+LATE = TransportFailure("late", "too slow")
+STUCK = TransportFailure("stuck", "is stopped")
+CLOSED = TransportFailure("cut off", "ReadError: reset", on_used_connection=True)
 
 
 def refusal(kind: type[RerankError], status: int, retry_after: str | None = None) -> Answer:
@@ -44,7 +52,7 @@ LOADING = refusal(Unavailable, 503)
 
 
 class World:
-    """Drives conversations. A server answers with what its script holds next, else well. An answer takes ``takes``
+    """Runs flows. A server answers with what its script holds next, else well. An answer takes ``takes``
     seconds, and one that is late all the time there is."""
 
     def __init__(
@@ -59,10 +67,10 @@ class World:
         self.now = 1000.0
         self.takes = 0.0
         self.limit = limit
-        self.steps: list[Ask | Wait] = []
+        self.steps: list[SendRequest | Sleep] = []
         self.scripts: dict[Endpoint, deque[Any]] = {endpoint: deque() for endpoint in endpoints}
         self.endpoints = Endpoints(endpoints)
-        self.conversations = Conversations(
+        self.flows = RequestFlows(
             self.endpoints,
             timeout=timeout,
             max_retries=max_retries,
@@ -73,18 +81,18 @@ class World:
         self.slow: set[Endpoint] = set()
 
     def score(self, question: Question = THREE) -> Scores:
-        talk = self.conversations.score(question)
+        flow = self.flows.score(question)
         outcome = None
         while True:
             try:
-                step = talk.send(outcome)
+                step = flow.send(outcome)
             except StopIteration as end:
                 return end.value
             self.steps.append(step)
-            if isinstance(step, Wait):
+            if isinstance(step, Sleep):
                 self.now += step.seconds
                 outcome = None
-            elif isinstance(step, Race):
+            elif isinstance(step, HedgedRequest):
                 outcome = self.race(step)
             else:
                 outcome = self.answer(step)
@@ -94,7 +102,7 @@ class World:
                 else:
                     self.now += self.takes
 
-    def race(self, race: Race) -> list[Any]:
+    def race(self, race: HedgedRequest) -> list[Any]:
         """A server that is slow answers after all others."""
         self.steps[-1] = race.first
         if race.first.endpoint not in self.slow:
@@ -105,9 +113,9 @@ class World:
             return [(race.first, self.answer(race.first))]
         self.steps.append(second)
         ended = [(second, self.answer(second))]
-        return ended if settles(ended[0][1]) else [*ended, (race.first, self.answer(race.first))]
+        return ended if is_final(ended[0][1]) else [*ended, (race.first, self.answer(race.first))]
 
-    def answer(self, ask: Ask) -> Answer | NoAnswer:
+    def answer(self, ask: SendRequest) -> Answer | TransportFailure:
         assert self.endpoints.outstanding(ask.endpoint) == 1
         if self.scripts[ask.endpoint]:
             return self.scripts[ask.endpoint].popleft()
@@ -121,11 +129,11 @@ class World:
 
     @property
     def asked(self) -> list[tuple[Endpoint, str]]:
-        return [(step.endpoint, step.path) for step in self.steps if isinstance(step, Ask)]
+        return [(step.endpoint, step.path) for step in self.steps if isinstance(step, SendRequest)]
 
     @property
     def waited(self) -> list[float]:
-        return [step.seconds for step in self.steps if isinstance(step, Wait)]
+        return [step.seconds for step in self.steps if isinstance(step, Sleep)]
 
 
 @pytest.fixture
@@ -274,7 +282,7 @@ def test_one_deadline_is_for_all_parts_and_attempts() -> None:
     with pytest.raises(DeadlineExceeded, match=r"/v1/rerank was not answered within 10 s: .*documents 2 to 2"):
         world.score()
 
-    assert [step.seconds for step in world.steps if isinstance(step, Ask)] == pytest.approx(
+    assert [step.seconds for step in world.steps if isinstance(step, SendRequest)] == pytest.approx(
         [10, 6.95, 4.95, 2.95, 0.95]
     )
 
@@ -298,8 +306,8 @@ def test_without_a_timeout_nothing_ends_but_the_connection(one: World) -> None:
     world.score()
 
     assert world.waited == [525.0]
-    assert {step.seconds for step in world.steps if isinstance(step, Ask)} == {None}
-    assert {step.connect for step in world.steps if isinstance(step, Ask)} == {10.0}
+    assert {step.seconds for step in world.steps if isinstance(step, SendRequest)} == {None}
+    assert {step.connect for step in world.steps if isinstance(step, SendRequest)} == {10.0}
 
 
 def test_the_connections_leave_time_for_each_other_and_for_the_answer() -> None:
@@ -379,36 +387,36 @@ def test_a_full_server_and_a_server_alone_are_no_news(two: World, one: World, ca
 
 
 def test_a_conversation_that_is_left_has_nothing_in_hand(two: World) -> None:
-    talk = two.conversations.score(THREE)
-    asked = talk.send(None)
-    assert isinstance(asked, Ask)
+    flow = two.flows.score(THREE)
+    asked = flow.send(None)
+    assert isinstance(asked, SendRequest)
     assert two.endpoints.outstanding(asked.endpoint) == 1
 
-    talk.close()
+    flow.close()
 
     assert two.endpoints.outstanding(asked.endpoint) == 0
 
 
 def test_a_clock_that_wakes_too_early_only_waits_again(one: World) -> None:
-    talk = one.conversations.score(THREE)
-    talk.send(None)
+    flow = one.flows.score(THREE)
+    flow.send(None)
 
-    first = talk.send(LOADING)
+    first = flow.send(LOADING)
     one.now += first.seconds / 2
-    second = talk.send(None)
+    second = flow.send(None)
 
-    assert second == Wait(first.seconds / 2)
+    assert second == Sleep(first.seconds / 2)
 
 
 def test_conversations_at_once_go_to_the_server_with_the_fewest(two: World) -> None:
-    talks = [two.conversations.score(THREE) for _ in range(4)]
+    begun = [two.flows.score(THREE) for _ in range(4)]
 
-    asked = [talk.send(None).endpoint for talk in talks]
+    asked = [flow.send(None).endpoint for flow in begun]
     assert asked == [B, A, B, A]
 
-    talks[0].close()
-    talks[2].close()
-    assert [two.conversations.score(THREE).send(None).endpoint] == [B]
+    begun[0].close()
+    begun[2].close()
+    assert [two.flows.score(THREE).send(None).endpoint] == [B]
 
 
 @given(
@@ -425,7 +433,7 @@ def test_whatever_happens_it_ends_in_time_after_few_attempts_with_scores_or_an_e
 ) -> None:
     world = World(A, B, timeout=timeout, max_retries=max_retries, chance=random.Random(seed).random())
     left = deque(outcomes)
-    well: Callable[[Ask], Any] = world.answer
+    well: Callable[[SendRequest], Any] = world.answer
     world.answer = lambda ask: (left.popleft() if left else None) or well(ask)
     began = world.now
 
@@ -447,14 +455,14 @@ def test_a_request_that_waits_is_followed_by_a_question_whether_the_server_lives
     endpoints: tuple[Endpoint, ...], timeout: float | None, after: float, seconds: float
 ) -> None:
     """With little time for it all, half of it is left for another server; a server alone may take longer."""
-    ask = Conversations(
+    ask = RequestFlows(
         Endpoints(endpoints), timeout=timeout, max_retries=0, now=lambda: 0.0, chance=lambda: 0.0
     ).score(THREE).send(None)  # fmt: skip
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, SendRequest)
     assert ask.check is not None
     assert ask.check.after == after
-    probe = ask.check.ask
+    probe = ask.check.request
     assert (probe.endpoint, probe.method, probe.path, probe.seconds) == (A, "GET", "/livez", seconds)
     assert probe.fresh
     assert probe.check is None
@@ -464,7 +472,7 @@ def test_with_almost_no_time_nothing_but_the_answer_is_waited_for() -> None:
     world = World(A, B, timeout=0.9)
     world.score()
 
-    assert [step.check for step in world.steps if isinstance(step, Ask)] == [None, None]
+    assert [step.check for step in world.steps if isinstance(step, SendRequest)] == [None, None]
 
 
 def test_a_stuck_server_is_left_out_and_told_and_comes_back(two: World, caplog: pytest.LogCaptureFixture) -> None:

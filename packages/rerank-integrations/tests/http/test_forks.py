@@ -299,8 +299,8 @@ def test_children_wait_for_different_times_before_they_ask_again(url: str) -> No
     done = run(
         """
 scorer = HTTPScorer(url)
-scorer._chance()
-wait(*[fork(lambda: os.write(1, f"{scorer._chance()}\\n".encode())) for _ in range(4)])
+scorer._random()
+wait(*[fork(lambda: os.write(1, f"{scorer._random()}\\n".encode())) for _ in range(4)])
 """,
         url,
     )

@@ -78,7 +78,7 @@ def test_a_stopped_server_is_noticed_also_while_a_large_request_is_written(stopp
     large = ["x" * 9_000_000]
     wanted = OverlapModel().score(QUERY, large)
     with HTTPScorer([stopped, url]) as scorer:
-        scorer._state.conversations._info = flow.protocol.ServerInfo(
+        scorer._state.flows._info = flow.protocol.ServerInfo(
             model="overlap", max_documents=10, max_body_bytes=10_000_000
         )
         for _ in range(2):

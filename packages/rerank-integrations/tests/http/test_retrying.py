@@ -39,13 +39,13 @@ class Hurried(HTTPScorer):
     def _now(self) -> float:
         return sum(self.waited)
 
-    def _chance(self) -> float:
+    def _random(self) -> float:
         return 0.5
 
     def _sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
 
-    async def _asleep(self, seconds: float) -> None:
+    async def _async_sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
 
 
@@ -300,7 +300,7 @@ def test_each_event_loop_has_one_client(url: str) -> None:
 
 async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_in_hand(url: str, script: deque[Any]) -> None:
     class Waiting(HTTPScorer):
-        async def _asleep(self, seconds: float) -> None:
+        async def _async_sleep(self, seconds: float) -> None:
             waits.set()
             await asyncio.Event().wait()
 

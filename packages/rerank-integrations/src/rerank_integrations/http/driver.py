@@ -1,4 +1,4 @@
-"""What conversations ask for, done: by threads that wait, and by tasks of an event loop."""
+"""Makes the requests of flows: in threads that wait, or as tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rerank_integrations.http.balancer import Endpoints
 from rerank_integrations.http.connections import Connections, Trace
 from rerank_integrations.http.flow import (
     Answer,
-    Ask,
-    Check,
-    Ended,
-    NoAnswer,
+    HedgedRequest,
+    LivenessCheck,
     Outcome,
-    Race,
-    Talk,
-    Wait,
-    settles,
+    Outcomes,
+    RequestFlow,
+    SendRequest,
+    Sleep,
+    TransportFailure,
+    is_final,
 )
 from rerank_integrations.http.streams import Watcher, watched
 
@@ -34,14 +34,14 @@ _MAX_ERROR_BYTES = 65_536
 _MAX_REASON = 200  # characters
 
 _Result = TypeVar("_Result")
-Headers = Callable[[Ask], dict[str, str]]
+Headers = Callable[[SendRequest], dict[str, str]]
 
 
 class Driver:
-    """Drives conversations over the connections of one process.
+    """Runs flows over the connections of one process.
 
     ``headers`` makes those of a request; it is called in the caller's thread or event loop. ``now`` is the clock of
-    ``endpoints``, ``sleep`` and ``asleep`` wait.
+    ``endpoints``, ``sleep`` and ``async_sleep`` wait.
     """
 
     def __init__(
@@ -52,178 +52,178 @@ class Driver:
         headers: Headers,
         now: Callable[[], float],
         sleep: Callable[[float], None],
-        asleep: Callable[[float], Awaitable[None]],
+        async_sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._connections = connections
         self._endpoints = endpoints
         self._headers = headers
         self._now = now
         self._sleep = sleep
-        self._asleep = asleep
+        self._async_sleep = async_sleep
 
-    def drive(self, talk: Talk[_Result]) -> _Result:
-        """Have a conversation, in this thread."""
-        outcome: Outcome | Ended | None = None
-        with closing(talk):
+    def drive(self, flow: RequestFlow[_Result]) -> _Result:
+        """Run a flow to its end, in this thread."""
+        outcome: Outcome | Outcomes | None = None
+        with closing(flow):
             while True:
                 try:
-                    step = talk.send(outcome)
+                    step = flow.send(outcome)
                 except StopIteration as end:
                     result: _Result = end.value
                     return result
                 match step:
-                    case Wait(seconds):
+                    case Sleep(seconds):
                         self._sleep(seconds)
                         outcome = None
-                    case Race():
-                        outcome = self._race(step)
-                    case Ask():
+                    case HedgedRequest():
+                        outcome = self._send_hedged(step)
+                    case SendRequest():
                         outcome = self._send(step, self._headers(step))
 
-    async def adrive(self, talk: Talk[_Result]) -> _Result:
-        """Have a conversation, in this event loop."""
-        outcome: Outcome | Ended | None = None
-        with closing(talk):
+    async def adrive(self, flow: RequestFlow[_Result]) -> _Result:
+        """Run a flow to its end, in this event loop."""
+        outcome: Outcome | Outcomes | None = None
+        with closing(flow):
             while True:
                 try:
-                    step = talk.send(outcome)
+                    step = flow.send(outcome)
                 except StopIteration as end:
                     result: _Result = end.value
                     return result
                 match step:
-                    case Wait(seconds):
-                        await self._asleep(seconds)
+                    case Sleep(seconds):
+                        await self._async_sleep(seconds)
                         outcome = None
-                    case Race():
-                        outcome = await self._arace(step)
-                    case Ask():
+                    case HedgedRequest():
+                        outcome = await self._asend_hedged(step)
+                    case SendRequest():
                         outcome = await self._asend(step, self._headers(step))
 
     # Threads: a request is watched by the thread that waits for it.
 
-    def _race(self, race: Race) -> Ended:
-        rival = _Rival(race, self._start)
-        outcome = self._send(race.first, self._headers(race.first), rival)
-        ended: Ended = [] if outcome is _BROKEN_OFF else [(race.first, outcome)]
-        if not settles(outcome):
+    def _send_hedged(self, hedged: HedgedRequest) -> Outcomes:
+        rival = _Rival(hedged, self._start)
+        outcome = self._send(hedged.first, self._headers(hedged.first), rival)
+        ended: Outcomes = [] if outcome is _BROKEN_OFF else [(hedged.first, outcome)]
+        if not is_final(outcome):
             ended += rival.wait()
         rival.stop()
         return ended
 
-    def _start(self, ask: Ask) -> _Runner | None:
+    def _start(self, request: SendRequest) -> _Runner | None:
         """Make a request in a thread of its own; None where no thread can be started any more."""
-        headers = self._headers(ask)
-        runner = _Runner(lambda stopped: self._send(ask, headers, stopped), ask)
+        headers = self._headers(request)
+        runner = _Runner(lambda stopped: self._send(request, headers, stopped), request)
         return runner if runner.start() else None
 
-    def _send(self, ask: Ask, headers: dict[str, str], *watchers: Watcher) -> Outcome:
-        watchers = (_Deadline(ask.seconds), *watchers)
-        check = ask.check
+    def _send(self, request: SendRequest, headers: dict[str, str], *watchers: Watcher) -> Outcome:
+        watchers = (_Deadline(request.seconds), *watchers)
+        check = request.check
         pulse = (
             () if check is None else (_Pulse(check, partial(self._lives, check, [_Outer(one) for one in watchers])),)
         )
         try:
             with watched(*watchers, *pulse):
-                return self._exchange(ask, headers)
+                return self._exchange(request, headers)
         except _BrokenOffError as broken:
             return broken.outcome
 
-    def _lives(self, check: Check, outer: Sequence[Watcher]) -> bool:
+    def _lives(self, check: LivenessCheck, outer: Sequence[Watcher]) -> bool:
         """Whether the server says anything at all; what it said to others a moment ago counts.
 
         ``outer`` may end the question, where the request that waits for it is over.
         """
-        endpoint = check.ask.endpoint
+        endpoint = check.request.endpoint
         if self._endpoints.has_lived(endpoint, self._now()):
             return True
-        outcome = self._send(check.ask, {}, *outer)
+        outcome = self._send(check.request, {}, *outer)
         if _is_silence(outcome):
             return False
         if outcome is not _BROKEN_OFF:
             self._endpoints.lives(endpoint, self._now())
         return True
 
-    def _exchange(self, ask: Ask, headers: dict[str, str]) -> Outcome:
+    def _exchange(self, request: SendRequest, headers: dict[str, str]) -> Outcome:
         trace = self._connections.trace()
         clients = self._connections.clients()
-        client = (clients.fresh if ask.fresh else clients.pooled)[ask.endpoint]
+        client = (clients.fresh if request.fresh else clients.pooled)[request.endpoint]
         try:
             with client.stream(
-                ask.method,
-                ask.url,
-                content=ask.body,
+                request.method,
+                request.url,
+                content=request.body,
                 headers=headers | _HEADERS,
-                timeout=_timeouts(ask),
+                timeout=_timeouts(request),
                 extensions={"trace": trace.note},
             ) as response:
-                reading = _Reading(ask, response)
+                reading = _Reading(request, response)
                 for piece in response.iter_raw():
                     if reading.is_full(piece):
                         break
                 return reading.answer()
         except httpx.RequestError as error:
-            return self._no_answer(error, ask, trace)
+            return self._failure(error, request, trace)
         except RuntimeError as error:
             if not client.is_closed:
                 raise
-            return NoAnswer("cut off", "the scorer was closed meanwhile", error)
+            return TransportFailure("cut off", "the scorer was closed meanwhile", error)
 
     # An event loop: a request is a task.
 
-    async def _arace(self, race: Race) -> Ended:
-        running = {asyncio.ensure_future(self._asend(race.first, self._headers(race.first))): race.first}
-        ended: Ended = []
+    async def _asend_hedged(self, hedged: HedgedRequest) -> Outcomes:
+        running = {asyncio.ensure_future(self._asend(hedged.first, self._headers(hedged.first))): hedged.first}
+        ended: Outcomes = []
         async with _cancelled_at_the_end(running):
-            await asyncio.wait(running, timeout=race.after)
+            await asyncio.wait(running, timeout=hedged.after)
             if not any(task.done() for task in running):
-                second = race.second()
+                second = hedged.second()
                 if second is not None:
                     running[asyncio.ensure_future(self._asend(second, self._headers(second)))] = second
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 ended += [(running.pop(task), task.result()) for task in done]
-                if any(settles(outcome) for _, outcome in ended):
+                if any(is_final(outcome) for _, outcome in ended):
                     break
         return ended
 
-    async def _asend(self, ask: Ask, headers: dict[str, str]) -> Outcome:
-        if ask.check is None:
-            return await self._aexchange(ask, headers)
-        exchange = asyncio.ensure_future(self._aexchange(ask, headers))
+    async def _asend(self, request: SendRequest, headers: dict[str, str]) -> Outcome:
+        if request.check is None:
+            return await self._aexchange(request, headers)
+        exchange = asyncio.ensure_future(self._aexchange(request, headers))
         tasks = {exchange}
         async with _cancelled_at_the_end(tasks):
-            await asyncio.wait({exchange}, timeout=ask.check.after)
+            await asyncio.wait({exchange}, timeout=request.check.after)
             while not exchange.done():
-                if not self._endpoints.has_lived(ask.endpoint, self._now()):
-                    probe = asyncio.ensure_future(self._aexchange(ask.check.ask, {}))
+                if not self._endpoints.has_lived(request.endpoint, self._now()):
+                    probe = asyncio.ensure_future(self._aexchange(request.check.request, {}))
                     tasks.add(probe)
                     await asyncio.wait({exchange, probe}, return_when=asyncio.FIRST_COMPLETED)
                     if exchange.done():
                         break
                     if _is_silence(probe.result()):
-                        return _stuck(ask.check)
+                        return _stuck(request.check)
                     tasks.remove(probe)
-                    self._endpoints.lives(ask.endpoint, self._now())
-                await asyncio.wait({exchange}, timeout=ask.check.again)
+                    self._endpoints.lives(request.endpoint, self._now())
+                await asyncio.wait({exchange}, timeout=request.check.again)
             return exchange.result()
 
-    async def _aexchange(self, ask: Ask, headers: dict[str, str]) -> Outcome:
+    async def _aexchange(self, request: SendRequest, headers: dict[str, str]) -> Outcome:
         trace = self._connections.trace()
         clients = await self._connections.loop_clients()
-        client = (clients.fresh if ask.fresh else clients.pooled)[ask.endpoint]
+        client = (clients.fresh if request.fresh else clients.pooled)[request.endpoint]
         try:
             async with (
-                asyncio.timeout(ask.seconds),
+                asyncio.timeout(request.seconds),
                 client.stream(
-                    ask.method,
-                    ask.url,
-                    content=ask.body,
+                    request.method,
+                    request.url,
+                    content=request.body,
                     headers=headers | _HEADERS,
-                    timeout=_timeouts(ask),
+                    timeout=_timeouts(request),
                     extensions={"trace": trace.anote},
                 ) as response,
             ):
-                reading = _Reading(ask, response)
+                reading = _Reading(request, response)
                 async for piece in response.aiter_raw():
                     if reading.is_full(piece):
                         break
@@ -231,23 +231,25 @@ class Driver:
         except TimeoutError as error:
             return _late(error)
         except httpx.RequestError as error:
-            return self._no_answer(error, ask, trace)
+            return self._failure(error, request, trace)
         except RuntimeError as error:
             if not client.is_closed:
                 raise
-            return NoAnswer("cut off", "the scorer was closed meanwhile", error)
+            return TransportFailure("cut off", "the scorer was closed meanwhile", error)
 
-    def _no_answer(self, error: httpx.RequestError, ask: Ask, trace: Trace) -> NoAnswer:
-        proxy = self._connections.proxy(ask.endpoint)
+    def _failure(self, error: httpx.RequestError, request: SendRequest, trace: Trace) -> TransportFailure:
+        proxy = self._connections.proxy(request.endpoint)
         through = f", through the proxy of {proxy.variable}" if proxy else ""
         said = f"{error}"[:_MAX_REASON]
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            reason = said or f"no connection within {ask.connect:.3g} s"
-            return NoAnswer("unreachable", reason + through, error, is_silence=isinstance(error, httpx.ConnectTimeout))
+            reason = said or f"no connection within {request.connect:.3g} s"
+            return TransportFailure(
+                "unreachable", reason + through, error, is_silence=isinstance(error, httpx.ConnectTimeout)
+            )
         if isinstance(error, httpx.TimeoutException):
-            return NoAnswer("late", said, error, is_silence=not isinstance(error, httpx.PoolTimeout))
+            return TransportFailure("late", said, error, is_silence=not isinstance(error, httpx.PoolTimeout))
         reason = f"{type(error).__name__}: {said}{through}"
-        return NoAnswer("cut off", reason, error, on_used_connection=not trace.has_connected)
+        return TransportFailure("cut off", reason, error, on_used_connection=not trace.has_connected)
 
 
 # What is sent is small beside what is computed for it; an answer that is not compressed has the size that it seems to.
@@ -257,9 +259,9 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Conten
 class _Reading:
     """An answer as it comes in, no more of it than there should be."""
 
-    def __init__(self, ask: Ask, response: httpx.Response) -> None:
+    def __init__(self, request: SendRequest, response: httpx.Response) -> None:
         self._response = response
-        self._limit = ask.max_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
+        self._limit = request.max_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
         self._content = bytearray()
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         self._flaw = None if coding in ("", "identity") else f"is encoded as {coding[:_MAX_REASON]!r}, unasked"
@@ -286,7 +288,7 @@ class _BrokenOffError(Exception):
         self.outcome = outcome
 
 
-_BROKEN_OFF = NoAnswer("cut off", "another server answered first")
+_BROKEN_OFF = TransportFailure("cut off", "another server answered first")
 
 
 class _Deadline:
@@ -302,7 +304,7 @@ class _Deadline:
 class _Pulse:
     """Ends a request to a server that has stopped."""
 
-    def __init__(self, check: Check, lives: Callable[[], bool]) -> None:
+    def __init__(self, check: LivenessCheck, lives: Callable[[], bool]) -> None:
         self._check = check
         self._lives = lives
         self.due = time.monotonic() + check.after
@@ -349,8 +351,8 @@ class _Stopped:
 class _Runner:
     """A request in a thread of its own."""
 
-    def __init__(self, send: Callable[[Watcher], Outcome], ask: Ask) -> None:
-        self.ask = ask
+    def __init__(self, send: Callable[[Watcher], Outcome], request: SendRequest) -> None:
+        self.request = request
         self.outcome: Outcome | None = None
         self.stopped = _Stopped()
         self._send = send
@@ -371,33 +373,33 @@ class _Runner:
 
 
 class _Rival:
-    """Starts the second request of a race when it is due, and ends the first when the second has settled it."""
+    """Starts the second request of a hedged one when it is due, and ends the first when the second has settled it."""
 
-    def __init__(self, race: Race, start: Callable[[Ask], _Runner | None]) -> None:
-        self._race = race
+    def __init__(self, hedged: HedgedRequest, start: Callable[[SendRequest], _Runner | None]) -> None:
+        self._hedged = hedged
         self._start = start
         self._runner: _Runner | None = None
         self._is_started = False
-        self.due = time.monotonic() + race.after
+        self.due = time.monotonic() + hedged.after
 
     def look(self) -> Exception | None:
         if not self._is_started:
             self._is_started = True
-            second = self._race.second()
+            second = self._hedged.second()
             self._runner = None if second is None else self._start(second)
         outcome = self._runner.outcome if self._runner else None
-        if outcome is not None and settles(outcome):
+        if outcome is not None and is_final(outcome):
             return _BrokenOffError(_BROKEN_OFF)
         is_running = self._runner is not None and outcome is None
         self.due = time.monotonic() + _LOOK_SECONDS if is_running else math.inf
         return None
 
-    def wait(self) -> Ended:
+    def wait(self) -> Outcomes:
         """Return what came of the second request, where there is one, once it has ended."""
         if self._runner is None:
             return []
         self._runner.wait()
-        return [] if self._runner.outcome is None else [(self._runner.ask, self._runner.outcome)]
+        return [] if self._runner.outcome is None else [(self._runner.request, self._runner.outcome)]
 
     def stop(self) -> None:
         """Break the second request off."""
@@ -416,19 +418,19 @@ async def _cancelled_at_the_end(tasks: Collection[asyncio.Future[Outcome]]) -> A
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _late(error: Exception | None) -> NoAnswer:
-    return NoAnswer("late", "its answer came too slowly", error, is_silence=True)
+def _late(error: Exception | None) -> TransportFailure:
+    return TransportFailure("late", "its answer came too slowly", error, is_silence=True)
 
 
-def _stuck(check: Check) -> NoAnswer:
-    return NoAnswer(
-        "stuck", f"took the connection and said nothing for {check.ask.seconds:.3g} s: it is stopped or stuck"
+def _stuck(check: LivenessCheck) -> TransportFailure:
+    return TransportFailure(
+        "stuck", f"took the connection and said nothing for {check.request.seconds:.3g} s: it is stopped or stuck"
     )
 
 
 def _is_silence(outcome: Outcome) -> bool:
-    return isinstance(outcome, NoAnswer) and outcome.is_silence
+    return isinstance(outcome, TransportFailure) and outcome.is_silence
 
 
-def _timeouts(ask: Ask) -> httpx.Timeout:
-    return httpx.Timeout(ask.seconds, connect=ask.connect)
+def _timeouts(request: SendRequest) -> httpx.Timeout:
+    return httpx.Timeout(request.seconds, connect=request.connect)

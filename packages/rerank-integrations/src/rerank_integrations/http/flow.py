@@ -1,8 +1,8 @@
-"""What is asked for one list of documents, and what becomes of each answer. Pure: whoever drives it has the sockets.
+"""The requests for one list of documents, and what follows from each outcome. Pure: the driver has the sockets.
 
-A conversation is a generator. It yields what to do next and is sent what came of it: for an ``Ask`` an ``Answer`` or
-``NoAnswer``, for a ``Race`` those of its requests that ended, and None after a ``Wait``. Its value is what the caller
-wanted; it raises what the caller gets.
+A flow is a generator. It yields the next step and is sent its outcome: for a ``SendRequest`` an ``Answer`` or a
+``TransportFailure``, for a ``HedgedRequest`` the outcomes of its requests that ended, and None after a ``Sleep``. It
+returns what the caller wanted, or raises what the caller gets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SendRequest:
     """A request to make at once: within ``seconds`` (None: without end), of which ``connect`` for the connection.
 
     - ``max_bytes``: more than a whole answer can have.
@@ -56,7 +56,7 @@ class Ask:
     connect: float
     max_bytes: int
     fresh: bool = False
-    check: Check | None = None
+    check: LivenessCheck | None = None
 
     @property
     def url(self) -> str:
@@ -65,32 +65,32 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """Make the request ``ask`` when the other has waited for ``after`` seconds, and again every ``again`` seconds.
+class LivenessCheck:
+    """Make ``request`` when the other has waited for ``after`` seconds, and again every ``again`` seconds.
 
     A server that says nothing to it is stuck, whatever it would say proves that it lives.
     """
 
     after: float
     again: float
-    ask: Ask
+    request: SendRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
+class HedgedRequest:
     """Make the request ``first``, and a second one where no answer has come after ``after`` seconds.
 
-    ``second`` chooses it when it is due; None: nobody else can be asked. The race is over with the first outcome that
-    ``settles`` it, and the other request is broken off; or when all requests have ended.
+    ``second`` chooses it when it is due; None: nobody else can be asked. It is over with the first outcome that
+    ``is_final``, and the other request is broken off; or when all requests have ended.
     """
 
-    first: Ask
-    second: Callable[[], Ask | None]
+    first: SendRequest
+    second: Callable[[], SendRequest | None]
     after: float
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Sleep:
     """Do nothing for so many seconds."""
 
     seconds: float
@@ -110,7 +110,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class TransportFailure:
     """No connection, no answer within the time, or one that broke off; ``reason`` in words.
 
     ``is_silence`` where the time ran out without a word from the server. ``on_used_connection`` where the connection
@@ -124,25 +124,25 @@ class NoAnswer:
     on_used_connection: bool = False
 
 
-Outcome: TypeAlias = Answer | NoAnswer
-Ended: TypeAlias = list[tuple[Ask, Outcome]]
-"""The requests of a race that ended, each with its outcome."""
+Outcome: TypeAlias = Answer | TransportFailure
+Outcomes: TypeAlias = list[tuple[SendRequest, Outcome]]
+"""The requests that ended, each with its outcome."""
 
 _Result = TypeVar("_Result")
-Talk: TypeAlias = Generator[Ask | Race | Wait, Outcome | Ended | None, _Result]
+RequestFlow: TypeAlias = Generator[SendRequest | HedgedRequest | Sleep, Outcome | Outcomes | None, _Result]
 
 
-def settles(outcome: Outcome) -> bool:
-    """Whether it is what the caller gets: a good answer, or an error that would be the same from any server."""
-    if isinstance(outcome, NoAnswer):
+def is_final(outcome: Outcome) -> bool:
+    """Whether the caller gets it: a good answer, or an error that would be the same from any server."""
+    if isinstance(outcome, TransportFailure):
         return False
     return outcome.status == 200 or not may_succeed_later(protocol.read_error(outcome.status, outcome.content, ""))
 
 
-class Conversations:
-    """Talks to the servers of one client, which all have the same model and the same limits.
+class RequestFlows:
+    """Makes the flows of one client, whose servers all have the same model and the same limits.
 
-    - ``timeout``: seconds for a whole conversation, waits included; None: without end.
+    - ``timeout``: seconds for a whole flow, waits included; None: without end.
     - ``max_retries``: how often each server is asked again for the same, where that may help.
     - ``hedge_after``: seconds after which a second server is asked too; None: never.
     - ``now``: a clock in seconds; ``chance``: a number in [0, 1).
@@ -165,10 +165,10 @@ class Conversations:
         self._max_retries = max_retries
         self._hedge_after = hedge_after
         self._now = now
-        self._chance = chance
+        self._random = chance
         self._info: protocol.ServerInfo | None = None
 
-    def score(self, question: protocol.Question) -> Talk[Scores]:
+    def score(self, question: protocol.Question) -> RequestFlow[Scores]:
         """The scores of a whole list, in as many requests as the server's limits ask for, one after the other."""
         deadline = self._now() + (math.inf if self._timeout is None else self._timeout)
         # Without a lock: the first calls may each ask, but none waits for another's time to run out.
@@ -190,7 +190,7 @@ class Conversations:
                 answers.append((yield from self._score_part(question, part, deadline)))
         return protocol.join(answers, info)
 
-    def _score_part(self, question: protocol.Question, part: range, deadline: float) -> Talk[Scores]:
+    def _score_part(self, question: protocol.Question, part: range, deadline: float) -> RequestFlow[Scores]:
         url, content = yield from self._ask(
             "POST",
             _RERANK,
@@ -203,7 +203,7 @@ class Conversations:
 
     def _ask(
         self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
-    ) -> Talk[tuple[str, bytes]]:
+    ) -> RequestFlow[tuple[str, bytes]]:
         """The first good answer, and the address that it came from."""
         attempts = Attempts(list(self._endpoints), self._max_retries, self._now())
         stale: set[Endpoint] = set()  # servers that closed a connection, so that the next one should be new
@@ -211,20 +211,20 @@ class Conversations:
             now = self._now()
             ready = attempts.ready(now)
             if not ready:
-                yield Wait(attempts.wait(now) or 0.0)
+                yield Sleep(attempts.wait(now) or 0.0)
                 continue
             if deadline - now <= 0:
                 raise self._late(f"{method} {path}", note)
 
             with ExitStack() as in_hand:
 
-                def ask_one(among: list[Endpoint], now: float, in_hand: ExitStack = in_hand) -> Ask:
+                def next_request(among: list[Endpoint], now: float, in_hand: ExitStack = in_hand) -> SendRequest:
                     endpoint = in_hand.enter_context(self._endpoints.taken(among, now))
                     left = deadline - now
                     # A share of the time for each server that may still have to be tried, and one for the answer.
                     longest = _CONNECT_SECONDS if len(self._endpoints) == 1 else _CONNECT_SECONDS_AMONG_SEVERAL
                     connect = min(longest, left / (len(among) + 1))
-                    return Ask(
+                    return SendRequest(
                         endpoint,
                         method,
                         path,
@@ -236,26 +236,28 @@ class Conversations:
                         check=self._check(endpoint, left),
                     )
 
-                first = ask_one(ready, now)
-                ended = yield from self._outcomes(first, ask_one, attempts)
+                first = next_request(ready, now)
+                ended = yield from self._outcomes(first, next_request, attempts)
 
             now = self._now()
-            for ask, outcome in ended:
-                if settles(outcome):
-                    if ask is not first and all(other is not first for other, _ in ended):
+            for request, outcome in ended:
+                if is_final(outcome):
+                    if request is not first and all(other is not first for other, _ in ended):
                         self._note_outrun(first, now)
-                    return self._settled(ask, outcome, note, now)
+                    return self._settled(request, outcome, note, now)
 
             given_up: tuple[Unavailable, Exception | None] | None = None
-            for ask, outcome in ended:
-                if isinstance(outcome, NoAnswer) and outcome.on_used_connection and ask.endpoint not in stale:
-                    stale.add(ask.endpoint)  # no failure: it had closed an idle connection, and is asked again at once
+            for request, outcome in ended:
+                # No failure: the server had closed an idle connection, and is asked again at once.
+                is_stale = isinstance(outcome, TransportFailure) and outcome.on_used_connection
+                if is_stale and request.endpoint not in stale:
+                    stale.add(request.endpoint)
                     continue
-                error, cause = self._error(outcome, ask, note)
-                self._note_failure(ask.endpoint, error, now)
+                error, cause = self._error(outcome, request, note)
+                self._note_failure(request.endpoint, error, now)
                 if not may_succeed_later(error):
                     raise error from cause
-                attempts.failed(ask.endpoint, error.retry_after, now, self._chance())
+                attempts.failed(request.endpoint, error.retry_after, now, self._random())
                 given_up = error, cause
             if given_up is None:
                 continue
@@ -264,25 +266,27 @@ class Conversations:
                 error, cause = given_up
                 raise self._given_up(error, attempts, next_in, left=deadline - now) from cause
 
-    def _outcomes(self, first: Ask, ask_one: Callable[[list[Endpoint], float], Ask], attempts: Attempts) -> Talk[Ended]:
+    def _outcomes(
+        self, first: SendRequest, next_request: Callable[[list[Endpoint], float], SendRequest], attempts: Attempts
+    ) -> RequestFlow[Outcomes]:
         """What came of a request, and of a second one where the first was slow."""
 
-        def second() -> Ask | None:
+        def second() -> SendRequest | None:
             now = self._now()
             others = [endpoint for endpoint in attempts.ready(now) if endpoint != first.endpoint]
-            return ask_one(others, now) if others else None
+            return next_request(others, now) if others else None
 
         if self._hedge_after is None or len(self._endpoints) == 1:
             outcome = yield first
-            if not isinstance(outcome, Answer | NoAnswer):
-                raise TypeError(f"the driver sent {outcome!r} for an Ask")
+            if not isinstance(outcome, Answer | TransportFailure):
+                raise TypeError(f"the driver sent {outcome!r} for a SendRequest")
             return [(first, outcome)]
-        ended = yield Race(first, second, self._hedge_after)
+        ended = yield HedgedRequest(first, second, self._hedge_after)
         if not isinstance(ended, list):
-            raise TypeError(f"the driver sent {ended!r} for a Race")
+            raise TypeError(f"the driver sent {ended!r} for a HedgedRequest")
         return ended
 
-    def _check(self, endpoint: Endpoint, left: float) -> Check | None:
+    def _check(self, endpoint: Endpoint, left: float) -> LivenessCheck | None:
         """How to see whether a server lives, while a request to it has ``left`` seconds."""
         if left < _LEAST_SECONDS_TO_CHECK:
             return None
@@ -290,35 +294,35 @@ class Conversations:
         # With little time left, half of it is for another server.
         after = min(_QUIET_SECONDS, left / 4)
         seconds = _LIFE_SECONDS_ALONE if is_alone else min(_LIFE_SECONDS, left / 4)
-        return Check(
+        return LivenessCheck(
             after,
             _LIFE_AGAIN_SECONDS,
-            Ask(endpoint, "GET", _LIVEZ, None, seconds, seconds, _MAX_LIFE_BYTES, fresh=True),
+            SendRequest(endpoint, "GET", _LIVEZ, None, seconds, seconds, _MAX_LIFE_BYTES, fresh=True),
         )
 
-    def _settled(self, ask: Ask, outcome: Outcome, note: str, now: float) -> tuple[str, bytes]:
-        self._endpoints.answered(ask.endpoint, now)
+    def _settled(self, request: SendRequest, outcome: Outcome, note: str, now: float) -> tuple[str, bytes]:
+        self._endpoints.answered(request.endpoint, now)
         if not isinstance(outcome, Answer) or outcome.status != 200:
-            error, cause = self._error(outcome, ask, note)
+            error, cause = self._error(outcome, request, note)
             raise error from cause
         if outcome.flaw:
-            raise ModelError(f"{ask.method} {ask.url} answered 200, but its answer {outcome.flaw}")
-        return ask.url, outcome.content
+            raise ModelError(f"{request.method} {request.url} answered 200, but its answer {outcome.flaw}")
+        return request.url, outcome.content
 
-    def _error(self, outcome: Outcome, ask: Ask, note: str) -> tuple[RerankError, Exception | None]:
+    def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, Exception | None]:
         """What it means that no good answer came, and where that comes from."""
-        source = f"{ask.method} {ask.url}"
+        source = f"{request.method} {request.url}"
         match outcome:
             case Answer(status, content, retry_after):
-                return protocol.read_error(status, content, ask.url, retry_after=retry_after, note=note), None
-            case NoAnswer("unreachable", reason, cause):
+                return protocol.read_error(status, content, request.url, retry_after=retry_after, note=note), None
+            case TransportFailure("unreachable", reason, cause):
                 asked = "is rerank-server running there, and is it ready?"
-                return Unavailable(f"{ask.endpoint.url} cannot be reached ({reason}): {asked}"), cause
-            case NoAnswer("stuck", reason, cause):
+                return Unavailable(f"{request.endpoint.url} cannot be reached ({reason}): {asked}"), cause
+            case TransportFailure("stuck", reason, cause):
                 return Unavailable(f"{source} is not answered, and neither is {_LIVEZ}: the server {reason}"), cause
-            case NoAnswer("late", _, cause):
+            case TransportFailure("late", _, cause):
                 return self._late(source, note), cause
-            case NoAnswer(_, reason, cause):
+            case TransportFailure(_, reason, cause):
                 return Unavailable(f"{source} was cut off ({reason}): the server may be restarting, ask again"), cause
 
     def _late(self, source: str, note: str) -> DeadlineExceeded:
@@ -333,11 +337,11 @@ class Conversations:
         if is_news and len(self._endpoints) > 1 and not isinstance(error, Overloaded):
             _log.warning("%s is avoided until it answers again: %s", endpoint.url, error)
 
-    def _note_outrun(self, ask: Ask, now: float) -> None:
-        if self._endpoints.outrun(ask.endpoint, now):
+    def _note_outrun(self, request: SendRequest, now: float) -> None:
+        if self._endpoints.outrun(request.endpoint, now):
             _log.warning(
                 "%s is avoided until it answers again: it was slower than hedge_after=%g s several times in a row",
-                ask.endpoint.url,
+                request.endpoint.url,
                 self._hedge_after,
             )
 

@@ -25,7 +25,7 @@ from rerank_integrations.http.api_key import ApiKey
 from rerank_integrations.http.balancer import Endpoint, Endpoints
 from rerank_integrations.http.connections import Connections
 from rerank_integrations.http.driver import Driver
-from rerank_integrations.http.flow import Ask, Conversations
+from rerank_integrations.http.flow import RequestFlows, SendRequest
 
 _SHORTEST = 0.001  # seconds; the server refuses a request that may take none
 
@@ -66,9 +66,9 @@ class HTTPScorer:
 
     # The world outside, where a test may put its own.
     _now = staticmethod(time.monotonic)
-    _chance = staticmethod(random.random)
+    _random = staticmethod(random.random)
     _sleep = staticmethod(time.sleep)
-    _asleep = staticmethod(asyncio.sleep)
+    _async_sleep = staticmethod(asyncio.sleep)
 
     def __init__(
         self,
@@ -99,9 +99,9 @@ class HTTPScorer:
                 self._options,
                 headers=partial(_headers, self._api_key),
                 now=self._now,
-                chance=self._chance,
+                chance=self._random,
                 sleep=self._sleep,
-                asleep=self._asleep,
+                async_sleep=self._async_sleep,
             )
         )
         self._processes.get()  # before threads can ask for it
@@ -212,7 +212,7 @@ class _State:
     """What a scorer has in one process: connections, locks, and what it knows of the servers."""
 
     connections: Connections
-    conversations: Conversations
+    flows: RequestFlows
     endpoints: Endpoints
     driver: Driver
     is_new: bool = True
@@ -223,35 +223,35 @@ class _State:
         servers: Sequence[Endpoint],
         options: Mapping[str, Any],
         *,
-        headers: Callable[[Ask], dict[str, str]],
+        headers: Callable[[SendRequest], dict[str, str]],
         now: Callable[[], float],
         chance: Callable[[], float],
         sleep: Callable[[float], None],
-        asleep: Callable[[float], Any],
+        async_sleep: Callable[[float], Any],
     ) -> Self:
         endpoints, connections = Endpoints(servers), Connections(servers)
         return cls(
             connections,
-            Conversations(endpoints, now=now, chance=chance, **options),
+            RequestFlows(endpoints, now=now, chance=chance, **options),
             endpoints,
-            Driver(connections, endpoints, headers=headers, now=now, sleep=sleep, asleep=asleep),
+            Driver(connections, endpoints, headers=headers, now=now, sleep=sleep, async_sleep=async_sleep),
         )
 
     def score(self, question: protocol.Question) -> Scores:
-        return self.driver.drive(self.conversations.score(question))
+        return self.driver.drive(self.flows.score(question))
 
     async def ascore(self, question: protocol.Question) -> Scores:
-        return await self.driver.adrive(self.conversations.score(question))
+        return await self.driver.adrive(self.flows.score(question))
 
 
-def _headers(api_key: ApiKey, ask: Ask) -> dict[str, str]:
+def _headers(api_key: ApiKey, request: SendRequest) -> dict[str, str]:
     headers = {}
     if key := api_key.now():
         headers["Authorization"] = f"Bearer {key}"
-    if ask.endpoint.authorization:
-        headers["Authorization"] = ask.endpoint.authorization
-    if ask.seconds is not None:
-        headers["X-Request-Timeout"] = f"{max(_SHORTEST, ask.seconds):.3f}"
+    if request.endpoint.authorization:
+        headers["Authorization"] = request.endpoint.authorization
+    if request.seconds is not None:
+        headers["X-Request-Timeout"] = f"{max(_SHORTEST, request.seconds):.3f}"
     return headers
 
 
