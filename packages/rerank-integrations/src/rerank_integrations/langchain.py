@@ -12,7 +12,7 @@ from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
-from rerank_integrations.adapters.fail_open import MARK, OnError, Outage
+from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
 from rerank_integrations.http.scorer import HTTPScorer
 
@@ -57,7 +57,7 @@ class RerankCompressor(BaseDocumentCompressor):
     threshold: float | None = None
     options: ScoreOptions | None = None
     on_error: OnError = "raise"
-    _outage: Outage = PrivateAttr(default_factory=Outage)
+    _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer."""
@@ -145,12 +145,12 @@ class RerankCompressor(BaseDocumentCompressor):
         return self._best(documents, scores)
 
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
-        self._outage.is_over()
+        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [_found(documents[best.index], best) for best in ranked]
 
     def _unranked(self, documents: Sequence[Document], error: RerankError) -> list[Document]:
-        self._outage.accept(error, self.on_error, _log)
+        self._fail_open.accept(error, self.on_error, _log)
         return [_marked(document, MARK, error.code) for document in documents[: self.top_n]]
 
 

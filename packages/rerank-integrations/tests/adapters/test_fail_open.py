@@ -15,9 +15,9 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
-from rerank_integrations.adapters.fail_open import Outage, may_pass
+from rerank_integrations.adapters.fail_open import FailOpen, may_pass
 from rerank_integrations.http.environment import UnusableEnvironment
-from rerank_integrations.http.protocol import Misdirected
+from rerank_integrations.http.protocol import NotARerankServer
 
 log = logging.getLogger("a search")
 
@@ -32,7 +32,7 @@ log = logging.getLogger("a search")
         EngineError,
         MissingExtra,
         Unauthorized,
-        Misdirected,
+        NotARerankServer,
         UnusableEnvironment,
     ],
 )
@@ -44,27 +44,27 @@ def test_a_search_can_do_without_a_reranker_that_fails(kind: type[RerankError]) 
 def test_what_the_caller_must_change_is_an_error_all_the_same(kind: type[RerankError]) -> None:
     assert not may_pass(kind("no"))
     with pytest.raises(kind):
-        Outage().accept(kind("no"), "passthrough", log)
+        FailOpen().accept(kind("no"), "passthrough", log)
 
 
 def test_an_error_is_raised_where_that_is_wanted() -> None:
     with pytest.raises(Overloaded):
-        Outage().accept(Overloaded("no"), "raise", log)
+        FailOpen().accept(Overloaded("no"), "raise", log)
 
 
 def test_an_outage_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    outage = Outage()
-    outage.is_over()
+    outage = FailOpen()
+    outage.recovered()
 
     for failures in (3, 2):
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(lambda _: outage.accept(Overloaded("no room"), "passthrough", log), range(failures)))
-        outage.is_over()
-        outage.is_over()
+        outage.recovered()
+        outage.recovered()
 
     assert [(record.levelname, record.name) for record in caplog.records] == [("WARNING", "a search")] * 2
     assert caplog.messages[0].endswith("the retriever's own order is used: no room")
 
 
 def test_it_can_be_pickled() -> None:
-    assert pickle.loads(pickle.dumps(Outage())) == Outage()
+    assert pickle.loads(pickle.dumps(FailOpen())) == FailOpen()

@@ -2,62 +2,62 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.balancer import Balancer, Endpoint
 
 A, B, C = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "abc")
 
 
-def next_of(endpoints: Endpoints, among: list[Endpoint], now: float = 0.0) -> Endpoint:
-    with endpoints.taken(among, now) as endpoint:
+def next_of(balancer: Balancer, among: list[Endpoint], now: float = 0.0) -> Endpoint:
+    with balancer.acquire(among, now) as endpoint:
         return endpoint
 
 
 def test_the_one_with_the_fewest_requests_in_hand_is_taken() -> None:
-    endpoints = Endpoints([A, B, C])
+    balancer = Balancer([A, B, C])
 
-    with endpoints.taken([A], 0), endpoints.taken([A], 0), endpoints.taken([B], 0):
-        assert [endpoints.outstanding(one) for one in endpoints] == [2, 1, 0]
-        assert next_of(endpoints, [A, B, C]) == C
-        assert next_of(endpoints, [A, B]) == B
-    assert [endpoints.outstanding(one) for one in endpoints] == [0, 0, 0]
+    with balancer.acquire([A], 0), balancer.acquire([A], 0), balancer.acquire([B], 0):
+        assert [balancer.outstanding(one) for one in balancer] == [2, 1, 0]
+        assert next_of(balancer, [A, B, C]) == C
+        assert next_of(balancer, [A, B]) == B
+    assert [balancer.outstanding(one) for one in balancer] == [0, 0, 0]
 
 
 def test_ties_go_in_turn() -> None:
-    endpoints = Endpoints([A, B, C])
+    balancer = Balancer([A, B, C])
 
-    assert [next_of(endpoints, [A, B, C]) for _ in range(6)] == [A, B, C] * 2
+    assert [next_of(balancer, [A, B, C]) for _ in range(6)] == [A, B, C] * 2
 
 
 def test_a_request_that_fails_is_no_longer_in_hand() -> None:
-    endpoints = Endpoints([A])
+    balancer = Balancer([A])
 
-    with pytest.raises(KeyError), endpoints.taken([A], 0):
+    with pytest.raises(KeyError), balancer.acquire([A], 0):
         raise KeyError
 
-    assert endpoints.outstanding(A) == 0
+    assert balancer.outstanding(A) == 0
 
 
 def test_one_that_failed_comes_last_while_it_rests() -> None:
-    endpoints = Endpoints([A, B])
-    endpoints.failed(A, 100.0, None)
+    balancer = Balancer([A, B])
+    balancer.failed(A, 100.0, None)
 
-    with endpoints.taken([B], 101.0):
-        assert next_of(endpoints, [A, B], 101.0) == B
-        assert next_of(endpoints, [A], 101.0) == A
-        assert next_of(endpoints, [A, B], 104.0) == A
+    with balancer.acquire([B], 101.0):
+        assert next_of(balancer, [A, B], 101.0) == B
+        assert next_of(balancer, [A], 101.0) == A
+        assert next_of(balancer, [A, B], 104.0) == A
 
 
 def test_one_that_failed_is_tried_by_a_single_request() -> None:
     """Else all that come at once would wait for a lost server."""
-    endpoints = Endpoints([A, B])
-    endpoints.failed(A, 100.0, None)
+    balancer = Balancer([A, B])
+    balancer.failed(A, 100.0, None)
 
     with ExitStack() as stack:
-        taken = [stack.enter_context(endpoints.taken([A, B], 200.0)) for _ in range(5)]
+        taken = [stack.enter_context(balancer.acquire([A, B], 200.0)) for _ in range(5)]
         assert sorted(one.url for one in taken) == [A.url, *[B.url] * 4]
 
-        endpoints.answered(A, 200.0)
-        assert next_of(endpoints, [A, B], 200.0) == A
+        balancer.answered(A, 200.0)
+        assert next_of(balancer, [A, B], 200.0) == A
 
 
 @pytest.mark.parametrize(
@@ -75,52 +75,52 @@ def test_one_that_failed_is_tried_by_a_single_request() -> None:
 def test_rest_is_longer_with_each_failure_up_to_a_bound(
     failures: int, retry_after: float | None, seconds: float
 ) -> None:
-    endpoints = Endpoints([A, B])
+    balancer = Balancer([A, B])
 
     for _ in range(failures):
-        endpoints.failed(A, 100.0, retry_after)
+        balancer.failed(A, 100.0, retry_after)
 
-    with endpoints.taken([B], 0):
-        assert next_of(endpoints, [A, B], 100.0 + seconds - 0.01) == B
-        assert next_of(endpoints, [A, B], 100.0 + seconds) == A
+    with balancer.acquire([B], 0):
+        assert next_of(balancer, [A, B], 100.0 + seconds - 0.01) == B
+        assert next_of(balancer, [A, B], 100.0 + seconds) == A
 
 
-def test_the_first_failure_is_news_until_it_works_again() -> None:
-    endpoints = Endpoints([A])
+def test_the_first_failure_first_failure_until_it_works_again() -> None:
+    balancer = Balancer([A])
 
-    assert [endpoints.failed(A, 0.0, None) for _ in range(3)] == [True, False, False]
-    endpoints.answered(A, 200.0)
-    assert endpoints.failed(A, 0.0, None)
+    assert [balancer.failed(A, 0.0, None) for _ in range(3)] == [True, False, False]
+    balancer.answered(A, 200.0)
+    assert balancer.failed(A, 0.0, None)
 
 
 def test_threads_share_one_and_nothing_is_lost() -> None:
-    endpoints = Endpoints([A, B, C])
+    balancer = Balancer([A, B, C])
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: next_of(endpoints, [A, B, C]), range(500)))
+        list(threads.map(lambda _: next_of(balancer, [A, B, C]), range(500)))
 
-    assert [endpoints.outstanding(one) for one in endpoints] == [0, 0, 0]
+    assert [balancer.outstanding(one) for one in balancer] == [0, 0, 0]
 
 
 def test_a_sign_of_life_stands_for_a_moment() -> None:
-    endpoints = Endpoints([A, B])
-    assert not endpoints.has_lived(A, 100.0)
+    balancer = Balancer([A, B])
+    assert not balancer.was_alive(A, 100.0)
 
-    endpoints.lives(A, 100.0)
-    endpoints.answered(B, 100.2)
+    balancer.is_alive(A, 100.0)
+    balancer.answered(B, 100.2)
 
-    assert [endpoints.has_lived(one, 100.4) for one in (A, B)] == [True, True]
-    assert [endpoints.has_lived(one, 100.6) for one in (A, B)] == [False, True]
+    assert [balancer.was_alive(one, 100.4) for one in (A, B)] == [True, True]
+    assert [balancer.was_alive(one, 100.6) for one in (A, B)] == [False, True]
 
 
 def test_a_server_that_is_outrun_again_and_again_is_left_out_until_it_answers() -> None:
     """Once or twice is chance: a healthy server also has slow requests."""
-    endpoints = Endpoints([A, B])
+    balancer = Balancer([A, B])
 
-    assert [endpoints.outrun(A, 100.0) for _ in range(2)] == [False, False]
-    endpoints.answered(A, 100.0)
-    assert [endpoints.outrun(A, 100.0) for _ in range(4)] == [False, False, True, False]
-    assert [next_of(endpoints, [A, B], 101.0) for _ in range(2)] == [B, B]
+    assert [balancer.outrun(A, 100.0) for _ in range(2)] == [False, False]
+    balancer.answered(A, 100.0)
+    assert [balancer.outrun(A, 100.0) for _ in range(4)] == [False, False, True, False]
+    assert [next_of(balancer, [A, B], 101.0) for _ in range(2)] == [B, B]
 
-    endpoints.answered(A, 101.0)
-    assert A in [next_of(endpoints, [A, B], 101.0) for _ in range(2)]
+    balancer.answered(A, 101.0)
+    assert A in [next_of(balancer, [A, B], 101.0) for _ in range(2)]

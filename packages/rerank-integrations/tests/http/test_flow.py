@@ -21,7 +21,7 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.types import ScoreOptions, Scores
-from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.balancer import Balancer, Endpoint
 from rerank_integrations.http.flow import (
     Answer,
     HedgedRequest,
@@ -69,9 +69,9 @@ class World:
         self.limit = limit
         self.steps: list[SendRequest | Sleep] = []
         self.scripts: dict[Endpoint, deque[Any]] = {endpoint: deque() for endpoint in endpoints}
-        self.endpoints = Endpoints(endpoints)
+        self.balancer = Balancer(endpoints)
         self.flows = RequestFlows(
-            self.endpoints,
+            self.balancer,
             timeout=timeout,
             max_retries=max_retries,
             hedge_after=hedge_after,
@@ -116,7 +116,7 @@ class World:
         return ended if is_final(ended[0][1]) else [*ended, (race.first, self.answer(race.first))]
 
     def answer(self, ask: SendRequest) -> Answer | TransportFailure:
-        assert self.endpoints.outstanding(ask.endpoint) == 1
+        assert self.balancer.outstanding(ask.endpoint) == 1
         if self.scripts[ask.endpoint]:
             return self.scripts[ask.endpoint].popleft()
         if ask.path == "/info":
@@ -390,11 +390,11 @@ def test_a_conversation_that_is_left_has_nothing_in_hand(two: World) -> None:
     flow = two.flows.score(THREE)
     asked = flow.send(None)
     assert isinstance(asked, SendRequest)
-    assert two.endpoints.outstanding(asked.endpoint) == 1
+    assert two.balancer.outstanding(asked.endpoint) == 1
 
     flow.close()
 
-    assert two.endpoints.outstanding(asked.endpoint) == 0
+    assert two.balancer.outstanding(asked.endpoint) == 0
 
 
 def test_a_clock_that_wakes_too_early_only_waits_again(one: World) -> None:
@@ -444,7 +444,7 @@ def test_whatever_happens_it_ends_in_time_after_few_attempts_with_scores_or_an_e
     for path in ("/info", "/v1/rerank"):
         most = max_retries + 2  # one of them in place of one that met a closed connection
         assert all(world.asked.count((endpoint, path)) <= most for endpoint in (A, B))
-    assert [world.endpoints.outstanding(endpoint) for endpoint in (A, B)] == [0, 0]
+    assert [world.balancer.outstanding(endpoint) for endpoint in (A, B)] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_a_request_that_waits_is_followed_by_a_question_whether_the_server_lives
 ) -> None:
     """With little time for it all, half of it is left for another server; a server alone may take longer."""
     ask = RequestFlows(
-        Endpoints(endpoints), timeout=timeout, max_retries=0, now=lambda: 0.0, chance=lambda: 0.0
+        Balancer(endpoints), timeout=timeout, max_retries=0, now=lambda: 0.0, chance=lambda: 0.0
     ).score(THREE).send(None)  # fmt: skip
 
     assert isinstance(ask, SendRequest)
@@ -533,7 +533,7 @@ def test_a_second_server_is_asked_where_the_first_is_slow() -> None:
 
     assert world.score().values == (3.0, 3.0, 5.0)
     assert world.asked == [(B, "/v1/rerank"), (A, "/v1/rerank")]
-    assert [world.endpoints.outstanding(one) for one in (A, B)] == [0, 0]
+    assert [world.balancer.outstanding(one) for one in (A, B)] == [0, 0]
 
 
 def test_no_second_server_is_asked_where_the_first_is_quick_or_nobody_else_is_there() -> None:

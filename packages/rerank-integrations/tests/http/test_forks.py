@@ -126,7 +126,7 @@ scorer.close()
     "lock",
     [
         "state.connections._lock",
-        "state.endpoints._lock",
+        "state.balancer._lock",
         "clients.pooled[server]._transport._pool._optional_thread_lock._lock",
     ],
 )
@@ -136,7 +136,7 @@ def test_a_lock_that_another_thread_held_at_the_fork_holds_nobody_up(url: str, l
 scorer = HTTPScorer(url)
 check(scorer, 0)
 state = scorer._state
-clients, (server,) = state.connections.clients(), state.endpoints
+clients, (server,) = state.connections.clients(), state.balancer
 {lock}.acquire()
 children = [fork(lambda: check(scorer, 4)), fork(lambda: acheck(scorer, 9))]
 wait(*children)
@@ -153,9 +153,9 @@ def test_a_request_that_was_in_hand_at_the_fork_is_not_in_the_childs(url: str) -
         """
 scorer = HTTPScorer([url, url + "/"])
 state = scorer._state
-with state.endpoints.taken(list(state.endpoints), 0.0):
+with state.balancer.acquire(list(state.balancer), 0.0):
     def child():
-        assert [scorer._state.endpoints.outstanding(one) for one in scorer._state.endpoints] == [0]
+        assert [scorer._state.balancer.outstanding(one) for one in scorer._state.balancer] == [0]
     wait(fork(child))
 """,
         url,

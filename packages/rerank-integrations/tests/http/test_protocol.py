@@ -18,7 +18,7 @@ from rerank_core.errors import (
 from rerank_core.types import ScoreOptions, Scores, Span, Usage
 from rerank_integrations.http.protocol import (
     _NAMES,
-    Misdirected,
+    NotARerankServer,
     Question,
     ServerInfo,
     join,
@@ -160,14 +160,14 @@ def test_a_model_that_changed_between_the_parts_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, Misdirected),
-        (400, Misdirected),
+        (301, NotARerankServer),
+        (400, NotARerankServer),
         (401, Unauthorized),
         (403, Unauthorized),
-        (404, Misdirected),
+        (404, NotARerankServer),
         (408, DeadlineExceeded),
-        (413, Misdirected),
-        (422, Misdirected),
+        (413, NotARerankServer),
+        (422, NotARerankServer),
         (429, Overloaded),
         (500, ModelError),
         (501, ModelError),

@@ -1,4 +1,4 @@
-"""The servers that one client may ask, and which of them to ask next."""
+"""Chooses the server of the next request: the one with the fewest requests in hand, behind a circuit breaker each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_REST = 3.0  # seconds that a server is left out after a failure; each further one in a row doubles it
-_LONGEST_REST = 30.0
-_LIFE_HOLDS = 0.5  # seconds for which a sign of life stands
+_OPEN_SECONDS = 3.0  # that a server is left out after a failure; each further one in a row doubles them
+_MOST_OPEN_SECONDS = 30.0
+_ALIVE_SECONDS = 0.5  # for which a sign of life stands
 _OUTRUN = 3  # times in a row that a server loses against a second one before it counts as failed
 
 
@@ -28,91 +28,106 @@ class Endpoint:
 
 
 @dataclass(slots=True)
-class _State:
-    outstanding: int = 0
-    turn: int = 0  # when it was last taken, counted in requests
+class CircuitBreaker:
+    """Open after a failure, for some time; then half-open, for a single request, until one is answered."""
+
     failures: int = 0  # in a row
-    rests_until: float = 0.0
+    open_until: float = 0.0
+
+    def is_open(self, now: float, outstanding: int) -> bool:
+        """Return whether other servers go first. A lost server holds up only the single request that tries it."""
+        return self.failures > 0 and (now < self.open_until or outstanding > 0)
+
+    def failed(self, now: float, retry_after: float | None) -> bool:
+        """Open. Return whether it was closed: whether this is the first failure in a row."""
+        self.failures += 1
+        seconds = _OPEN_SECONDS * 2.0 ** min(self.failures - 1, 10) if retry_after is None else retry_after
+        self.open_until = now + min(seconds, _MOST_OPEN_SECONDS)
+        return self.failures == 1
+
+    def succeeded(self) -> None:
+        """Close."""
+        self.failures = 0
+
+
+@dataclass(slots=True)
+class _Server:
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    outstanding: int = 0  # requests
+    turn: int = 0  # when it was last chosen, counted in requests
     outrun: int = 0  # times in a row
-    lived_at: float = -math.inf
-
-    def is_avoided(self, now: float) -> bool:
-        """One that failed is first asked by a single request, so that a lost server holds up only that one."""
-        return self.failures > 0 and (now < self.rests_until or self.outstanding > 0)
+    alive_at: float = -math.inf
 
 
-class Endpoints:
+class Balancer:
     """Knows how many requests each server has in hand, and which have failed of late. Threads may share one.
 
     Times are seconds of the caller's clock.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._states = {endpoint: _State() for endpoint in endpoints}
+        self._servers = {endpoint: _Server() for endpoint in endpoints}
         self._lock = threading.Lock()  # never held while waiting: event loops take it too
         self._turns = 0
 
     def __iter__(self) -> Iterator[Endpoint]:
-        return iter(self._states)
+        return iter(self._servers)
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._servers)
 
     @contextmanager
-    def taken(self, among: Collection[Endpoint], now: float) -> Iterator[Endpoint]:
-        """The one with the fewest requests in hand, which has one more until the block ends; ties go in turn.
+    def acquire(self, among: Collection[Endpoint], now: float) -> Iterator[Endpoint]:
+        """Give the one with the fewest requests in hand, which has one more until the block ends; ties go in turn.
 
-        One that failed and still rests comes last, yet it comes.
+        One whose circuit breaker is open comes last, yet it comes.
         """
         with self._lock:
-            endpoint = min(among, key=lambda one: self._preference(self._states[one], now))
-            state = self._states[endpoint]
+            endpoint = min(among, key=lambda one: self._preference(self._servers[one], now))
+            server = self._servers[endpoint]
             self._turns += 1
-            state.turn = self._turns
-            state.outstanding += 1
+            server.turn = self._turns
+            server.outstanding += 1
         try:
             yield endpoint
         finally:
             with self._lock:
-                state.outstanding -= 1
+                server.outstanding -= 1
 
     def answered(self, endpoint: Endpoint, now: float) -> None:
-        """It works."""
+        """Note that a server answered: its circuit breaker closes."""
         with self._lock:
-            state = self._states[endpoint]
-            state.failures = state.outrun = 0
-            state.lived_at = now
+            server = self._servers[endpoint]
+            server.breaker.succeeded()
+            server.outrun = 0
+            server.alive_at = now
 
-    def lives(self, endpoint: Endpoint, now: float) -> None:
-        """It gave a sign of life, though no answer to a request."""
+    def is_alive(self, endpoint: Endpoint, now: float) -> None:
+        """Note a sign of life that is no answer to a request."""
         with self._lock:
-            self._states[endpoint].lived_at = now
+            self._servers[endpoint].alive_at = now
 
-    def has_lived(self, endpoint: Endpoint, now: float) -> bool:
-        """Whether it gave a sign of life a moment ago."""
-        return now - self._states[endpoint].lived_at < _LIFE_HOLDS
+    def was_alive(self, endpoint: Endpoint, now: float) -> bool:
+        """Return whether it gave a sign of life a moment ago."""
+        return now - self._servers[endpoint].alive_at < _ALIVE_SECONDS
 
     def outrun(self, endpoint: Endpoint, now: float) -> bool:
-        """Another server answered before it did. Several times in a row are a failure: True for the first such."""
+        """Note that another server answered first. Several times in a row are a failure: True for the first."""
         with self._lock:
-            state = self._states[endpoint]
-            state.outrun += 1
-            has_failed = state.outrun >= _OUTRUN
+            server = self._servers[endpoint]
+            server.outrun += 1
+            has_failed = server.outrun >= _OUTRUN
         return has_failed and self.failed(endpoint, now, None)
 
     def failed(self, endpoint: Endpoint, now: float, retry_after: float | None) -> bool:
-        """It could not be reached, or has no room: others are asked first for a while. True for the first time."""
+        """Note that it could not be reached, or has no room: its circuit breaker opens. True for the first in a row."""
         with self._lock:
-            state = self._states[endpoint]
-            state.failures += 1
-            rest = _REST * 2.0 ** min(state.failures - 1, 10) if retry_after is None else retry_after
-            state.rests_until = now + min(rest, _LONGEST_REST)
-            return state.failures == 1
+            return self._servers[endpoint].breaker.failed(now, retry_after)
 
     def outstanding(self, endpoint: Endpoint) -> int:
-        """How many requests it has in hand."""
-        return self._states[endpoint].outstanding
+        """Return how many requests it has in hand."""
+        return self._servers[endpoint].outstanding
 
     @staticmethod
-    def _preference(state: _State, now: float) -> tuple[bool, int, int]:
-        return state.is_avoided(now), state.outstanding, state.turn
+    def _preference(server: _Server, now: float) -> tuple[bool, int, int]:
+        return server.breaker.is_open(now, server.outstanding), server.outstanding, server.turn

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import httpx
 
-from rerank_integrations.http.balancer import Endpoints
+from rerank_integrations.http.balancer import Balancer
 from rerank_integrations.http.connections import Connections, Trace
 from rerank_integrations.http.flow import (
     Answer,
@@ -41,13 +41,13 @@ class Driver:
     """Runs flows over the connections of one process.
 
     ``headers`` makes those of a request; it is called in the caller's thread or event loop. ``now`` is the clock of
-    ``endpoints``, ``sleep`` and ``async_sleep`` wait.
+    ``balancer``, ``sleep`` and ``async_sleep`` wait.
     """
 
     def __init__(
         self,
         connections: Connections,
-        endpoints: Endpoints,
+        balancer: Balancer,
         *,
         headers: Headers,
         now: Callable[[], float],
@@ -55,7 +55,7 @@ class Driver:
         async_sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._connections = connections
-        self._endpoints = endpoints
+        self._balancer = balancer
         self._headers = headers
         self._now = now
         self._sleep = sleep
@@ -134,13 +134,13 @@ class Driver:
         ``outer`` may end the question, where the request that waits for it is over.
         """
         endpoint = check.request.endpoint
-        if self._endpoints.has_lived(endpoint, self._now()):
+        if self._balancer.was_alive(endpoint, self._now()):
             return True
         outcome = self._send(check.request, {}, *outer)
         if _is_silence(outcome):
             return False
         if outcome is not _BROKEN_OFF:
-            self._endpoints.lives(endpoint, self._now())
+            self._balancer.is_alive(endpoint, self._now())
         return True
 
     def _exchange(self, request: SendRequest, headers: dict[str, str]) -> Outcome:
@@ -194,7 +194,7 @@ class Driver:
         async with _cancelled_at_the_end(tasks):
             await asyncio.wait({exchange}, timeout=request.check.after)
             while not exchange.done():
-                if not self._endpoints.has_lived(request.endpoint, self._now()):
+                if not self._balancer.was_alive(request.endpoint, self._now()):
                     probe = asyncio.ensure_future(self._aexchange(request.check.request, {}))
                     tasks.add(probe)
                     await asyncio.wait({exchange, probe}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +203,7 @@ class Driver:
                     if _is_silence(probe.result()):
                         return _stuck(request.check)
                     tasks.remove(probe)
-                    self._endpoints.lives(request.endpoint, self._now())
+                    self._balancer.is_alive(request.endpoint, self._now())
                 await asyncio.wait({exchange}, timeout=request.check.again)
             return exchange.result()
 

@@ -18,7 +18,7 @@ from rerank_core.errors import DeadlineExceeded, InvalidRequest, ModelError, Ove
 from rerank_core.types import Scores
 
 from rerank_integrations.http import protocol
-from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.balancer import Balancer, Endpoint
 from rerank_integrations.http.retries import Attempts, may_succeed_later
 
 _RERANK = "/v1/rerank"
@@ -152,7 +152,7 @@ class RequestFlows:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        balancer: Balancer,
         *,
         timeout: float | None,
         max_retries: int,
@@ -160,7 +160,7 @@ class RequestFlows:
         now: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        self._endpoints = endpoints
+        self._balancer = balancer
         self._timeout = timeout
         self._max_retries = max_retries
         self._hedge_after = hedge_after
@@ -205,7 +205,7 @@ class RequestFlows:
         self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
     ) -> RequestFlow[tuple[str, bytes]]:
         """The first good answer, and the address that it came from."""
-        attempts = Attempts(list(self._endpoints), self._max_retries, self._now())
+        attempts = Attempts(list(self._balancer), self._max_retries, self._now())
         stale: set[Endpoint] = set()  # servers that closed a connection, so that the next one should be new
         while True:
             now = self._now()
@@ -219,10 +219,10 @@ class RequestFlows:
             with ExitStack() as in_hand:
 
                 def next_request(among: list[Endpoint], now: float, in_hand: ExitStack = in_hand) -> SendRequest:
-                    endpoint = in_hand.enter_context(self._endpoints.taken(among, now))
+                    endpoint = in_hand.enter_context(self._balancer.acquire(among, now))
                     left = deadline - now
                     # A share of the time for each server that may still have to be tried, and one for the answer.
-                    longest = _CONNECT_SECONDS if len(self._endpoints) == 1 else _CONNECT_SECONDS_AMONG_SEVERAL
+                    longest = _CONNECT_SECONDS if len(self._balancer) == 1 else _CONNECT_SECONDS_AMONG_SEVERAL
                     connect = min(longest, left / (len(among) + 1))
                     return SendRequest(
                         endpoint,
@@ -276,7 +276,7 @@ class RequestFlows:
             others = [endpoint for endpoint in attempts.ready(now) if endpoint != first.endpoint]
             return next_request(others, now) if others else None
 
-        if self._hedge_after is None or len(self._endpoints) == 1:
+        if self._hedge_after is None or len(self._balancer) == 1:
             outcome = yield first
             if not isinstance(outcome, Answer | TransportFailure):
                 raise TypeError(f"the driver sent {outcome!r} for a SendRequest")
@@ -290,7 +290,7 @@ class RequestFlows:
         """How to see whether a server lives, while a request to it has ``left`` seconds."""
         if left < _LEAST_SECONDS_TO_CHECK:
             return None
-        is_alone = len(self._endpoints) == 1
+        is_alone = len(self._balancer) == 1
         # With little time left, half of it is for another server.
         after = min(_QUIET_SECONDS, left / 4)
         seconds = _LIFE_SECONDS_ALONE if is_alone else min(_LIFE_SECONDS, left / 4)
@@ -301,7 +301,7 @@ class RequestFlows:
         )
 
     def _settled(self, request: SendRequest, outcome: Outcome, note: str, now: float) -> tuple[str, bytes]:
-        self._endpoints.answered(request.endpoint, now)
+        self._balancer.answered(request.endpoint, now)
         if not isinstance(outcome, Answer) or outcome.status != 200:
             error, cause = self._error(outcome, request, note)
             raise error from cause
@@ -332,13 +332,14 @@ class RequestFlows:
         )
 
     def _note_failure(self, endpoint: Endpoint, error: RerankError, now: float) -> None:
-        """A server that is lost behind others would never be missed, were it not told once."""
-        is_news = self._endpoints.failed(endpoint, now, error.retry_after if isinstance(error, Unavailable) else None)
-        if is_news and len(self._endpoints) > 1 and not isinstance(error, Overloaded):
+        """Log the first failure in a row: nobody else notices that one of several servers is lost."""
+        retry_after = error.retry_after if isinstance(error, Unavailable) else None
+        first_failure = self._balancer.failed(endpoint, now, retry_after)
+        if first_failure and len(self._balancer) > 1 and not isinstance(error, Overloaded):
             _log.warning("%s is avoided until it answers again: %s", endpoint.url, error)
 
     def _note_outrun(self, request: SendRequest, now: float) -> None:
-        if self._endpoints.outrun(request.endpoint, now):
+        if self._balancer.outrun(request.endpoint, now):
             _log.warning(
                 "%s is avoided until it answers again: it was slower than hedge_after=%g s several times in a row",
                 request.endpoint.url,
@@ -349,7 +350,7 @@ class RequestFlows:
         """The last error, with what was tried and why no more is."""
         tried = []
         if attempts.made > 1:
-            where = f" at {len(self._endpoints)} addresses" if len(self._endpoints) > 1 else ""
+            where = f" at {len(self._balancer)} addresses" if len(self._balancer) > 1 else ""
             tried.append(f"asked {attempts.made} times{where}")
         if next_in is not None:
             room = f"timeout={self._timeout:g} leaves {max(0.0, left):.3g} s"

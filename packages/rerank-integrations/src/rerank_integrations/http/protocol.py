@@ -67,7 +67,7 @@ _BYTES_OF_SCORES = 1_000_000
 _BYTES_OF_SCORE = 2_000
 
 
-class Misdirected(InvalidRequest):
+class NotARerankServer(InvalidRequest):
     """A request was refused by what is no rerank-server: the address leads elsewhere, or a proxy is in the way."""
 
 
@@ -289,7 +289,7 @@ def read_error(status: int, content: bytes, url: str, *, retry_after: str | None
 
     excerpt = _printable(said, _EXCERPT) or "an empty body"
     hint = f": {_HINTS[status]}" if status in _HINTS else ""
-    guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else Misdirected)
+    guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else NotARerankServer)
     return _made(guessed, f"{url} answered {status}{hint} ({excerpt}){note}", retry_after)
 
 

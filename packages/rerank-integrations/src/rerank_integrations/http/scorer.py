@@ -22,7 +22,7 @@ from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
 from rerank_integrations.http.api_key import ApiKey
-from rerank_integrations.http.balancer import Endpoint, Endpoints
+from rerank_integrations.http.balancer import Balancer, Endpoint
 from rerank_integrations.http.connections import Connections
 from rerank_integrations.http.driver import Driver
 from rerank_integrations.http.flow import RequestFlows, SendRequest
@@ -213,7 +213,7 @@ class _State:
 
     connections: Connections
     flows: RequestFlows
-    endpoints: Endpoints
+    balancer: Balancer
     driver: Driver
     is_new: bool = True
 
@@ -229,12 +229,12 @@ class _State:
         sleep: Callable[[float], None],
         async_sleep: Callable[[float], Any],
     ) -> Self:
-        endpoints, connections = Endpoints(servers), Connections(servers)
+        balancer, connections = Balancer(servers), Connections(servers)
         return cls(
             connections,
-            RequestFlows(endpoints, now=now, chance=chance, **options),
-            endpoints,
-            Driver(connections, endpoints, headers=headers, now=now, sleep=sleep, async_sleep=async_sleep),
+            RequestFlows(balancer, now=now, chance=chance, **options),
+            balancer,
+            Driver(connections, balancer, headers=headers, now=now, sleep=sleep, async_sleep=async_sleep),
         )
 
     def score(self, question: protocol.Question) -> Scores:
