@@ -24,8 +24,8 @@ from rerank_core.scorer import Scorer
 
 from rerank_integrations.batch.files import Task
 from rerank_integrations.batch.job import Job
-from rerank_integrations.batch.record import Identity, identify
 from rerank_integrations.batch.run import Advance, Done, Summary, score_file, score_files
+from rerank_integrations.batch.run_manifest import Identity, identify
 
 _OBJECT_STORE = 128 << 20  # bytes; names of files and counts of rows are all that goes through it
 _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
@@ -84,7 +84,7 @@ class _Pool:
     def identify(self, scorer: Scorer) -> Identity:
         """Where the model will run, since that is part of what it is."""
         remote = self._ray.remote(max_calls=1, **self._takes)(_identity)  # the process ends, and its model with it
-        return _heard(self._ray.get(remote.remote(scorer)), Identity)
+        return _from_json(self._ray.get(remote.remote(scorer)), Identity)
 
     def run(self, tasks: Sequence[Task], job: Job, scorer: Scorer, advance: Advance) -> Iterator[Done]:
         """A ``Run``: each file to whichever actor is free, the largest first, so that none is late alone."""
@@ -105,7 +105,7 @@ class _Pool:
             **self._takes,
         )
         for row in files.iter_rows():
-            done = _heard(row["told"], Done)
+            done = _from_json(row["outcome"], Done)
             advance(done.rows)
             yield done
 
@@ -119,15 +119,15 @@ class _FileScorer:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = Task(Path(row["source"]), Path(row["target"]))
-        return {"told": _told(lambda: score_file(task, self._job, self._scorer))}
+        return {"outcome": _to_json(lambda: score_file(task, self._job, self._scorer))}
 
 
 def _identity(scorer: Scorer) -> str:
-    return _told(lambda: identify(scorer))
+    return _to_json(lambda: identify(scorer))
 
 
-def _told(work: Callable[[], Done | Identity]) -> str:
-    """What came of it, errors too: Ray would wrap them, and do again what can never be done."""
+def _to_json(work: Callable[[], Done | Identity]) -> str:
+    """Do the work and write its outcome, errors too: Ray would wrap them, and try again what can never succeed."""
     try:
         return json.dumps({"result": asdict(work())})
     except RerankError as error:
@@ -136,9 +136,9 @@ def _told(work: Callable[[], Done | Identity]) -> str:
         return json.dumps({"code": _OS_ERROR, "message": str(error)})
 
 
-def _heard(told: str, kind: type[_Result]) -> _Result:
-    """What ``_told`` told. Raises what was raised there."""
-    outcome = json.loads(told)
+def _from_json(text: str, kind: type[_Result]) -> _Result:
+    """Read what ``_to_json`` wrote. Raises what was raised there."""
+    outcome = json.loads(text)
     if "result" in outcome:
         return kind(**outcome["result"])
     if outcome["code"] == _OS_ERROR:

@@ -11,7 +11,7 @@ from rerank_core.scorer import Scorer
 from rerank_core.types import Pair, ScoreOptions, Scores
 
 from rerank_integrations.batch.job import Job
-from rerank_integrations.batch.rows import Rows, problem
+from rerank_integrations.batch.rows import Rows, validation_error
 from rerank_integrations.threads import map_in_threads
 
 _AT_ONCE = 8  # queries that are asked of servers at the same time
@@ -47,7 +47,7 @@ def score_rows(rows: Rows, scorer: Scorer, job: Job) -> RowScores:
     pairs: list[Pair] = []
     for index in range(len(rows)):
         values = {name: column[index] for name, column in columns.items()}
-        wrong = rows.flaw(index) or problem(values, job)
+        wrong = rows.row_error(index) or validation_error(values, job)
         if wrong is None:
             scored.append(index)
             pairs.append(Pair(str(values[job.columns.query]), str(values[job.columns.document])))

@@ -264,20 +264,20 @@ class _Reading:
         self._limit = request.max_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
         self._content = bytearray()
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        self._flaw = None if coding in ("", "identity") else f"is encoded as {coding[:_MAX_REASON]!r}, unasked"
+        self._unusable = None if coding in ("", "identity") else f"is encoded as {coding[:_MAX_REASON]!r}, unasked"
 
     def is_full(self, piece: bytes) -> bool:
         """Take a piece, and say whether that is enough."""
         self._content += piece
         if len(self._content) > self._limit:
-            self._flaw = self._flaw or f"has more than {self._limit} bytes"
-        return self._flaw is not None
+            self._unusable = self._unusable or f"has more than {self._limit} bytes"
+        return self._unusable is not None
 
     def answer(self) -> Answer:
         """Return what has come."""
         content = bytes(self._content[: self._limit])
         retry_after = self._response.headers.get("Retry-After")
-        return Answer(self._response.status_code, content, retry_after, self._flaw)
+        return Answer(self._response.status_code, content, retry_after, self._unusable)
 
 
 class _BrokenOffError(Exception):

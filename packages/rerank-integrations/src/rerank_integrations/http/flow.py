@@ -100,13 +100,13 @@ class Sleep:
 class Answer:
     """What a server said, well or ill; ``retry_after`` is the header of that name.
 
-    ``flaw`` is why ``content`` cannot be used, in words that go on from "its answer".
+    ``unusable`` is why ``content`` cannot be used, in words that go on from "its answer".
     """
 
     status: int
     content: bytes
     retry_after: str | None = None
-    flaw: str | None = None
+    unusable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +305,8 @@ class RequestFlows:
         if not isinstance(outcome, Answer) or outcome.status != 200:
             error, cause = self._error(outcome, request, note)
             raise error from cause
-        if outcome.flaw:
-            raise ModelError(f"{request.method} {request.url} answered 200, but its answer {outcome.flaw}")
+        if outcome.unusable:
+            raise ModelError(f"{request.method} {request.url} answered 200, but its answer {outcome.unusable}")
         return request.url, outcome.content
 
     def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, Exception | None]:

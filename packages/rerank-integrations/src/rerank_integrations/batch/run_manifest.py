@@ -1,4 +1,4 @@
-"""What the scores of a folder were made with, in a file beside them: no folder holds scores of two models."""
+"""The manifest of a run, in the folder of its scores: model and job, so that no folder holds scores of two."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ NAME = "_rerank.json"  # what begins with _ is no data, to Spark and to pyarrow 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who scores: the model's name, and the fingerprint that tells it from every other, where it is known."""
+    """The model that scores: its name, and the fingerprint that tells it from every other, where it is known."""
 
     model: str
     fingerprint: str | None
 
 
 def identify(scorer: Scorer) -> Identity:
-    """Ask a scorer who it is. Raises what its first score raises, so that a run fails before it begins."""
+    """Ask a scorer for its identity. Raises what its first score raises, so that a run fails before it begins."""
     model = scorer.score("Does it score?", ["It does."]).model
     fingerprint = getattr(scorer, "fingerprint", None)
     return Identity(model, fingerprint() if fingerprint else None)
 
 
-def claim(folder: Path, identity: Identity, job: Job) -> None:
-    """Make the folder one for these scores, or see that it is.
+def open_run(folder: Path, identity: Identity, job: Job) -> None:
+    """Begin a run in a folder, or go on with it: write its manifest, or check that it is this run's.
 
     Raises ``InvalidRequest`` for a folder that holds scores of another model or job, or files of somebody else's.
     """
