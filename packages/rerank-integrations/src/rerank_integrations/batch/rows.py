@@ -71,7 +71,7 @@ class Source(Protocol):
 
 
 def validation_error(values: Mapping[str, object], job: Job) -> str | None:
-    """Return why a row cannot be scored, in words that go on from its place, and never with its text; None where it can.
+    """Return why a row cannot be scored, in words that follow its place, never with its text; None where it can.
 
     ``values`` are those of the columns that are read.
     """
