@@ -25,6 +25,7 @@ from rerank_core.errors import (
     Unavailable,
 )
 from rerank_core.loading import load
+from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, PairModel, Scorer
 from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
@@ -59,6 +60,7 @@ __all__ = [
     "load",
     "rank",
     "rerank",
+    "score_pairs",
 ]
 
 

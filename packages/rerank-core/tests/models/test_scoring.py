@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import EngineError, InvalidRequest, Pair, ScoreOptions
-from rerank_core.models.scoring import (
-    as_pair_list,
-    as_pairs,
-    check_text,
-    distinct_segments,
-    score_options,
-    sigmoid,
-    to_scores,
-)
+from rerank_core.inputs import as_pair_list, as_pairs, check_text, score_options
+from rerank_core.models.scoring import distinct_segments, sigmoid, to_scores
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Segment, Span
 

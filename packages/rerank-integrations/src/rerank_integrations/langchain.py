@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
-from rerank_core.models.scoring import as_list, as_pair_list
+from rerank_core.inputs import as_list
+from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
@@ -190,17 +191,7 @@ class RerankCrossEncoder(BaseCrossEncoder):
 
         A pair may be a tuple, a list, or anything else that has two items. Raises ``InvalidRequest`` for what is none.
         """
-        pairs = as_pair_list(text_pairs)
-        positions: dict[str, list[int]] = {}
-        for position, pair in enumerate(pairs):
-            positions.setdefault(pair.query, []).append(position)
-        scores = [0.0] * len(pairs)
-        for query, mine in positions.items():
-            documents = [pairs[position].document for position in mine]
-            values = self.scorer.score(query, documents, options=self.options).values
-            for position, value in zip(mine, values, strict=True):
-                scores[position] = value
-        return scores
+        return list(score_pairs(self.scorer, text_pairs, self.options).values)
 
 
 def _found(document: Document, best: RankedDocument) -> Document:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
-from rerank_core.models.scoring import as_list
+from rerank_core.inputs import as_list
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores

@@ -70,12 +70,12 @@ def work():
     assert found[0].metadata["relevance_score"] == max(WANTED.values)
 """,
     "queries at once": """
-from rerank_core.types import Pair, ScoreOptions
-from rerank_integrations.batch.scoring import score_pairs
+from rerank_core import Pair, score_pairs
+from rerank_integrations.batch.scoring import ask_at_once
 def work():
     with HTTPScorer(url) as scorer:
         pairs = [Pair(f"panda {n}", "a panda") for n in range(20)]
-        assert len(set(score_pairs(scorer, pairs, ScoreOptions())[0])) == 1
+        assert len(set(score_pairs(scorer, pairs, map_queries=ask_at_once).values)) == 1
 """,
 }
 

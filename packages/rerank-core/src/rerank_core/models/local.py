@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 from rerank_core.errors import DeviceError, EngineError, RerankError
 from rerank_core.forking import PerProcess, current_process, running
+from rerank_core.inputs import as_pair_list, as_pairs, score_options
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.prefetch import prefetch
-from rerank_core.models.scoring import as_pair_list, as_pairs, distinct_segments, score_options, to_scores
+from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
 

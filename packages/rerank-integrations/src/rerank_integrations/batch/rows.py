@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.models.scoring import check_text
+from rerank_core.inputs import check_text
 
 from rerank_integrations.batch.job import Job, Kind
 

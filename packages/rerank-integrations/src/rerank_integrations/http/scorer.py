@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
-from rerank_core.models.scoring import as_pairs, score_options
+from rerank_core.inputs import as_pairs, score_options
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
