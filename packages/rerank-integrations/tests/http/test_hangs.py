@@ -182,7 +182,7 @@ def test_the_first_answer_is_taken_and_the_other_request_broken_off(another: Any
         assert ask(scorer) == EXPECTED
 
         assert ended.wait(20)
-        assert [scorer._state.endpoints.outstanding(one) for one in scorer._state.endpoints] == [0, 0]
+        assert [scorer._state.balancer.outstanding(one) for one in scorer._state.balancer] == [0, 0]
 
 
 def test_the_second_request_is_broken_off_where_the_first_is_answered_after_all(another: Any, ask: Ask) -> None:

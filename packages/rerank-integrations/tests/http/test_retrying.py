@@ -314,5 +314,5 @@ async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_in_hand(ur
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-        assert [scorer._state.endpoints.outstanding(endpoint) for endpoint in scorer._state.endpoints] == [0]
+        assert [scorer._state.balancer.outstanding(endpoint) for endpoint in scorer._state.balancer] == [0]
         assert await scorer.ascore(QUERY, DOCUMENTS) == EXPECTED
