@@ -22,6 +22,7 @@ from rerank_core.errors import (
     TooManyDocuments,
     Unauthorized,
     Unavailable,
+    UnknownModel,
 )
 from rerank_core.loading import load
 from rerank_core.ranking import rank, rerank
@@ -52,6 +53,7 @@ __all__ = [
     "TooManyDocuments",
     "Unauthorized",
     "Unavailable",
+    "UnknownModel",
     "Usage",
     "__version__",
     "load",
