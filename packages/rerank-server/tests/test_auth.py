@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+from rerank_server.api_keys import read_keys
 from rerank_server.app import create_app
-from rerank_server.auth import Guard, read_keys
+from rerank_server.auth import Guard
 from rerank_server.settings import Settings, SettingsError
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}

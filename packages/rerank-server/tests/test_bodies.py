@@ -233,6 +233,7 @@ async def test_a_body_that_grows_beyond_the_limit_is_413_before_all_of_it_is_the
     answer = await client.post("/v1/rerank", content=body(), headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
 
     assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
     assert "RERANK_MAX_BODY_BYTES" in answer.json()["message"]
     assert layers > 1 or sent < len(pieces)
 

@@ -9,9 +9,9 @@ from httpx import AsyncClient as Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rerank_core.errors import RerankError, TooManyDocuments
-from rerank_server.body import MalformedBody
 from rerank_server.dialects.dispatch import ARRAYS, FIELDS, PLACES
-from rerank_server.json_body import JsonReader, TooManyValues, drain
+from rerank_server.errors import MalformedBody, TooManyValues
+from rerank_server.json_body import JsonReader, drain
 
 MANY = 10**9
 TEXTS = st.text(st.sampled_from('ab,:[]{}"\\\n\u0000é😀'), max_size=20)
@@ -83,7 +83,7 @@ def test_every_dialect_makes_the_same_request_of_it(pairs: list[tuple[str, Any]]
     def outcome(dialect: Any, value: object) -> object:
         try:
             request = dialect.read(value)
-            return request, dialect.question(request)
+            return request, dialect.score_request(request)
         except RerankError as error:
             return type(error)  # of several wrong fields each may be the one that is named
 

@@ -8,7 +8,7 @@ from httpx import AsyncClient as Client
 from openapi_spec_validator import validate
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.app import create_app
-from rerank_server.openapi import openapi_document
+from rerank_server.routes.openapi import openapi_document
 from rerank_server.settings import Settings
 
 DOCUMENT = openapi_document()

@@ -17,18 +17,19 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
-from rerank_server.auth import Guard, Guarded, read_keys
+from rerank_server.api_keys import read_keys
+from rerank_server.auth import Guard, Guarded
 from rerank_server.body_budget import BodyBudget
 from rerank_server.cors import Cors
 from rerank_server.dialects.dispatch import PREFIXES
 from rerank_server.lifecycle import Lifecycle, OnDeath
+from rerank_server.limits import Limits
 from rerank_server.logs import dropped_lines
 from rerank_server.methods import AnswerOptions, Methods
 from rerank_server.metrics import Metrics
 from rerank_server.model import Loaded, load_model
 from rerank_server.origins import Origins
 from rerank_server.prefixes import WithoutPrefix, asked_path
-from rerank_server.question import Limits
 from rerank_server.response_headers import NoSniff
 from rerank_server.root_path import BelowRoot
 from rerank_server.routes.docs import docs_routes
@@ -38,7 +39,8 @@ from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.scoring import refusal, scoring_routes, unrouted
+from rerank_server.routes.replies import refusal, unrouted
+from rerank_server.routes.scoring import scoring_routes
 from rerank_server.service import Service
 from rerank_server.settings import Settings
 from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import hmac
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import Unauthorized
 
+from rerank_server.errors import status_of
 from rerank_server.prefixes import asked_path
-from rerank_server.settings import Settings, SettingsError
-from rerank_server.statuses import status_of
 from rerank_server.telemetry import record_of
-
-logger = logging.getLogger(__name__)
 
 # Everybody may look at these, with GET and HEAD.
 OPEN = frozenset(
@@ -25,38 +20,6 @@ OPEN = frozenset(
     | {"/v1/cluster/auth"}  # whether keys are asked for
 )
 _OPEN_BELOW = "/static/"  # what the pages are made of
-
-
-def read_keys(settings: Settings) -> tuple[bytes, ...]:
-    """The keys of the environment and of the file. Raises ``SettingsError`` where there should be some but are none."""
-    keys = _words((settings.api_keys or "").split(","))
-    if settings.api_keys and not keys:
-        raise SettingsError("RERANK_API_KEYS holds no key: set at least one, or leave it out")
-    if settings.api_keys_file:
-        try:
-            lines = Path(settings.api_keys_file).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise SettingsError(f"RERANK_API_KEYS_FILE cannot be read: {reason}: {settings.api_keys_file}") from None
-        found = _words(line for line in lines if not line.lstrip().startswith("#"))
-        if not found:
-            raise SettingsError(f"RERANK_API_KEYS_FILE holds no key: {settings.api_keys_file}")
-        keys += found
-    return tuple(keys)
-
-
-def reload_keys(settings: Settings, guard: Guard) -> None:
-    """Read the keys file again; where it is broken, the keys of before stay. The log says how many there are."""
-    if not settings.api_keys_file:
-        logger.info("SIGHUP: ignored, RERANK_API_KEYS_FILE is not set, so that there are no keys to read again")
-        return
-    try:
-        keys = read_keys(settings)
-    except SettingsError as error:
-        logger.error("%s: the keys of before stay (%d)", error, guard.count)
-        return
-    guard.replace(keys)
-    logger.info("the keys were read again: there are %d", guard.count)
 
 
 class Guard:
@@ -124,7 +87,3 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 def _header(scope: Mapping[str, Any], name: bytes) -> str | None:
     values = [value for key, value in scope["headers"] if key == name]
     return values[0].decode("latin-1") if values else None
-
-
-def _words(texts: Iterable[str]) -> list[bytes]:
-    return [text.strip().encode() for text in texts if text.strip()]

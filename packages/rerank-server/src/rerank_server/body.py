@@ -1,55 +1,15 @@
-"""What a request's body says about itself: its length, media type, character set; and the errors of bodies."""
+"""What the headers of a body announce: its length, media type and character set."""
 
 from __future__ import annotations
 
 import json
 import re
 
-from rerank_core.errors import InvalidRequest
+from rerank_server.errors import BodyTooLarge, EmptyBody, MalformedBody, UnsupportedMedia, WrongContentType
 
 _JSON = re.compile(r"^application/(json|[a-z0-9.+-]+\+json)\s*(;.*)?$", re.IGNORECASE)
 _CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|([^\s;\"]*))", re.IGNORECASE)
 _UNICODE = re.compile(r"(utf-?8|utf-?16(-?(le|be))?|utf-?32(-?(le|be))?|us-ascii|ascii)?$", re.IGNORECASE)
-
-
-class MalformedBody(InvalidRequest):
-    """A body that is not JSON at all. ``kind`` says in which way, in the words of the replaced service."""
-
-    def __init__(self, message: str, *, kind: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class AmbiguousBody(InvalidRequest):
-    """A body in two languages at once, or in one that is spoken elsewhere."""
-
-
-class InvalidHeader(InvalidRequest):
-    """A header that says what cannot be."""
-
-
-class WrongCompression(InvalidHeader):
-    """A body that is not what its Content-Encoding says, or only a part of it."""
-
-
-class UnsupportedMedia(InvalidHeader):
-    """A body in a character set that is not read here."""
-
-    code = "unsupported_media_type"
-
-
-class UnsupportedCoding(UnsupportedMedia):
-    """A Content-Encoding that is not read here."""
-
-
-class ForeignOrigin(InvalidHeader):
-    """A request of a page whose origin is not among those that may call the server."""
-
-    code = "foreign_origin"
-
-
-class BodyTooLarge(InvalidRequest):
-    """More bytes than a request may have."""
 
 
 def check_length(announced: str | None, limit: int) -> int:
@@ -76,11 +36,9 @@ def utf8(body: bytes, content_type: str | None) -> bytes:
     not valid in its character set, and ``UnsupportedMedia`` for another character set, unless the body is ASCII.
     """
     if content_type and not _JSON.match(content_type.strip()):
-        raise MalformedBody(
-            f"the content type is {content_type[:100]!r}: send JSON, as application/json", kind="content_type"
-        )
+        raise WrongContentType(f"the content type is {content_type[:100]!r}: send JSON, as application/json")
     if not body.strip():
-        raise MalformedBody("the body is empty: send a JSON object", kind="missing")
+        raise EmptyBody("the body is empty: send a JSON object")
     charset = _charset(content_type)
     if not _UNICODE.match(charset) and not body.isascii():
         raise UnsupportedMedia(f"the charset of the content type is {charset[:50]!r}: send the JSON in UTF-8")
@@ -92,9 +50,7 @@ def utf8(body: bytes, content_type: str | None) -> bytes:
         if not body.isascii():
             body.decode()
     except UnicodeError:
-        raise MalformedBody(
-            f"the body is not JSON: it is not {encoding.upper().removesuffix('-SIG')}", kind="json_invalid"
-        ) from None
+        raise MalformedBody(f"the body is not JSON: it is not {encoding.upper().removesuffix('-SIG')}") from None
     return body.removeprefix(b"\xef\xbb\xbf")
 
 

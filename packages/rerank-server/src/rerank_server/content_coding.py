@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from rerank_server.body import UnsupportedCoding, WrongCompression, too_large
+from rerank_server.body import too_large
+from rerank_server.errors import UnsupportedCoding, WrongCompression
 
 ACCEPTED = "gzip, deflate"
 _MOST_CODINGS = 3

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from rerank_server.body import ForeignOrigin, InvalidHeader
+from rerank_server.errors import ForeignOrigin, InvalidHeader, public_code, status_of
 from rerank_server.origins import Origins, is_same_origin, preflight_headers
-from rerank_server.statuses import status_of
 from rerank_server.telemetry import record_of
 
 _FOREIGN = "the origin of this page may not call the server: name it in CORS_ORIGINS"
@@ -75,8 +74,8 @@ class Cors:
 
     async def _refuse(self, error: InvalidHeader, scope: Any, send: Any) -> None:
         record = record_of(scope)
-        record.error = error.code
-        if isinstance(error, ForeignOrigin):
+        record.error = public_code(error)
+        if error.code == ForeignOrigin.code:
             record.rejection = error.code
         body = self._refusal(scope["path"], error)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
-from rerank_core.errors import InvalidRequest, TooManyDocuments
+from rerank_core.errors import TooManyDocuments
 
-from rerank_server.body import MalformedBody, utf8
+from rerank_server.body import utf8
+from rerank_server.errors import MalformedBody, TooManyValues
 
 Steps: TypeAlias = Generator[None, None, Any]
 
@@ -25,10 +26,6 @@ _PART_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _NO_STRUCTURE = re.compile(rb'[^"\[\]{},]*+')
 _QUOTE, _BACKSLASH, _COMMA = b'"\\,'
 _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
-
-
-class TooManyValues(InvalidRequest):
-    """More JSON values than a request may have."""
 
 
 class JsonReader:
@@ -100,10 +97,10 @@ def _decoded(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except RecursionError:
-        raise MalformedBody("the JSON is nested too deeply", kind="json_invalid") from None
+        raise MalformedBody("the JSON is nested too deeply") from None
     except ValueError as error:  # msgspec's own, invalid UTF-8, numbers beyond every limit
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise MalformedBody(f"the body is not JSON: {reason}", kind="json_invalid") from None
+        raise MalformedBody(f"the body is not JSON: {reason}") from None
 
 
 def _count(raw: bytes, enough: int, max_elements: int | None, name: str) -> Generator[None, None, int]:

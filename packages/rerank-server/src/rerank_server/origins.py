@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from rerank_server.body import InvalidHeader
+from rerank_server.errors import InvalidHeader
 
 _METHODS = "GET, HEAD, POST, OPTIONS"
 _MAX_AGE = "7200"  # seconds that a browser may remember a preflight; Chromium takes no more

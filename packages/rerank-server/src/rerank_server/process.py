@@ -14,8 +14,9 @@ import uvicorn
 from rerank_core.errors import Unavailable
 from rerank_core.scorer import PairModel
 
+from rerank_server.api_keys import reload_keys
 from rerank_server.app import create_app
-from rerank_server.auth import Guard, reload_keys
+from rerank_server.auth import Guard
 from rerank_server.http1.connection import Connection
 from rerank_server.http1.descriptors import TooManyConnections, connection_limit
 from rerank_server.http1.listener import Listener, ListenError, UnixSocket, listen_on_port
@@ -23,7 +24,7 @@ from rerank_server.http1.pool import Pool
 from rerank_server.http1.serving import Serving
 from rerank_server.lifecycle import Lifecycle
 from rerank_server.model import load_model
-from rerank_server.routes.scoring import refusal
+from rerank_server.routes.replies import refusal
 from rerank_server.settings import Settings, SettingsError
 from rerank_server.watchdog import ExitTimer
 

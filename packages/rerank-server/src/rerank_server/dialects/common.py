@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from rerank_core.errors import InvalidRequest
 from rerank_core.ranking import rank
 from rerank_core.types import (
     ChunkScore,
@@ -23,7 +22,8 @@ from rerank_core.types import (
     TruncationSide,
 )
 
-from rerank_server.question import Question
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.errors import NoDocuments, WrongField
 
 Flag: TypeAlias = bool | None
 
@@ -112,18 +112,6 @@ class RelevantSpan(Struct):
     score: float
 
 
-class WrongField(InvalidRequest):
-    """A field that is missing, of the wrong type, or asks for what cannot be."""
-
-    def __init__(self, message: str, *, field: str | None) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class NoDocuments(WrongField):
-    """An empty list: some languages have a word of their own for it."""
-
-
 def read(body: object) -> RerankRequest:
     """The request. Raises ``WrongField`` naming the field that is wrong."""
     request: RerankRequest = converted(body, RerankRequest)
@@ -137,14 +125,14 @@ def read(body: object) -> RerankRequest:
     return request
 
 
-def question(request: RerankRequest, *, raw_by_default: bool = False) -> Question:
-    """Theirs → ours. Raises ``WrongField``."""
+def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> ScoreRequest:
+    """Translate the request. Raises ``WrongField``."""
     query = text_of(request.query, "query")
     pairs = [Pair(query, text) for text in texts(request)]
     asked = options(request, raw_by_default=raw_by_default)
     if asked.long_documents is None and asks_for_spans(request):
         asked = replace(asked, long_documents="chunk")
-    return Question(pairs, asked, request.model)
+    return ScoreRequest(pairs, asked, request.model)
 
 
 def texts(request: RerankRequest) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a wire language has to say for itself."""
+"""The interface of a dialect."""
 
 from __future__ import annotations
 
@@ -10,37 +10,47 @@ from msgspec import Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.question import Question
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.errors import status_of
 
 
-def no_status(_: RerankError) -> int | None:
-    """For a language whose statuses are those of ``statuses.py``."""
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a response has beside its content: an identifier (a UUID), and its time in seconds since 1970."""
+
+    id: str
+    created: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One request's language.
+    """The API of one vendor, as pure functions.
 
-    ``read`` makes a request of a decoded body, and ``question`` a question of that; both raise ``InvalidRequest``;
-    ``answer`` translates back;
-    ``error`` says how a failure looks, and ``status`` its HTTP status where that is this language's own.
+    - ``read``: a decoded body → the dialect's own request. Raises ``InvalidRequest``.
+    - ``score_request``: that → the request that is scored. Raises ``InvalidRequest``.
+    - ``answer``: the dialect's request and its scores → the body of the response.
+    - ``error``: an error → the body of the response.
+    - ``statuses``: HTTP statuses by the code of an error, where they differ from ``errors.STATUS``.
 
-    The rest is for the OpenAPI document: ``name`` and ``summary``; the Structs of a request, an answer and of errors
-    by status, where ``statuses`` has those that are this language's own; ``example``, a body, and ``answered``, what
-    comes of it.
+    The rest is for the OpenAPI document: ``name`` and ``summary``; the Structs of a request, a response and of errors;
+    ``error_descriptions``, by status, of the statuses that depend on the dialect; ``example``, a body, and
+    ``answered``, the response to it.
     """
 
     name: str
     summary: str
     read: Callable[[object], Any]
-    question: Callable[[Any], Question]
-    answer: Callable[[Any, Scores], Any]
-    error: Callable[[RerankError], Struct]
-    status: Callable[[RerankError], int | None] = no_status
+    score_request: Callable[[Any], ScoreRequest]
+    answer: Callable[[Any, Scores, Reply], Any]
+    error: Callable[[RerankError, Reply], Struct]
+    statuses: Mapping[str, int] = field(default_factory=dict)
     request: type[Struct]
     response: Any
     errors: tuple[type[Struct], ...]
-    statuses: Mapping[int, str] = field(default_factory=dict)
+    error_descriptions: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any]
     answered: Any
+
+    def status_of(self, error: RerankError) -> int:
+        """The HTTP status of an error."""
+        return status_of(error, self.statuses)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rerank_server.body import AmbiguousBody
 from rerank_server.dialects.cohere import COHERE_V1, COHERE_V2
 from rerank_server.dialects.dialect import Dialect
 from rerank_server.dialects.documents import DOCUMENTS
@@ -18,6 +17,7 @@ from rerank_server.dialects.tei import TEI
 from rerank_server.dialects.vllm import SCORE, VLLM
 from rerank_server.dialects.voyage import VOYAGE
 from rerank_server.dialects.xinference import XINFERENCE
+from rerank_server.errors import AmbiguousBody
 
 # A body has its texts below some of these, and they tell its language.
 _CONTENT_KEYS = ("passage", "documents", "texts", "passages", "pairs")

@@ -1,22 +1,18 @@
-"""The client's side of a request: its body, its patience, and whether it is still there."""
+"""Receives the body of a request, and decodes it in short steps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from rerank_server.body import InvalidHeader, check_length, too_large
+from rerank_server.body import check_length, too_large
 from rerank_server.body_budget import BodyReservation
 from rerank_server.content_coding import decoder
 from rerank_server.json_body import Steps
+from rerank_server.routes.disconnect import ClientDisconnected
 
 Receive = Callable[[], Awaitable[Any]]
-Result = TypeVar("Result")
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 async def read_body(
@@ -26,7 +22,7 @@ async def read_body(
 
     ``length`` and ``encoding`` are what Content-Length and Content-Encoding say. Raises ``BodyTooLarge`` and
     ``Overloaded`` from what is announced, before anything is read, or as soon as there is more; ``UnsupportedCoding``,
-    ``WrongCompression``, and ``ClientGone``.
+    ``WrongCompression``, and ``ClientDisconnected``.
     """
     reservation.grow_to(check_length(length, limit))
     decoding = decoder(encoding, limit)
@@ -34,7 +30,7 @@ async def read_body(
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         data = message.get("body", b"")
         received += len(data)
         if received > limit:
@@ -57,39 +53,3 @@ async def in_turns(steps: Steps) -> Any:
         except StopIteration as done:
             return done.value
         await asyncio.sleep(0)
-
-
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """What ``work`` gives. It is cancelled, and ``ClientGone`` raised, as soon as the client leaves."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return await working
-        raise ClientGone
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-def patience(header: str | None, limit: float) -> float:
-    """The seconds that a request may take: the server's limit, or less where ``X-Request-Timeout`` says so.
-
-    Raises ``InvalidHeader`` for what is not a number above 0.
-    """
-    if header is None:
-        return limit
-    try:
-        wanted = float(header)
-    except ValueError:
-        wanted = -1.0
-    if not wanted > 0:
-        raise InvalidHeader("X-Request-Timeout is not a number of seconds above 0: send one like 2.5, or leave it out")
-    return min(wanted, limit)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

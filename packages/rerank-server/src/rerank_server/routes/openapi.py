@@ -23,9 +23,9 @@ from rerank_core.errors import (
 )
 
 from rerank_server import __version__
-from rerank_server.body import ForeignOrigin, UnsupportedCoding
 from rerank_server.dialects.dispatch import PLACES, Place
-from rerank_server.dialects.documents import ID
+from rerank_server.dialects.examples import REPLY
+from rerank_server.errors import ForeignOrigin, UnsupportedCoding
 from rerank_server.routes.health import Health
 from rerank_server.routes.info import Info, Service
 from rerank_server.routes.models import Cluster, Model, Models, NoModel
@@ -105,12 +105,12 @@ def _scoring(place: Place) -> _Operation:
     bodies = tuple(dict.fromkeys(error for dialect in spoken for error in dialect.errors))
 
     def failed(status: int, meaning: str, error: RerankError, headers: dict[str, Any] | None = None) -> _Reply:
-        said = msgspec.to_builtins(place.refusal.error(error))
-        return _Reply(status, meaning, bodies, _with_fixed_id(said), headers or {})
+        example = msgspec.to_builtins(place.refusal.error(error, REPLY))
+        return _Reply(status, meaning, bodies, example, headers or {})
 
     own: dict[int, list[str]] = {}
     for dialect in spoken:
-        for status, meaning in dialect.statuses.items():
+        for status, meaning in dialect.error_descriptions.items():
             own.setdefault(status, []).append(meaning)
     unread = own.pop(415, [])
     return _Operation(
@@ -180,11 +180,6 @@ def _by_key(place: Place) -> str:
     keys = {dialect.summary.lower(): place.keys_of(dialect) for dialect in place.dialects}
     told = [f"with {' or '.join(f'`{key}`' for key in found)}: {summary}" for summary, found in keys.items()]
     return f"A body {'; '.join(told)}." if len(told) > 1 else f"{place.default.summary}."
-
-
-def _with_fixed_id(said: dict[str, Any]) -> dict[str, Any]:
-    """An example that is the same each time."""
-    return said | {"id": ID} if "id" in said else said
 
 
 _HEALTH = {
