@@ -4,7 +4,7 @@ import re
 
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError, Overloaded, RerankError, UnknownModel
 from rerank_server import errors
-from rerank_server.dialects.dispatch import PLACES
+from rerank_server.dialects.routing import PLACES
 from rerank_server.errors import PUBLIC_CODES, STATUS, EmptyBody, NoDocuments, UnsupportedCoding, public_code, status_of
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 HEAVY = ("torch", "tokenizers", "numpy", "litestar", "uvicorn")
-ASIDE = ("admission", "scheduling", "service", "cache", "lifecycle", "limits", "routes", "app")
+ASIDE = ("inference", "lifecycle", "routes", "middleware", "process", "app")
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -16,7 +16,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_importing_every_dialect_brings_in_nothing_that_scores_or_serves():
-    loaded = loaded_by("import rerank_server.dialects.dispatch")
+    loaded = loaded_by("import rerank_server.dialects.routing")
 
     assert loaded.isdisjoint(HEAVY)
     assert loaded.isdisjoint(f"rerank_server.{name}" for name in ASIDE)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from rerank_server.auth import Guard
+from rerank_server.middleware.auth import Guard
 from rerank_server.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)

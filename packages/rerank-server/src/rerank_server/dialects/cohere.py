@@ -8,9 +8,9 @@ from msgspec import Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples, replies
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import Result
 
 
@@ -41,8 +41,8 @@ def _dialect(version: str) -> Dialect:
     return Dialect(
         name=f"cohere v{version}",
         summary=f"As Cohere's version {version}",
-        read=common.read,
-        score_request=common.score_request,
+        read=fields.read,
+        score_request=fields.score_request,
         answer=answer,
         error=error,
         request=RerankRequest,

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples, replies
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import DocumentsError, Result
 from rerank_server.dialects.request import ScoreRequest
 
@@ -50,7 +50,7 @@ class DocumentsRequest:
 
 def read(body: object) -> DocumentsRequest:
     """Read a body. Raises ``InvalidRequest`` naming the wrong field."""
-    request = common.read(body)
+    request = fields.read(body)
     keys = body.keys() if isinstance(body, dict) else ()
     # Keys that these clients always send, with a null too, and that no other client sends.
     return DocumentsRequest(request, "raw_scores" in keys, "top_k" in keys or "truncation" in keys)
@@ -58,7 +58,7 @@ def read(body: object) -> DocumentsRequest:
 
 def score_request(request: DocumentsRequest) -> ScoreRequest:
     """Translate the request."""
-    return common.score_request(request.request)
+    return fields.score_request(request.request)
 
 
 def answer(request: DocumentsRequest, scores: Scores, reply: Reply) -> RerankResponse:

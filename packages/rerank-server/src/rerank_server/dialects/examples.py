@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rerank_server.dialects.dialect import Reply
+from rerank_server.dialects.base import Reply
 
 QUERY = "what is a panda?"
 PANDA = "The giant panda is a bear of China."

@@ -6,9 +6,9 @@ from msgspec import Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import Detail, ErrorDetail, FieldError, WrongFields
 from rerank_server.errors import field_of, public_code, status_of
 
@@ -51,7 +51,7 @@ STATUSES = {"invalid_request": 422, "unknown_model": 400}
 
 def answer(request: RerankRequest, scores: Scores, reply: Reply) -> InfinityResponse:
     """Translate the scores."""
-    texts = common.texts(request) if common.returns_documents(request) else None
+    texts = fields.texts(request) if fields.returns_documents(request) else None
     tokens = scores.usage.tokens
     return InfinityResponse(
         object="rerank",
@@ -61,7 +61,7 @@ def answer(request: RerankRequest, scores: Scores, reply: Reply) -> InfinityResp
         usage=InfinityUsage(tokens, tokens),
         results=[
             InfinityResult(best.score, best.index, texts[best.index] if texts else None)
-            for best in common.ranked(request, scores)
+            for best in fields.ranked(request, scores)
         ],
     )
 
@@ -82,8 +82,8 @@ def error(error: RerankError, _: Reply) -> WrongFields | InfinityError | Detail:
 INFINITY = Dialect(
     name="infinity",
     summary="As Infinity",
-    read=common.read,
-    score_request=common.score_request,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
     error=error,
     statuses=STATUSES,

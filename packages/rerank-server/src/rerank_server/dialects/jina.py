@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec import Struct
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples, replies
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import Detail, Result
 
 
@@ -35,8 +35,8 @@ def answer(request: RerankRequest, scores: Scores, _: Reply) -> JinaResponse:
 JINA = Dialect(
     name="jina",
     summary="As Jina and SiliconFlow",
-    read=common.read,
-    score_request=common.score_request,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
     error=replies.detail,
     request=RerankRequest,

@@ -9,9 +9,9 @@ from msgspec import Meta, Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples, replies, texts
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies, texts
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import Result
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.dialects.texts import TeiRank, TeiRequest
@@ -60,7 +60,7 @@ _TYPES = {401: "authentication_error", 404: "not_found_error", 503: "unavailable
 
 def score_request(request: RerankRequest) -> ScoreRequest:
     """Translate the request."""
-    return common.score_request(request, raw_by_default=True)
+    return fields.score_request(request, raw_by_default=True)
 
 
 def answer(request: RerankRequest, scores: Scores, _: Reply) -> LlamaResponse:
@@ -72,7 +72,7 @@ def answer(request: RerankRequest, scores: Scores, _: Reply) -> LlamaResponse:
 def read_texts(body: object) -> LlamaTextsRequest:
     """Read a body with ``texts``. Raises ``WrongField``."""
     request = texts.read(body, LlamaTextsRequest)
-    common.count("top_n", request.top_n)  # before anything is computed
+    fields.count("top_n", request.top_n)  # before anything is computed
     return request
 
 
@@ -84,7 +84,7 @@ def texts_score_request(request: LlamaTextsRequest) -> ScoreRequest:
 
 def texts_answer(request: LlamaTextsRequest, scores: Scores, _: Reply) -> list[TeiRank]:
     """Translate the scores of texts."""
-    return texts.ranks(request, scores)[: common.count("top_n", request.top_n)]
+    return texts.ranks(request, scores)[: fields.count("top_n", request.top_n)]
 
 
 def error(error: RerankError, _: Reply) -> LlamaError:
@@ -97,7 +97,7 @@ def error(error: RerankError, _: Reply) -> LlamaError:
 LLAMA_CPP = Dialect(
     name="llama.cpp",
     summary="As llama.cpp",
-    read=common.read,
+    read=fields.read,
     score_request=score_request,
     answer=answer,
     error=error,

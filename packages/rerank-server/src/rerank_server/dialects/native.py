@@ -10,7 +10,7 @@ from rerank_core.errors import RerankError
 from rerank_core.types import Pair, ScoreOptions, Scores
 
 from rerank_server.dialects import examples
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.replies import FieldError, WrongFields
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import InvalidField, InvalidFields, by_code, status_of

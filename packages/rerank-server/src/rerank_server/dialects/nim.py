@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 from rerank_core.ranking import rank
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.dialects import common, examples, replies
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.replies import DocumentsError
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import NoDocuments
@@ -47,7 +47,7 @@ class NimResponse(Struct):
 
 def read(body: object) -> NimRequest:
     """Read a body. Raises ``WrongField``."""
-    request: NimRequest = common.converted(body, NimRequest)
+    request: NimRequest = fields.converted(body, NimRequest)
     if not request.passages:
         raise NoDocuments("passages is empty: send at least one", field="passages")
     return request

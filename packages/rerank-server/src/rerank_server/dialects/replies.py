@@ -9,9 +9,9 @@ from msgspec import UNSET, Struct, UnsetType
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common
-from rerank_server.dialects.common import RelevantSpan, RerankRequest
-from rerank_server.dialects.dialect import Reply
+from rerank_server.dialects import fields
+from rerank_server.dialects.base import Reply
+from rerank_server.dialects.fields import RelevantSpan, RerankRequest
 from rerank_server.errors import field_of, public_code
 
 
@@ -77,18 +77,18 @@ def results(
     ``as_text``: texts are strings instead of objects. ``spans``: True gives all spans, whatever the request asks for.
     ``raw_values``: the raw score of each document, to be given beside its score.
     """
-    spans = common.asks_for_spans(request) if spans is None else spans
-    given = documents(request) if common.returns_documents(request) else None
-    texts = common.texts(request) if as_text and given else None
+    spans = fields.asks_for_spans(request) if spans is None else spans
+    given = documents(request) if fields.returns_documents(request) else None
+    texts = fields.texts(request) if as_text and given else None
     return [
         Result(
             index=best.index,
             relevance_score=best.score,
             raw_score=raw_values[best.index] if raw_values else UNSET,
             document=texts[best.index] if texts else given[best.index] if given else UNSET,
-            relevant_spans=common.spans_of(request, best) if spans else UNSET,
+            relevant_spans=fields.spans_of(request, best) if spans else UNSET,
         )
-        for best in common.ranked(request, scores)
+        for best in fields.ranked(request, scores)
     ]
 
 
@@ -97,7 +97,7 @@ def documents(request: RerankRequest) -> list[dict[str, Any]]:
     given = request.documents if isinstance(request.documents, list) else [request.documents]
     return [
         {"text": text} if isinstance(document, str) else {"text": text} | document
-        for document, text in zip(given, common.texts(request), strict=True)
+        for document, text in zip(given, fields.texts(request), strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
 from rerank_server.dialects import examples, texts
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.texts import TeiRank, TeiRequest
 from rerank_server.errors import by_code
 

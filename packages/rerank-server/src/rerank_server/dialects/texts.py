@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from rerank_core.ranking import rank
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.dialects import common
-from rerank_server.dialects.common import Flag
+from rerank_server.dialects import fields
+from rerank_server.dialects.fields import Flag
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import NoDocuments
 
@@ -38,10 +38,10 @@ class TeiRank(Struct):
 
 def read(body: object, kind: type[Request]) -> Request:
     """Read a body as one of the kinds of such a request. Raises ``WrongField``."""
-    request: Request = common.converted(body, kind)
+    request: Request = fields.converted(body, kind)
     if not request.texts:
         raise NoDocuments("texts is empty: send at least one", field="texts")
-    common.side(request.truncation_direction)
+    fields.side(request.truncation_direction)
     return request
 
 
@@ -50,7 +50,7 @@ def score_request(request: TeiRequest) -> ScoreRequest:
     options = ScoreOptions(
         raw=bool(request.raw_scores),
         truncate=request.truncate is not False,
-        truncation_side=common.side(request.truncation_direction),
+        truncation_side=fields.side(request.truncation_direction),
     )
     return ScoreRequest([Pair(request.query, text) for text in request.texts], options)
 

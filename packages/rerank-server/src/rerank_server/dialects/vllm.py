@@ -8,9 +8,9 @@ from msgspec import Meta, Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Pair, Scores
 
-from rerank_server.dialects import common, examples
-from rerank_server.dialects.common import RerankRequest, Switches
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest, Switches
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import NoDocuments, WrongField, field_of, status_of
 
@@ -100,16 +100,16 @@ _TYPES = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError
 
 def answer(request: RerankRequest, scores: Scores, reply: Reply) -> VllmResponse:
     """Translate the scores."""
-    texts = common.texts(request)
+    texts = fields.texts(request)
     results = [
-        VllmResult(best.index, VllmDocument(texts[best.index]), best.score) for best in common.ranked(request, scores)
+        VllmResult(best.index, VllmDocument(texts[best.index]), best.score) for best in fields.ranked(request, scores)
     ]
     return VllmResponse(_id(reply), scores.model, _usage(scores), results)
 
 
 def read_score(body: object) -> VllmScoreRequest:
     """Read a body. Raises ``WrongField``."""
-    request: VllmScoreRequest = common.converted(body, VllmScoreRequest)
+    request: VllmScoreRequest = fields.converted(body, VllmScoreRequest)
     return request
 
 
@@ -127,7 +127,7 @@ def score_request(request: VllmScoreRequest) -> ScoreRequest:
     if len(lefts) == 1:
         lefts *= len(rights)
     return ScoreRequest(
-        [Pair(*pair) for pair in zip(lefts, rights, strict=True)], common.options(request), request.model
+        [Pair(*pair) for pair in zip(lefts, rights, strict=True)], fields.options(request), request.model
     )
 
 
@@ -170,15 +170,15 @@ def _sides(request: VllmScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Tex
 
 def _texts(given: Texts, name: str) -> list[str]:
     if not isinstance(given, list):
-        return [common.text_of(given, name)]
-    return [common.text_of(each, f"{name}[{index}]") for index, each in enumerate(given)]
+        return [fields.text_of(given, name)]
+    return [fields.text_of(each, f"{name}[{index}]") for index, each in enumerate(given)]
 
 
 VLLM = Dialect(
     name="vllm",
     summary="As vLLM",
-    read=common.read,
-    score_request=common.score_request,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
     error=error,
     request=RerankRequest,

@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import Struct
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, examples, replies
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect, Reply
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
 from rerank_server.dialects.replies import Detail
 
 
@@ -31,10 +31,10 @@ class XinferenceResponse(Struct):
 
 def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceResponse:
     """Translate the scores."""
-    given = replies.documents(request) if common.returns_documents(request) else None
+    given = replies.documents(request) if fields.returns_documents(request) else None
     results = [
         XinferenceResult(best.index, best.score, given[best.index] if given else None)
-        for best in common.ranked(request, scores)
+        for best in fields.ranked(request, scores)
     ]
     return XinferenceResponse(reply.id, results, {**replies.cohere_meta(scores), "warnings": None})
 
@@ -42,8 +42,8 @@ def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceRe
 XINFERENCE = Dialect(
     name="xinference",
     summary="As Xinference",
-    read=common.read,
-    score_request=common.score_request,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
     error=replies.detail,
     request=RerankRequest,

@@ -9,12 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from rerank_core.errors import UnknownModel
 
-from rerank_server.dialects.dispatch import dialect_of_prefix, prefix_of
-from rerank_server.lifecycle import Lifecycle
-from rerank_server.prefixes import asked_path
+from rerank_server.dialects.routing import dialect_of_prefix, prefix_of
+from rerank_server.inference.service import Service
+from rerank_server.lifecycle.lifecycle import Lifecycle
+from rerank_server.middleware.dialect_prefix import asked_path
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.routes.replies import new_reply
-from rerank_server.service import Service
 from rerank_server.settings import Settings
 
 # Clients compare this with the one name that they know, so each finds its own below its prefix.

@@ -23,8 +23,8 @@ from rerank_core.errors import (
 )
 
 from rerank_server import __version__
-from rerank_server.dialects.dispatch import PLACES, Place
 from rerank_server.dialects.examples import REPLY
+from rerank_server.dialects.routing import PLACES, Place
 from rerank_server.errors import ForeignOrigin, UnsupportedCoding
 from rerank_server.routes.health import Health
 from rerank_server.routes.info import Info, Service

@@ -10,8 +10,8 @@ import msgspec
 from litestar import Response
 from rerank_core.errors import InvalidRequest, ModelError, RerankError
 
-from rerank_server.dialects.dialect import Reply
-from rerank_server.dialects.dispatch import dialect_of_prefix, fallback_dialect, paths_beside
+from rerank_server.dialects.base import Reply
+from rerank_server.dialects.routing import dialect_of_prefix, fallback_dialect, paths_beside
 from rerank_server.errors import MethodNotAllowed, NotFound
 
 

@@ -11,21 +11,21 @@ from litestar.handlers import HTTPRouteHandler
 from rerank_core.errors import ModelError, RerankError, Unavailable
 from rerank_core.types import Pair
 
-from rerank_server.body_budget import SMALL, BodyBudget
-from rerank_server.content_coding import ACCEPTED
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.dispatch import ARRAYS, FIELDS, PLACES, Place
+from rerank_server.dialects.base import Dialect
+from rerank_server.dialects.routing import ARRAYS, FIELDS, PLACES, Place
 from rerank_server.errors import MalformedBody, UnsupportedCoding, public_code
-from rerank_server.json_body import JsonReader, drain
-from rerank_server.lifecycle import Lifecycle
-from rerank_server.limits import Limits
-from rerank_server.record import Record
-from rerank_server.routes.client import in_turns, read_body
+from rerank_server.inference.limits import Limits
+from rerank_server.lifecycle.lifecycle import Lifecycle
+from rerank_server.middleware.telemetry import record_of
+from rerank_server.observability.request_record import Record
+from rerank_server.routes.body.budget import SMALL, BodyBudget
+from rerank_server.routes.body.content_coding import ACCEPTED
+from rerank_server.routes.body.json_reader import JsonReader, drain
+from rerank_server.routes.body.reading import in_turns, read_body
 from rerank_server.routes.disconnect import ClientDisconnected, cancel_on_disconnect
 from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.replies import json_response, new_reply
 from rerank_server.routes.timeout import request_timeout
-from rerank_server.telemetry import record_of
 
 logger = logging.getLogger(__name__)
 
