@@ -14,8 +14,8 @@ from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.engines.hardware.devices import DType
 from rerank_core.types import LongDocuments, Truncation
 
-from rerank_server.memory import available_memory
-from rerank_server.origins import parse_origins
+from rerank_server.machine.memory import available_memory
+from rerank_server.middleware.origins import parse_origins
 
 PREFIX = "RERANK_"
 _DAY = 86_400  # seconds: whoever needs longer has mistaken the unit
