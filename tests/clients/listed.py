@@ -47,7 +47,9 @@ GROUPS = (
         "cohere",
         ("cohere==7.3.1",),
         (
-            Listed("Cohere v2", "cohere", "`cohere.ClientV2(base_url=B).rerank`", "Cohere SDK, v1 and v2", "`base_url=B`"),
+            Listed(
+                "Cohere v2", "cohere", "`cohere.ClientV2(base_url=B).rerank`", "Cohere SDK, v1 and v2", "`base_url=B`"
+            ),
             Listed(
                 "Cohere v2, without retries",
                 "cohere",

@@ -51,12 +51,12 @@ Keep your client, and change its base URL. The server recognises the dialect of 
 
 - Any model name will do, unless `RERANK_STRICT_MODEL` is set.
 - If the server asks for a key, give it to the client as its usual API key. If not, any key will do.
-- An error (a wrong key, an unknown model, a full server) arrives as the client's own error, with the server's reason, unless
-  the remark says otherwise.
+- An error (a wrong key, an unknown model, a full server) arrives as the client's own error, with the server's reason,
+  unless the remark says otherwise.
 
-Every row was run against a real server, and ranked as the model in process does, to 1e-6 in its scores. In brackets is the
-version of the client. *Replay* means that the program is too large to install in a test: the requests that it is known to send
-were sent instead.
+Every row was run against a real server, and ranked as the model in process does, to 1e-6 in its scores. In brackets is
+the version of the client. *Replay* means that the program is too large to install in a test: the requests that it is
+known to send were sent instead.
 
 """
 
@@ -65,13 +65,13 @@ USERS_TAIL = """
 
 ## Python without another client
 
-`HTTPScorer("http://localhost:8000")` of `rerank_integrations.client` is our own client, and what our LangChain and LlamaIndex
-adapters use. It shows the server's reason as an exception, waits `Retry-After`, and tries again.
+`HTTPScorer("http://localhost:8000")` of `rerank_integrations.client` is our own client, and what our LangChain and
+LlamaIndex adapters use. It shows the server's reason as an exception, waits `Retry-After`, and tries again.
 
-With several addresses, `HTTPScorer(["http://a:8000", "http://b:8000"], timeout=2.0)` sends a request to the server with the
-fewest requests in progress, and to another one where that one is lost or full. `timeout` covers the whole call. A server that
-is stopped or stuck is noticed within 3 seconds; with `hedge_after=0.3` a second server is asked where the first is slow. The
-[README of the package](../packages/rerank-integrations/README.md) says more.
+With several addresses, `HTTPScorer(["http://a:8000", "http://b:8000"], timeout=2.0)` sends a request to the server with
+the fewest requests in progress, and to another one where that one is lost or full. `timeout` covers the whole call. A
+server that is stopped or stuck is noticed within 3 seconds; with `hedge_after=0.3` a second server is asked where the
+first is slow. The [README of the package](../packages/rerank-integrations/README.md) says more.
 """
 
 
