@@ -69,3 +69,9 @@ def test_the_page_on_observing_explains_every_alert(root: Path, pages: dict[str,
     explained = re.findall(r"^\| `(Rerank\w+)` \|", pages["observe.md"], re.MULTILINE)
 
     assert explained == [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+
+
+def test_only_the_page_on_migration_speaks_of_version_1(pages: dict[str, str]) -> None:
+    assert [name for name, text in pages.items() if re.search(r"\bversion 1\b|replaced service", text)] == [
+        "migration.md"
+    ]
