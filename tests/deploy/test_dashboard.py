@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for metrics that the server exposes."""
+"""The dashboard asks for what the server says, and for nothing else."""
 
 import json
 import re
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from rerank_server.metrics import Metrics
 from rerank_server.record import Record
 
@@ -47,13 +46,6 @@ def exposed() -> dict[str, set[str]]:
             name, _, labels = line.rpartition(" ")[0].partition("{")
             names.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
     return names
-
-
-@pytest.fixture(scope="module")
-def alerts(root: Path) -> list[dict[str, str]]:
-    read = yaml.safe_load((root / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
-    rules: list[dict[str, str]] = [rule for group in read["groups"] for rule in group["rules"]]
-    return rules
 
 
 def expressions(dashboard: dict[str, Any]) -> list[str]:
@@ -97,27 +89,3 @@ def test_the_data_source_is_the_readers_choice(dashboard: dict[str, Any]) -> Non
     assert dashboard["templating"]["list"][0]["type"] == "datasource"
     assert {panel["datasource"]["uid"] for panel in asking} == {"${datasource}"}
     assert all('job=~"$job", instance=~"$instance"' in expression for expression in expressions(dashboard)[:-2])
-
-
-def test_every_metric_and_label_of_an_alert_is_exposed(
-    alerts: list[dict[str, str]], exposed: dict[str, set[str]]
-) -> None:
-    asked = {name for rule in alerts for name in re.findall(r"\b(?:rerank|te|process)_\w+", rule["expr"])}
-    chosen = [pair for rule in alerts for pair in re.findall(r"\b((?:rerank|te)_\w+)\{(\w+)=", rule["expr"])]
-
-    assert len(asked) > 8
-    assert asked - exposed.keys() == set()
-    assert len(chosen) > 3
-    assert [pair for pair in chosen if pair[1] not in exposed[pair[0]]] == []
-
-
-def test_prometheus_of_the_demo_reads_the_alerts_and_their_job(root: Path, alerts: list[dict[str, str]]) -> None:
-    prometheus = yaml.safe_load((root / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
-    compose = yaml.safe_load((root / "deploy/docker-compose.demo.yml").read_text(encoding="utf-8"))
-    mounted = dict(volume.split(":")[:2] for volume in compose["services"]["prometheus"]["volumes"])
-
-    jobs = {job for rule in alerts for job in re.findall(r'job="(\w+)"', rule["expr"])}
-
-    assert prometheus["rule_files"] == ["alerts.yml"]
-    assert mounted["./prometheus/alerts.yml"] == "/etc/prometheus/alerts.yml"
-    assert jobs == {scrape["job_name"] for scrape in prometheus["scrape_configs"]}

@@ -13,7 +13,7 @@ _UNICODE = re.compile(r"(utf-?8|utf-?16(-?(le|be))?|utf-?32(-?(le|be))?|us-ascii
 
 
 class MalformedBody(InvalidRequest):
-    """A body that is not JSON at all. ``kind`` is the ``type`` that `/rerank` answers with."""
+    """A body that is not JSON at all. ``kind`` says in which way, in the words of the replaced service."""
 
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
