@@ -35,7 +35,7 @@ _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
-# The names that the replaced service documented, spelled as they were.
+# The names without our prefix.
 DOCUMENTED = {
     "MODEL_NAME": "model",
     "PORT": "port",

@@ -1,4 +1,4 @@
-"""``/rerank`` and ``/rerank/batch``, as the clients of the replaced service know them."""
+"""``/rerank`` and ``/rerank/batch``: fields, rules and statuses."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The documented API: one pair, or up to 100, as the replaced service spoke it."""
+"""The native format of `/rerank` and `/rerank/batch`: one pair, or up to 100."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ BATCH = Dialect(
 
 
 class _Check:
-    """Reads fields and notes everything that is wrong, as the replaced service's validation did."""
+    """Reads fields and notes every one that is wrong."""
 
     _TRUE: ClassVar = {"true", "1", "yes", "on", "t", "y"}
     _FALSE: ClassVar = {"false", "0", "no", "off", "f", "n"}

@@ -13,10 +13,7 @@ from rerank_server.settings import Settings
 
 
 class Health(Struct):
-    """``status`` is loading, healthy, draining, stuck or unhealthy.
-
-    ``dtype`` is new: the other fields are as they were.
-    """
+    """``status`` is loading, healthy, draining, stuck or unhealthy."""
 
     status: str
     model_loaded: bool
