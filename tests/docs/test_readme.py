@@ -1,4 +1,4 @@
-"""Everything that the README shows is run here, and does what the README says."""
+"""Everything that the README shows, and the programs of `examples`, do what is said of them."""
 
 import contextlib
 import io
@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sysconfig
 import tomllib
@@ -24,6 +25,7 @@ import yaml
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 URL = "http://localhost:8000"
 QUESTION = "what is a giant panda?"
@@ -221,11 +223,18 @@ def test_the_llama_index_block_brings_the_best_node_to_the_top(url: str, monkeyp
     assert PANDA in str(names["answer"])  # the language model, which repeats what it is given, has read it
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_finds_the_panda(example: Path, url: str) -> None:
+    _, output = run(example.read_text(encoding="utf-8").replace(URL, url))
+
+    first, second = output.splitlines()
+    assert first.endswith("The giant panda is a bear species endemic to China.")
+    assert second.endswith("pandas is a Python library for data analysis.")
+
+
 @pytest.fixture
 def closed() -> Iterator[str]:
     """An address that nobody answers at."""
-    import socket
-
     with socket.socket() as kept:
         kept.bind(("127.0.0.1", 0))  # and does not listen
         yield f"http://127.0.0.1:{kept.getsockname()[1]}"
@@ -292,6 +301,7 @@ BASES = {
 
 def test_the_table_of_base_urls_has_every_service_whose_requests_are_sent() -> None:
     assert set(BASES) == set(CLIENTS)
+    assert re.findall(r'cohere\.ClientV2\([^)]*base_url="(.*?)"\)', README) == [BASES["Cohere"]]
 
 
 @pytest.fixture(scope="module")
