@@ -93,7 +93,6 @@ def test_every_command_and_every_block_is_run_by_a_test() -> None:
 MAKES = {
     "make demo": "examples/demo/demo.py",
     "make test": "-m everyday",
-    "make wheels": "build --quiet --all-packages",
     "make build": "compose build",
 }
 
@@ -110,9 +109,7 @@ def test_a_make_command_runs_what_is_said_of_it(command: str) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert re.sub("compose(?: -f .*)? build", "compose build", done.stdout.replace("docker-", "docker ")).count(
-        MAKES[command]
-    )
+    assert MAKES[command] in done.stdout
 
 
 @pytest.mark.parametrize("command", commands("pip install"))
