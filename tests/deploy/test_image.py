@@ -170,8 +170,8 @@ def test_the_container_of_the_readme_answers_the_curl_of_the_readme(root: Path, 
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             wait_until_ready(client, name)
-        asked = shlex.split(curl.replace("localhost:8000", f"127.0.0.1:{port}"))
-        answer = json.loads(subprocess.run(asked, capture_output=True, timeout=60, check=True).stdout)
+        asked = curl.replace("localhost:8000", f"127.0.0.1:{port}")
+        answer = json.loads(subprocess.run(["sh", "-c", asked], capture_output=True, timeout=60, check=True).stdout)
     finally:
         docker("rm", "-f", name)
 
