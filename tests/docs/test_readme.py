@@ -113,9 +113,11 @@ def test_a_make_command_runs_what_is_said_of_it(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", commands("pip install"))
-def test_an_install_line_names_packages_and_extras_that_exist(command: str) -> None:
+def test_an_install_line_names_packages_and_extras_that_exist_and_the_torch_of_the_lock(command: str) -> None:
     ours = re.findall(r"rerank-(\w+)(?:\[([\w,-]+)\])?", command)
+    locked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
 
+    assert set(re.findall(r"torch==[\d.]+", command)) <= set(locked)
     assert ours
     for package, extras in ours:
         project = tomllib.loads((ROOT / "packages" / f"rerank-{package}" / "pyproject.toml").read_text())["project"]
