@@ -80,8 +80,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         DType,
         Meta(
             description="The numbers to compute with. `auto` is float32. A CPU has also `float16-weights` (half the "
-            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/scores.md`), a GPU `float16` "
-            "and `bfloat16`."
+            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/performance.md`), a GPU "
+            "`float16` and `bfloat16`."
         ),
     ] = "auto"
     engine: Annotated[
