@@ -78,28 +78,23 @@ the same core. A perfect engine would be at 100%."""
 
 
 def _growth(found: Published) -> str:
-    """Of the small model, only what was measured of the large one too, and the most passages."""
-    small, large = found.small_growth, found.large_growth
-    both = {"default shape": large, "small model": small}
-    counts, lengths = {*large.passages(), max(small.passages())}, {*large.lengths()}
+    """What was measured of both models, and the small one's most passages."""
+    large, small = found.large_growth, found.small_growth
     by_count = [
-        [name, str(count), _three_digits(one), _three_digits(two), f"{one / two:.1f}"]
-        for name, run in both.items()
-        for (count, one), two in zip(run.passages(1).items(), run.passages(2).values(), strict=True)
-        if count in counts
+        [str(count), *(_three_digits(run.passages(threads).get(count)) for run in (large, small) for threads in (1, 2))]
+        for count in (*large.passages(), max(small.passages()))
     ]
     by_length = [
-        [name, str(length), _three_digits(one * 1000), _three_digits(one / length * 1e6)]
-        for name, run in both.items()
-        for length, one in run.lengths(1).items()
-        if length in lengths
+        [str(length), *(_three_digits(run.lengths()[length] * 1000) for run in (large, small))]
+        for length in large.lengths()
     ]
+    threads = ("1 thread", "2 threads")
+    models = ("default shape", "small model")
+    columns = [f"passages of {small.length} tokens", *(f"{model}, {each}, s" for model in models for each in threads)]
     return "\n\n".join(
         [
-            table(
-                ["model", "passages", "seconds, 1 thread", "seconds, 2 threads", "2 threads: times as fast"], by_count
-            ),
-            table(["model", "tokens of a passage", "milliseconds a passage", "microseconds a token"], by_length),
+            table(columns, by_count),
+            table(["tokens of a passage", *(f"{model}, ms a passage" for model in models)], by_length),
         ]
     )
 
@@ -118,9 +113,9 @@ def _dtypes(found: Published) -> str:
     return f"""\
 {table(columns, rows)}
 
-Speed is relative to `float32`, over mixed lengths. nDCG@10 is the change from `float32`, with the 95% interval over \
-queries: the small model on {", ".join(found.quality.collections)}, the first {settings["queries"]} queries of each, \
-{settings["depth"]} candidates for each query. Its file is float16, so `float16-weights` round nothing in it."""
+Speed is relative to `float32`, with mixed lengths. nDCG@10 is the change from `float32` with its 95% interval: the \
+small model, {len(found.quality.collections)} collections, {settings["queries"]} queries of each, {settings["depth"]} \
+candidates a query. Its file is float16, so `float16-weights` round nothing."""
 
 
 def _readme(found: Published, chart: Chart) -> str:
@@ -150,6 +145,8 @@ def _with_interval(change: Interval | None) -> str:
     return f"{signed(change.value)} ({signed(change.low)} to {signed(change.high)})"
 
 
-def _three_digits(value: float) -> str:
-    """At least three of them: 0.0218, 4.40, 3,091."""
+def _three_digits(value: float | None) -> str:
+    """At least three of them: 0.0218, 4.40, 3,091. A dash where nothing was measured."""
+    if value is None:
+        return "-"
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"

@@ -86,7 +86,8 @@ class Intervals:
             if each:
                 yield svg.line(zero + each.low * scale, y, zero + each.high * scale, y, stroke=tone.value, width=3)
                 yield svg.dot(zero + each.value * scale, y, fill=tone.value, radius=5)
-            yield label(left + width, y, words, tone, anchor="end")
+            if words:
+                yield label(left + width, y, words, tone, anchor="end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class Remarks:
     def draw(self, tones: Sequence[Tone], left: float, width: float, top: float) -> Iterator[str]:
         del width
         for y, words, tone in zip(_middles(top), self.labels, tones, strict=False):
-            yield label(left, y, words, tone)
+            if words:
+                yield label(left, y, words, tone)
 
 
 Column: TypeAlias = Bars | Intervals | Remarks
