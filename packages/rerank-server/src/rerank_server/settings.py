@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from rerank_core.devices import DType
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.engines.hardware.devices import DType
 from rerank_core.types import LongDocuments, Truncation
 
-from rerank_server.memory import available_memory
-from rerank_server.origins import parse_origins
+from rerank_server.machine.memory import available_memory
+from rerank_server.middleware.origins import parse_origins
 
 PREFIX = "RERANK_"
 _DAY = 86_400  # seconds: whoever needs longer has mistaken the unit
@@ -35,7 +35,7 @@ _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
-# The names that the replaced service documented, spelled as they were.
+# The names without our prefix.
 DOCUMENTED = {
     "MODEL_NAME": "model",
     "PORT": "port",
