@@ -1,14 +1,11 @@
-"""Which files there are, which of them are done, and how one appears: whole, or not at all."""
+"""The files of a run: which there are, and which of them are done."""
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from rerank_core.errors import InvalidRequest
 
@@ -82,33 +79,3 @@ def count_rows(paths: Sequence[Path]) -> int | None:
             return None
         total += count
     return total
-
-
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """A path to write to. At the end of the block the file is on the disk, and then takes ``target``'s name at once.
-
-    Where the block fails, nothing is left. Each attempt has a path of its own, so that two that write the same file do
-    not meet; what attempts that were killed have left is removed by the one that succeeds.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        yield path
-        _to_disk(path)
-        path.replace(target)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    _to_disk(target.parent)
-    for left in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.part"):
-        left.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Whatever happens to the machine from here on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,10 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from rerank_core.atomic_write import atomic_write
 from rerank_core.errors import MissingExtra, RerankError
 from rerank_core.scorer import Scorer
 
-from rerank_integrations.batch.files import Task, appearing, count_rows, list_tasks, open_source
+from rerank_integrations.batch.files import Task, count_rows, list_tasks, open_source
 from rerank_integrations.batch.groups import ranked, whole_groups
 from rerank_integrations.batch.job import RANK, Job
 from rerank_integrations.batch.run_manifest import Identity, identify, open_run
@@ -65,7 +66,10 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
     source.check(job)
     total = skipped = 0
     try:
-        with appearing(task.target) as part, source.writer(part, job.added) as writer:
+        with (
+            atomic_write(task.target, remove_leftovers=True) as part,
+            source.writer(part, job.added) as writer,
+        ):
             chunks = source.chunks(job.chunk_rows)
             parts = whole_groups(chunks, job.group_column) if job.rerank else ((rows, None) for rows in chunks)
             for rows, groups in parts:

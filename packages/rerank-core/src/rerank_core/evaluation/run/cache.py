@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_core.atomic_write import write_whole
+from rerank_core.atomic_write import write_text
 from rerank_core.evaluation.run.answers import Answer, Loaded
 
 _FORMAT = 1
@@ -62,7 +62,7 @@ class Cache:
             "loaded": asdict(known.loaded),
             "answers": {name: asdict(answer) for name, answer in answers.items()},
         }
-        write_whole(self._path(collection, key), json.dumps(content))
+        write_text(self._path(collection, key), json.dumps(content))
 
     def _path(self, collection: str, key: str) -> Path:
         return self._folder / re.sub(r"[^\w.-]", "_", collection) / f"{key}.json"
