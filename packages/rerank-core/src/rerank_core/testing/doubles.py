@@ -116,7 +116,7 @@ class OverlapModel:
         if len(query) + len(document) > room and not options.truncate:
             raise InputTooLong(
                 f"document {index} has {len(query) + len(document) + 1} tokens together with its query, "
-                f"the model reads {room + 1}: shorten it, or send truncate=true"
+                f"the model reads {room + 1}: shorten it, or allow truncation"
             )
         kept = kept_lengths(len(query), len(document), room, options.truncation or "longest_first")
         segment = Segment.of([*cut(query, kept[0], side), _SEPARATOR, *cut(document, kept[1], side)])

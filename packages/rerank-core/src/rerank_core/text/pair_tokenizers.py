@@ -72,7 +72,7 @@ class CrossEncoderTokenizer:
             total = len(query) + len(document) + self.template.special_tokens
             raise InputTooLong(
                 f"document {index} has {total} tokens together with its query, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
             )
         kept = self._kept(pair, text_ids, room, options)
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
@@ -109,8 +109,8 @@ class CrossEncoderTokenizer:
         if is_cut and not options.truncate:
             raise InputTooLong(
                 f"document {index} and its query do not fit into {len(chunks.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or send "
-                "truncate=true"
+                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
+                "truncation"
             )
         segments = []
         for chunk in chunks.found:
@@ -197,7 +197,7 @@ class BiEncoderTokenizer:
         if chunks.loses and not options.truncate:
             raise InputTooLong(
                 f"document {index} does not fit into {len(chunks.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or send truncate=true"
+                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
             )
         segments = []
         for chunk in chunks.found:
@@ -211,7 +211,7 @@ class BiEncoderTokenizer:
         if len(capped) > room and not options.truncate:
             raise InputTooLong(
                 f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
             )
         kept = cut(capped, room, options.truncation_side)
         ids, types = self.template.build([kept])

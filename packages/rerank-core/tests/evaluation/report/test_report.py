@@ -7,7 +7,7 @@ from rerank_core.evaluation.judge.measures import Judged
 from rerank_core.evaluation.report.charts import Bar, Point, Span, bars, log_ticks, plane, spans, ticks
 from rerank_core.evaluation.report.page import page
 from rerank_core.evaluation.report.report import Failure, Report, Result, Setting, as_json, heading, remarks, report
-from rerank_core.evaluation.report.table import columns, table, three_digits
+from rerank_core.evaluation.report.table import table, three_digits
 from rerank_core.evaluation.run.answers import Answer, Loaded, Run
 
 SETTING = Setting(
@@ -209,7 +209,3 @@ def test_a_name_of_any_length_stays_inside():
 
 def test_figures_have_three_digits():
     assert [three_digits(value) for value in (0.72, 24.0, 1246.3)] == ["0.720", "24.0", "1246"]
-
-
-def test_wide_characters_count_twice():
-    assert (columns("ab"), columns("豹队"), columns("e\u0301")) == (2, 4, 1)

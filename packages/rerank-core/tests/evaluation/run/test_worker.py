@@ -199,7 +199,7 @@ def test_a_server_is_asked_through_the_client_that_is_installed(monkeypatch):
 def test_a_server_whose_model_changed_is_another_system(monkeypatch):
 
     served = OverlapModel(name="one")
-    monkeypatch.setattr(run_module, "remote", lambda url: served)
+    monkeypatch.setattr(run_module, "remote_scorer", lambda url: served)
     system = System(url="http://here")
     before = run_module.Fingerprints().of(system, QUESTIONS)
 

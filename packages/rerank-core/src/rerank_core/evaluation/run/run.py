@@ -13,8 +13,8 @@ from rerank_core.checkpoints.sources import locate
 from rerank_core.evaluation.data.collection import Collection, Question, digest_of
 from rerank_core.evaluation.run.answers import Answer, Loaded, Measure, Run
 from rerank_core.evaluation.run.cache import Cache, Known
-from rerank_core.evaluation.run.scorers import remote
 from rerank_core.evaluation.run.systems import System
+from rerank_core.remote import remote_scorer
 
 _KEPT_EVERY = 50  # answers: a process that is killed loses no more of a system that takes hours
 
@@ -39,7 +39,7 @@ class Fingerprints:
         asked = next((question for question in questions if question.documents), None)
         if asked is None:
             return ""
-        said = remote(system.url or "").score(asked.query, asked.documents, options=system.options())
+        said = remote_scorer(system.url or "").score(asked.query, asked.documents, options=system.options())
         return digest_of(said.model, *(f"{value:.3f}" for value in said.values))
 
 
