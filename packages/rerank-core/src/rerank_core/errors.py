@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The errors of rerank, as one tree.
 
     RerankError                      code
     ├── InvalidRequest               invalid_request       the caller must change the request (also ValueError)
@@ -46,7 +46,7 @@ class InputTooLong(InvalidRequest):
 
 
 class TooManyDocuments(InvalidRequest):
-    """More documents than one request can ever hold."""
+    """There are more documents than one request can ever hold."""
 
     code = "too_many_documents"
 
@@ -65,7 +65,7 @@ class Unavailable(RerankError):
 
 
 class Overloaded(Unavailable):
-    """No room for this request now."""
+    """There is no room for this request now."""
 
     code = "overloaded"
 
@@ -107,7 +107,7 @@ class MissingExtra(RerankError, ImportError):
 
 
 def error_class(code: str) -> type[RerankError] | None:
-    """The class that carries this ``code``, or None for a code of somebody else's."""
+    """Return the class with this ``code``; None for a code that is not ours."""
     waiting: list[type[RerankError]] = [RerankError]
     while waiting:
         candidate = waiting.pop()

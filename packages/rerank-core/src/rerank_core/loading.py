@@ -1,4 +1,4 @@
-"""From a model's name to something that scores."""
+"""Loads a model by its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface
 
 
 def require_libraries() -> None:
-    """Raises ``MissingExtra`` where the libraries that run a model are not installed."""
+    """Raise ``MissingExtra`` where the libraries that run a model are not installed."""
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra(f"running a model here needs {name}: pip install 'rerank-core[torch]'")
@@ -184,7 +184,7 @@ _SIMILARITIES = {
 
 
 def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
-    """Which number the raw score is."""
+    """Describe the number that the raw score is."""
     if checkpoint.kind == "bi-encoder":
         return _SIMILARITIES[checkpoint.similarity]
     if len(checkpoint.labels) == 1:
@@ -194,13 +194,13 @@ def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
 
 
 def _reload(model: str, **options: object) -> partial[LocalModel]:
-    """How to load it once more: as a name and one text, which are the same bytes whenever they are pickled."""
+    """Describe how to load it once more: a name and one text, which are the same bytes whenever they are pickled."""
     given = {name: value for name, value in options.items() if value is not None}
     return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:
-    """What a pickled model becomes: loaded with its options, which are JSON. Raises as ``load``."""
+    """Load a pickled model again, with its options, which are JSON. Raises as ``load``."""
     return load(model, **json.loads(options))
 
 

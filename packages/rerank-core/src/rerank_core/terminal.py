@@ -1,4 +1,4 @@
-"""How wide a text is in a terminal."""
+"""Measures and shortens texts by their width in a terminal."""
 
 from __future__ import annotations
 

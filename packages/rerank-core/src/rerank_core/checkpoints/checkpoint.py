@@ -1,4 +1,4 @@
-"""What a checkpoint is, read from its own configuration, never from its name."""
+"""Reads a checkpoint: its kind, its head and its limits come from its own files, never from its name."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Checkpoint:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def max_length(self, wanted: int | None) -> int:
-        """The tokens to read: what is wanted, or min(512, what the checkpoint asks for, what it reads).
+        """Choose the tokens to read: ``wanted``, or min(512, what the checkpoint asks for, what it reads).
 
         Raises ``InvalidRequest`` for more than the checkpoint can read, and ``CheckpointError`` where it asks for less
         than a pair needs.
@@ -118,7 +118,7 @@ class Checkpoint:
         return wanted
 
     def head_columns(self, wanted: int | str | None) -> HeadColumns:
-        """Which outputs of the head are the score. Raises ``CheckpointError`` where that cannot be known."""
+        """Choose the head's outputs that are the score. Raises ``CheckpointError`` where that cannot be known."""
         if self.kind == "bi-encoder":
             if wanted is not None:
                 raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
@@ -251,7 +251,7 @@ def _check_library(library: Library, config_path: Path, found: str) -> None:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model directory. Raises ``CheckpointError`` where they are missing."""
+    """List the safetensors files of a model directory. Raises ``CheckpointError`` where they are missing."""
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if is_there(single):
         return [single]

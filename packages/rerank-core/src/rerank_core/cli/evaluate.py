@@ -1,4 +1,4 @@
-"""``rerank eval``: which model, dtype, length and mode to run, judged on a collection."""
+"""``rerank eval``: compare models, dtypes, lengths and modes on a judged collection."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ COMMAND = Command("rank", "Order the passages of a file, best first.", _configur
 
 
 def _read(name: str) -> list[Passage]:
-    """The passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
+    """Read the passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
     try:
         if name == "-":
             content = sys.stdin.buffer.read()
@@ -84,7 +84,7 @@ def _read(name: str) -> list[Passage]:
 
 
 def parse_passages(lines: Iterable[str]) -> Iterable[Passage]:
-    """Passages, one a line; blank lines are passed over.
+    """Yield passages, one a line; blank lines are passed over.
 
     Where the first line begins with ``{``, every line is a JSON object with a string ``text``. Raises
     ``InvalidRequest`` naming the line that is not.
@@ -121,7 +121,7 @@ def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
 
 
 def _json(line: dict[str, Any]) -> str:
-    """Readable where standard output can write it: a locale may know few characters, and none knows a surrogate."""
+    """Write JSON that standard output can encode: a locale may know few characters, and none knows a surrogate."""
     text = json.dumps(line, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding)
@@ -138,19 +138,19 @@ def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
 
 
 def _shown(text: str, span: Span | None) -> str:
-    """A passage as far as it won."""
+    """Return the part of a passage that won."""
     if span is None or span == (0, len(text)):
         return text
     return f"[{span.start}:{span.end}] {text[span.start : span.end]}"
 
 
 def _width() -> int | None:
-    """The terminal's columns; None where nobody looks, and nothing should be cut."""
+    """Return the terminal's columns; None where output is no terminal, and nothing should be cut."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
-    """Rank, score and passage in aligned columns, each passage on one line, cut to ``width`` columns where given."""
+    """Format rank, score and passage in aligned columns, a passage a line, cut to ``width`` columns where given."""
     lines = ["rank    score  passage"]
     for rank, (score, text) in enumerate(rows, start=1):
         line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"

@@ -1,4 +1,4 @@
-"""An evaluation from a folder to its report: read, retrieve, ask, judge."""
+"""Evaluates systems from a folder to a report: read, retrieve, ask, judge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RETRIEVED = "bm25"  # where candidates may come from, instead of a file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to compare, and on what.
+    """An evaluation's systems, its data, and its settings.
 
     - ``data``: the collection's folder; ``split``: of its judgements.
     - ``queries``: the first so many, None for all; ``depth``: candidates of each.
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, and what it was made of."""
+    """A report, with the questions and the runs that it was made of."""
 
     report: Report
     questions: tuple[Question, ...]
@@ -61,18 +61,18 @@ class Evaluation:
 
 
 class Progress(Protocol):
-    """Is told how far the work is."""
+    """Shows the progress of an evaluation."""
 
     def begin(self, queries: int) -> None:
-        """So many queries are to be asked, of all systems together."""
+        """Begin, with the number of queries to ask of all systems together."""
         ...
 
     def system(self, label: str) -> None:
-        """The next ones are this system's."""
+        """Note that the next queries are asked of this system."""
         ...
 
     def asked(self) -> None:
-        """One query more is answered."""
+        """Note that one more query is answered."""
         ...
 
 
@@ -132,7 +132,7 @@ def evaluate(
 def _first_stage(
     collection: Collection, choice: Choice, given: Candidates | None, depth: int
 ) -> tuple[list[Question], list[list[float]]]:
-    """The questions with their candidates, and BM25's scores of those; its index lives no longer than this."""
+    """Make the questions with their candidates, and BM25's scores of those; its index lives no longer than this."""
     index = BM25(collection.documents)
     ranked: Candidates = given or {query: index.retrieve(collection.queries[query], depth) for query in choice.queries}
     questions = ask(collection, choice.queries, ranked, depth)

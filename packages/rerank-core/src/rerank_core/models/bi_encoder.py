@@ -49,7 +49,7 @@ class BiEncoder(LocalModel):
             return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-        """The embeddings in double precision."""
+        """Return the embeddings in double precision."""
         import numpy as np
 
         vectors = list(rows.astype(np.float64))

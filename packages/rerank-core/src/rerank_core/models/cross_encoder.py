@@ -50,5 +50,5 @@ class CrossEncoder(LocalModel):
         return values
 
     def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
-        """The logit, of a long document its windows' together."""
+        """Return the logit; of a long document its windows' logits together."""
         return chunk_score(outputs, options)

@@ -55,18 +55,18 @@ class OverlapModel:
         self.fail_next: Exception | None = None
 
     def forget(self) -> None:
-        """As if no forward pass had been: of what went before a test, such as a warm-up."""
+        """Forget the forward passes that went before a test, such as a warm-up."""
         self.forwards.clear()
         self.started.clear()
 
     @property
     def info(self) -> ModelInfo:
-        """What runs here."""
+        """A description of the model, and of how it runs here."""
         return self._info
 
     @property
     def batch_tokens(self) -> int:
-        """Small, so that a few documents make several batches."""
+        """A small number, so that a few documents make several batches."""
         return 2 * self._info.max_length
 
     def score(
@@ -123,7 +123,7 @@ class OverlapModel:
         return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
 
     def _room(self, options: ScoreOptions) -> int:
-        """As ``Template.room`` has it, with one special token."""
+        """Return what ``Template.room`` does, with one special token."""
         wanted, limit = options.max_length, self._info.max_length
         if wanted is None:
             return limit - 1
@@ -134,7 +134,7 @@ class OverlapModel:
         return wanted - 1
 
     def _encode_windows(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
-        """As a cross-encoder does it, with words for tokens."""
+        """Encode windows as a cross-encoder does, with words for tokens."""
         room = self._room(options)
         query = cut(_words(pair.query), options.max_query_tokens, options.truncation_side)
         query = cut(query, query_room(len(query), room), options.truncation_side)
@@ -160,11 +160,11 @@ class OverlapModel:
         return [_logit(segment) for segment in segments]
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """The logit, of a long document its windows' together."""
+        """Return the logit; of a long document its windows' logits together."""
         return chunk_score(outputs, options)
 
     def fingerprint(self) -> str:
-        """Its name and length: nothing else decides its scores."""
+        """Return its name and length: nothing else decides its scores."""
         return f"{self._info.name} {self._info.max_length}"
 
 
@@ -183,7 +183,7 @@ class FailingScorer:
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """Raises what it was made with."""
+        """Raise the error that it was made with."""
         raise self._error
 
     async def ascore(
@@ -195,7 +195,7 @@ class FailingScorer:
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """Raises what it was made with."""
+        """Raise the error that it was made with."""
         raise self._error
 
 

@@ -1,4 +1,4 @@
-"""From pairs of texts to what a network reads: one segment a pair for a cross-encoder, two for a bi-encoder."""
+"""Turns pairs of texts into segments: one a pair for a cross-encoder, two for a bi-encoder."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class CrossEncoderTokenizer:
         return Encoding(index, (segment,), truncated=is_cut, spans=whole)
 
     def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
-        """The tokens that are kept of each text, of which more than ``room`` are known where it has more.
+        """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
 
         So ``kept_lengths`` gives the same as for their true lengths: it asks for more than ``room`` only to know which
         is longer, where both are and an odd token is left.
@@ -97,7 +97,7 @@ class CrossEncoderTokenizer:
         return kept_lengths(query, document, room, truncation)
 
     def _is_cut(self, query: int, document: int, room: int, options: ScoreOptions) -> bool:
-        """Whether some of a document would be lost; else it is a long query that has to be cut."""
+        """Return whether some of a document would be lost; else it is a long query that has to be cut."""
         return kept_lengths(query, document, room, options.truncation or self._truncation)[1] < document
 
     def _encode_windows(
@@ -180,7 +180,7 @@ class BiEncoderTokenizer:
     def _document_windows(
         self, index: int, document: str, ids: TextIds, options: ScoreOptions
     ) -> tuple[list[Segment], list[Span], bool]:
-        """A document's windows, their spans, and whether something is in none; of a short one all of it."""
+        """Return a document's windows, their spans, and whether something is in none; a short one has one window."""
         room = self.template.room(self._max_length, options)
         if ids.length(options.max_document_tokens) <= room:
             segment, is_cut = self._segment_of(ids, options.max_document_tokens, f"document {index}", options)
@@ -219,7 +219,7 @@ class BiEncoderTokenizer:
 
 
 def _limit(room: int, cap: int | None, options: ScoreOptions) -> int | None:
-    """The tokens of a text that have to be known: one more than can be read, so that it is known to be cut.
+    """Count the tokens of a text that have to be known: one more than can be read, to know that it is cut.
 
     All of them, None, where too many are an error that says their number.
     """
@@ -237,7 +237,7 @@ def _is_cut(text: TextIds, kept: int) -> bool:
 
 
 def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions:
-    """The options with the checkpoint's truncation side where they do not say."""
+    """Set the checkpoint's truncation side where the options have none."""
     return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
 
 

@@ -25,14 +25,14 @@ class Task:
 
     @property
     def is_done(self) -> bool:
-        """Its scores are there, and are not older than what they were made of."""
+        """Whether its scores are there, and are not older than what they were made of."""
         with suppress(FileNotFoundError):
             return self.target.stat().st_mtime_ns >= self.source.stat().st_mtime_ns
         return False
 
 
 def list_tasks(source: Path, target: Path) -> list[Task]:
-    """A task for every file of ``source``, which is a file or a folder, by name; hidden files are passed over.
+    """List a task for every file of ``source``, which is a file or a folder, by name; hidden files are passed over.
 
     The files below a folder come to stand below ``target`` under the same names. Raises ``InvalidRequest`` where there
     is nothing to score, or ``target`` lies where its files would be read again.
@@ -55,7 +55,7 @@ def list_tasks(source: Path, target: Path) -> list[Task]:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The files with rows below a folder, by name. What begins with ``.`` or ``_`` is not one."""
+    """List the files with rows below a folder, by name. What begins with ``.`` or ``_`` is not one."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -66,12 +66,12 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def open_source(path: Path) -> Source:
-    """A file by its name's end, one of those that ``list_tasks`` knows."""
+    """Open a file by its name's end, one of those that ``list_tasks`` knows."""
     return ParquetFile(path) if path.suffix == ".parquet" else JsonLines(path)
 
 
 def count_rows(paths: Sequence[Path]) -> int | None:
-    """How many rows they have together, where all of them tell at once."""
+    """Count the rows of all files; None where one of them does not tell at once."""
     total = 0
     for path in paths:
         count = open_source(path).count()

@@ -56,7 +56,7 @@ def open_run(folder: Path, identity: Identity, job: Job) -> None:
 
 
 def _settings(identity: Identity, job: Job) -> dict[str, Any]:
-    """All that decides what is in a file. A row that is skipped is skipped in any: ``on_error`` is no part of it."""
+    """Collect all that decides what is in a file; ``on_error`` does not, as a skipped row never has a score."""
     defaults = asdict(ScoreOptions())
     return {
         "model": identity.model,

@@ -25,7 +25,7 @@ class Weights:
         return name in self._files
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A parameter's shape, read from the file's header."""
+        """Return a parameter's shape, read from the file's header."""
         return tuple(self._files[name].get_slice(name).get_shape())
 
     def use(self, name: str) -> None:
@@ -33,7 +33,7 @@ class Weights:
         self._used.add(name)
 
     def get(self, name: str) -> Tensor:
-        """A parameter, mapped from its file."""
+        """Return a parameter, mapped from its file."""
         self._used.add(name)
         tensor: Tensor = self._files[name].get_tensor(name)
         return tensor

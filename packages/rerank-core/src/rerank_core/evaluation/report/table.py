@@ -11,7 +11,7 @@ COLUMNS = ("system", "nDCG@10", "difference (95 % interval)", "MRR@10", "recall@
 
 
 def cells(row: Row) -> list[str]:
-    """A row's figures, in the order of ``COLUMNS``."""
+    """Format a row's figures, in the order of ``COLUMNS``."""
     difference = "-"
     if row.difference is not None and row.interval is not None:
         low, high = row.interval
@@ -28,7 +28,7 @@ def cells(row: Row) -> list[str]:
 
 
 def table(report: Report) -> str:
-    """Aligned; the first column is text, the others numbers."""
+    """Align the columns; the first is text, the others numbers."""
     rows = [list(COLUMNS), *(cells(row) for row in report.rows)]
     widths = [max(width(row[place]) for row in rows) for place in range(len(COLUMNS))]
     marks = ["-" * widths[0], *("-" * (wanted - 1) + ":" for wanted in widths[1:])]
@@ -37,7 +37,7 @@ def table(report: Report) -> str:
 
 
 def three_digits(value: float) -> str:
-    """At least three of them: 0.720, 24.0, 1246."""
+    """Format a number with at least three digits: 0.720, 24.0, 1246."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 

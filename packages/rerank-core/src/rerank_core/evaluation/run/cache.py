@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a system: its answers by their questions' digests."""
+    """The answers of a system that are known, by their questions' digests."""
 
     loaded: Loaded
     answers: Mapping[str, Answer]
@@ -40,7 +40,7 @@ class Cache:
         self._folder = folder
 
     def read(self, collection: str, key: str) -> Known | None:
-        """What a file holds; None where there is none, or one that cannot be understood."""
+        """Read a file; None where there is none, or one that cannot be understood."""
         path = self._path(collection, key)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ class Cache:
 
 
 def _answer(content: Mapping[str, Any]) -> Answer:
-    """Raises ``ValueError`` for numbers that no run can have left."""
+    """Read an answer. Raises ``ValueError`` for numbers that no run can have left."""
     answer = Answer(
         tuple(map(float, content["scores"])), float(content["seconds"]), content["cpu_seconds"], content["memory"]
     )
@@ -79,6 +79,6 @@ def _answer(content: Mapping[str, Any]) -> Answer:
 
 
 def default_folder() -> Path:
-    """Where a user's caches are."""
+    """Return the folder of the user's caches."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "rerank" / "eval"

@@ -1,4 +1,4 @@
-"""What speed was measured on."""
+"""Describes the machine that speed was measured on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """The processor's name, and how many of its cores this process may use."""
+    """Name the processor, and how many of its cores this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{_processor()}, {usable} {'core' if usable == 1 else 'cores'}"
 

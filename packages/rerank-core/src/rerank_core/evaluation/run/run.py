@@ -1,4 +1,4 @@
-"""Asks systems, and only what the cache does not know."""
+"""Asks systems for the answers that the cache lacks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _KEPT_EVERY = 50  # answers: a process that is killed loses no more of a system 
 
 
 class Fingerprints:
-    """What tells one system from another, before it is loaded; each model's files are read once."""
+    """Hashes that tell one system from another before it is loaded; each model's files are read once."""
 
     def __init__(self) -> None:
         self._digests: dict[tuple[str, str | None], str] = {}
 
     def of(self, system: System, questions: Sequence[Question]) -> str:
-        """A hash: of a model's files, or of what a server says of the first question.
+        """Hash a model's files, or a server's answer to the first question.
 
         A server keeps its address when its model changes: its model's name and its scores, to three places, tell.
         Raises where the model is not to be had, or the server does not answer.
@@ -44,17 +44,17 @@ class Fingerprints:
 
 
 def cache_key(system: System, fingerprint: str, machine: str) -> str:
-    """The name of a system's answers: of all that decides its scores, its speed and its memory."""
+    """Name a system's answers by all that decides its scores, its speed and its memory."""
     return digest_of(json.dumps(asdict(system), sort_keys=True), fingerprint, machine, version("rerank-core"))[:32]
 
 
 def collection_key(collection: Collection) -> str:
-    """The name of a collection's answers."""
+    """Name a collection's answers."""
     return f"{collection.name}-{collection.digest[:12]}"
 
 
 def missing(known: Known | None, questions: Sequence[Question]) -> list[Question]:
-    """The questions without an answer, each distinct one once."""
+    """List the questions without an answer, each distinct one once."""
     answers = known.answers if known else {}
     return list({question.digest: question for question in questions if question.digest not in answers}.values())
 
@@ -68,7 +68,7 @@ def run(
     measure: Measure,
     tick: Callable[[], None] = lambda: None,
 ) -> Run:
-    """A system's answers to all questions, from the cache's ``place`` (collection, key) where it has them.
+    """Get a system's answers to all questions, from the cache's ``place`` (collection, key) where it has them.
 
     ``tick`` is called for each question that is answered. Answers are kept now and then, and also where the system
     fails after them, or the user interrupts. Raises as ``Measure``.

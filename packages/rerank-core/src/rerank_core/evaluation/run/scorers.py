@@ -1,4 +1,4 @@
-"""From a system to something that scores."""
+"""Makes the scorer of a system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rerank_core.scorer import Scorer
 
 
 def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
-    """What scores, and what was loaded for it; a server says that with its answers.
+    """Make the scorer, and describe what was loaded for it; a server does so with its answers.
 
     Raises as ``rerank_core.load``, and ``MissingExtra`` where a server is asked and its client is not installed.
     """

@@ -28,7 +28,7 @@ def answers(
     clock: Callable[[], float] = perf_counter,
     cpu_clock: Callable[[], float] = process_time,
 ) -> Generator[Event, None, None]:
-    """What was loaded, then one answer per question. Raises as ``Scorer.score``.
+    """Yield what was loaded, then one answer per question. Raises as ``Scorer.score``.
 
     The first question with documents is scored once before the clock runs: what is set up once is no scoring time.
     """
@@ -64,7 +64,7 @@ def _run(task: Task, say: Callable[[str], None]) -> None:
 
 
 def _without_text(error: Exception) -> str:
-    """What happened and where: the words of a library's error may be a document's."""
+    """Describe an error by its class and place: the words of a library's error may be a document's."""
     words = f": {error}" if isinstance(error, OSError) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}{words} at {place.filename}:{place.lineno} in {place.name}"
