@@ -17,7 +17,7 @@ from typing import Generic, TypeAlias, TypeVar
 Value = TypeVar("Value")
 Process: TypeAlias = tuple[int, int]
 
-_PATIENCE = 30.0  # seconds that a fork and the end wait at most; a batch takes one or two
+_TIMEOUT = 30.0  # seconds that a fork and the end wait at most; a batch takes one or two
 
 _forks = 0  # between the first process and this one
 
@@ -83,7 +83,7 @@ class _Gate:
                 self._changed.wait()
             self._owner = me
             self._closed += 1
-            self._changed.wait_for(lambda: self._inside.keys() <= {me}, timeout=_PATIENCE)
+            self._changed.wait_for(lambda: self._inside.keys() <= {me}, timeout=_TIMEOUT)
 
     def open(self) -> None:
         with self._changed:

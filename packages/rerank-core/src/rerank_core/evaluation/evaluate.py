@@ -13,8 +13,8 @@ from rerank_core.evaluation.data.candidates import Candidates, Choice, ask, choo
 from rerank_core.evaluation.data.collection import Collection, Question
 from rerank_core.evaluation.data.layouts import CANDIDATES, read_collection, read_lines
 from rerank_core.evaluation.judge.measures import candidate_recall, judge, judge_scores
-from rerank_core.evaluation.report.report import Failure, Report, Result, Setting, report
-from rerank_core.evaluation.run.answers import Measure, Run
+from rerank_core.evaluation.report.report import Failure, JudgedSystem, Report, Setting, report
+from rerank_core.evaluation.run.answers import Measure, SystemRun
 from rerank_core.evaluation.run.cache import Cache
 from rerank_core.evaluation.run.machine import machine
 from rerank_core.evaluation.run.processes import measure as measure_in_processes
@@ -57,7 +57,7 @@ class Evaluation:
 
     report: Report
     questions: tuple[Question, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[SystemRun, ...]
 
 
 class Progress(Protocol):
@@ -103,16 +103,16 @@ def evaluate(
         without_candidates=choice.without_candidates,
         machine=here,
     )
-    results = [Result("BM25", judge_scores(questions, bm25))]
+    results = [JudgedSystem("BM25", judge_scores(questions, bm25))]
     if given is not None:
-        results.append(Result("as given", judge(questions, [question.candidates for question in questions])))
+        results.append(JudgedSystem("as given", judge(questions, [question.candidates for question in questions])))
 
     fingerprints = Fingerprints()
     # Before anything is computed: a wrong name should not show after an hour.
     keys = [cache_key(system, fingerprints.of(system, questions), here) for system in request.systems]
     place = collection_key(collection)
     progress.begin(sum(len(missing(cache.read(place, key), questions)) for key in keys))
-    runs: list[Run] = []
+    runs: list[SystemRun] = []
     failures: list[tuple[str, RerankError]] = []
     for label, system, key in zip(labels(request.systems), request.systems, keys, strict=True):
         progress.system(label)
@@ -122,7 +122,7 @@ def evaluate(
             failures.append((label, error))
             continue
         runs.append(found)
-        results.append(Result(label, judge_scores(questions, [answer.scores for answer in found.answers]), found))
+        results.append(JudgedSystem(label, judge_scores(questions, [answer.scores for answer in found.answers]), found))
     if not runs:
         raise failures[0][1]
     failed = [Failure(label, " ".join(str(error).split())) for label, error in failures]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.forking import running
 from rerank_core.models.local import LocalModel
-from rerank_core.text.windows import chunk_score
+from rerank_core.text.windows import window_score
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ class CrossEncoder(LocalModel):
 
     def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
         """Return the logit; of a long document its windows' logits together."""
-        return chunk_score(outputs, options)
+        return window_score(outputs, options)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rerank_core.engines.base import Engine
 
-_PART = 256  # pairs that are tokenised at once
+_PAIRS_AT_ONCE = 256  # that are tokenised
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,8 @@ class LocalModel(ABC):
     def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
         return prefetch(
-            lambda start: self.tokenize(pairs[start : start + _PART], options, start), range(0, len(pairs), _PART)
+            lambda start: self.tokenize(pairs[start : start + _PAIRS_AT_ONCE], options, start),
+            range(0, len(pairs), _PAIRS_AT_ONCE),
         )
 
     @abstractmethod

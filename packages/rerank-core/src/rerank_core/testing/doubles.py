@@ -13,7 +13,7 @@ from rerank_core.inputs import as_pairs, score_options
 from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output
 from rerank_core.text.truncation import cut, kept_lengths
-from rerank_core.text.windows import chunk_score, query_room, sentence_ends, span, windows
+from rerank_core.text.windows import query_room, sentence_ends, span, window_score, windows
 from rerank_core.types import (
     Calibration,
     Encoding,
@@ -161,7 +161,7 @@ class OverlapModel:
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """Return the logit; of a long document its windows' logits together."""
-        return chunk_score(outputs, options)
+        return window_score(outputs, options)
 
     def fingerprint(self) -> str:
         """Return its name and length: nothing else decides its scores."""

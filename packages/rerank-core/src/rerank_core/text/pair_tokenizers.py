@@ -104,20 +104,20 @@ class CrossEncoderTokenizer:
         self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
     ) -> Encoding:
         kept = cut(query, query_room(len(query), room), options.truncation_side)
-        chunks = self._text_ids.chunks(document, room - len(kept), options)
-        is_cut = chunks.loses or len(kept) < len(query)
+        windows = self._text_ids.windows_of(document, room - len(kept), options)
+        is_cut = windows.loses or len(kept) < len(query)
         if is_cut and not options.truncate:
             raise InputTooLong(
-                f"document {index} and its query do not fit into {len(chunks.found)} windows of "
+                f"document {index} and its query do not fit into {len(windows.found)} windows of "
                 f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
                 "truncation"
             )
         segments = []
-        for chunk in chunks.found:
-            ids, types = self.template.build([kept, chunk.ids])
+        for window in windows.found:
+            ids, types = self.template.build([kept, window.ids])
             segments.append(Segment.of(ids, types if self._has_type_ids else []))
-        truncated = is_cut or is_capped or chunks.is_capped
-        return Encoding(index, tuple(segments), truncated, tuple(chunk.span for chunk in chunks.found))
+        truncated = is_cut or is_capped or windows.is_capped
+        return Encoding(index, tuple(segments), truncated, tuple(window.span for window in windows.found))
 
 
 class BiEncoderTokenizer:
@@ -193,17 +193,17 @@ class BiEncoderTokenizer:
                 f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
                 f"{len(prompt)}: raise max_length"
             )
-        chunks = self._text_ids.chunks(document, room - len(prompt), options)
-        if chunks.loses and not options.truncate:
+        windows = self._text_ids.windows_of(document, room - len(prompt), options)
+        if windows.loses and not options.truncate:
             raise InputTooLong(
-                f"document {index} does not fit into {len(chunks.found)} windows of "
+                f"document {index} does not fit into {len(windows.found)} windows of "
                 f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
             )
         segments = []
-        for chunk in chunks.found:
-            kept, types = self.template.build([[*prompt, *chunk.ids]])
+        for window in windows.found:
+            kept, types = self.template.build([[*prompt, *window.ids]])
             segments.append(Segment.of(kept, types if self._has_type_ids else []))
-        return segments, [chunk.span for chunk in chunks.found], chunks.loses or chunks.is_capped
+        return segments, [window.span for window in windows.found], windows.loses or windows.is_capped
 
     def _segment_of(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text.ids, cap, options.truncation_side)

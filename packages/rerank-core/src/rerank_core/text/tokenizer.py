@@ -154,7 +154,7 @@ class TextTokenizer:
             return _Piece(text)
         return _Piece(text[:most] if side == "right" else text[-most:], is_cut=True)
 
-    def chunks(self, document: str, size: int, options: ScoreOptions) -> Chunks:
+    def windows_of(self, document: str, size: int, options: ScoreOptions) -> DocumentWindows:
         """Cut a document into windows of at most ``size`` tokens.
 
         Its characters are looked up only here: that takes longer than finding the ids alone.
@@ -169,9 +169,9 @@ class TextTokenizer:
         found = windows(len(kept), size, options.overlap_tokens, ends)
         chosen = [range(kept[part.start], kept[part.stop - 1] + 1) for part in found[:wanted]]
         spans = [span(offsets, part) for part in chosen]
-        return Chunks(
+        return DocumentWindows(
             [
-                Chunk(ids[part.start : part.stop], Span(start + shift, end + shift))
+                Window(ids[part.start : part.stop], Span(start + shift, end + shift))
                 for part, (start, end) in zip(chosen, spans, strict=True)
             ],
             loses=len(chosen) < len(found) or (piece.is_last and piece.is_cut),
@@ -215,16 +215,16 @@ def _named_failures(texts: Sequence[str]) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
+class DocumentWindows:
     """Windows of a document. ``loses``: there are more than these; ``is_capped``: a cap left tokens out."""
 
-    found: list[Chunk]
+    found: list[Window]
     loses: bool
     is_capped: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Window:
     """A window of a document: its tokens, and the characters that they are of."""
 
     ids: Sequence[int]

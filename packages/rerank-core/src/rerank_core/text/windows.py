@@ -53,7 +53,7 @@ def span(offsets: Sequence[tuple[int, int]], window: range) -> Span:
     return Span(offsets[window.start][0], offsets[window.stop - 1][1])
 
 
-def chunk_score(values: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
+def window_score(values: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
     """Combine the scores of a document's windows into its own; return it with the window that won.
 
     One that is no finite number is the score: the network failed, and the best of the others would hide it.

@@ -6,9 +6,18 @@ import pytest
 from rerank_core.evaluation.judge.measures import Judged
 from rerank_core.evaluation.report.charts import Bar, Point, Span, bars, log_ticks, plane, spans, ticks
 from rerank_core.evaluation.report.page import page
-from rerank_core.evaluation.report.report import Failure, Report, Result, Setting, as_json, heading, remarks, report
+from rerank_core.evaluation.report.report import (
+    Failure,
+    JudgedSystem,
+    Report,
+    Setting,
+    as_json,
+    heading,
+    remarks,
+    report,
+)
 from rerank_core.evaluation.report.table import table, three_digits
-from rerank_core.evaluation.run.answers import Answer, Loaded, Run
+from rerank_core.evaluation.run.answers import Answer, LoadedModel, SystemRun
 
 SETTING = Setting(
     collection="small",
@@ -26,12 +35,12 @@ SETTING = Setting(
 
 def result(
     label: str, *ndcg: float, seconds: float | None = None, dtype: str = "float32", cores: float = 1.0
-) -> Result:
+) -> JudgedSystem:
     judged = Judged(ndcg=ndcg, mrr=ndcg, recall=ndcg)
     if seconds is None:
-        return Result(label, judged)
+        return JudgedSystem(label, judged)
     answer = Answer((1.0,) * 3, seconds, seconds * cores, 250_000_000)
-    return Result(label, judged, Run(Loaded(model=label, dtype=dtype), (answer,) * 4))
+    return JudgedSystem(label, judged, SystemRun(LoadedModel(model=label, dtype=dtype), (answer,) * 4))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rerank_core.errors import InvalidRequest
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.judge.platt import fit_platt, judged_pairs, log_loss
-from rerank_core.evaluation.run.answers import Run
+from rerank_core.evaluation.run.answers import SystemRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Fit:
         )
 
 
-def calibrate(questions: Sequence[Question], run: Run, *, data: str) -> Fit:
+def calibrate(questions: Sequence[Question], run: SystemRun, *, data: str) -> Fit:
     """Fit a calibration. Raises ``InvalidRequest`` where the pairs do not allow one.
 
     A slope that is not above 0 is refused: it would turn the order around.

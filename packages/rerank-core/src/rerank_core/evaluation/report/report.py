@@ -10,19 +10,19 @@ from typing import Any
 
 from rerank_core.evaluation.judge.bootstrap import paired_interval
 from rerank_core.evaluation.judge.measures import Judged
-from rerank_core.evaluation.run.answers import Loaded, Run
+from rerank_core.evaluation.run.answers import LoadedModel, SystemRun
 
 MB = 1e6
 _BUSY = 0.9  # of a core; a process that computes all the time has more
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class JudgedSystem:
     """A ranking and its judgements; ``run`` is None for the first stage, which is not measured."""
 
     label: str
     judged: Judged
-    run: Run | None = None
+    run: SystemRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Row:
     seconds: float | None
     cpu_seconds: float | None
     memory: int | None
-    loaded: Loaded | None
+    loaded: LoadedModel | None
     ndcgs: tuple[float, ...]
 
     @property
@@ -106,7 +106,7 @@ class Report:
     failures: tuple[Failure, ...] = ()
 
 
-def report(setting: Setting, results: Sequence[Result], failures: Sequence[Failure] = ()) -> Report:
+def report(setting: Setting, results: Sequence[JudgedSystem], failures: Sequence[Failure] = ()) -> Report:
     """Compare every result with the first system's. Raises ``ValueError`` where there is none."""
     reference = next((result for result in results if result.run is not None), None)
     if reference is None:
@@ -115,7 +115,7 @@ def report(setting: Setting, results: Sequence[Result], failures: Sequence[Failu
     return Report(setting, reference.label, rows, tuple(failures))
 
 
-def _row(result: Result, reference: Result) -> Row:
+def _row(result: JudgedSystem, reference: JudgedSystem) -> Row:
     judged, run = result.judged, result.run
     is_reference = result is reference
     ndcg = fmean(judged.ndcg)

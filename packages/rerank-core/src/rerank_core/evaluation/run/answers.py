@@ -11,7 +11,7 @@ from rerank_core.evaluation.run.systems import System
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedModel:
     """The model that really runs: a server says no more than its name.
 
     ``fingerprint``: the model's own, of all that decides its scores.
@@ -43,10 +43,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SystemRun:
     """The model that was loaded, and one answer per question, in their order."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     answers: tuple[Answer, ...]
 
     @property
@@ -76,7 +76,7 @@ class Run:
         return max((answer.memory for answer in self.answers if answer.memory is not None), default=None)
 
 
-Event: TypeAlias = Loaded | Answer
+Event: TypeAlias = LoadedModel | Answer
 
 
 class Measure(Protocol):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core.atomic_write import write_text
-from rerank_core.evaluation.run.answers import Answer, Loaded
+from rerank_core.evaluation.run.answers import Answer, LoadedModel
 
 _FORMAT = 1
 
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CacheEntry:
     """The answers of a system that are known, by their questions' digests."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     answers: Mapping[str, Answer]
 
 
@@ -39,21 +39,23 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def read(self, collection: str, key: str) -> Known | None:
+    def read(self, collection: str, key: str) -> CacheEntry | None:
         """Read a file; None where there is none, or one that cannot be understood."""
         path = self._path(collection, key)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != _FORMAT:
                 return None
-            return Known(Loaded(**content["loaded"]), {name: _answer(own) for name, own in content["answers"].items()})
+            return CacheEntry(
+                LoadedModel(**content["loaded"]), {name: _answer(own) for name, own in content["answers"].items()}
+            )
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s is damaged (%s): its scores are computed again", path, type(error).__name__)
             return None
 
-    def write(self, collection: str, key: str, known: Known) -> None:
+    def write(self, collection: str, key: str, known: CacheEntry) -> None:
         """Keep answers, beside those that are there of the same system."""
         earlier = self.read(collection, key)
         answers = {**(earlier.answers if earlier else {}), **known.answers}

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import locate
 from rerank_core.evaluation.data.collection import Collection, Question, digest_of
-from rerank_core.evaluation.run.answers import Answer, Loaded, Measure, Run
-from rerank_core.evaluation.run.cache import Cache, Known
+from rerank_core.evaluation.run.answers import Answer, LoadedModel, Measure, SystemRun
+from rerank_core.evaluation.run.cache import Cache, CacheEntry
 from rerank_core.evaluation.run.systems import System
 from rerank_core.remote import remote_scorer
 
@@ -53,7 +53,7 @@ def collection_key(collection: Collection) -> str:
     return f"{collection.name}-{collection.digest[:12]}"
 
 
-def missing(known: Known | None, questions: Sequence[Question]) -> list[Question]:
+def missing(known: CacheEntry | None, questions: Sequence[Question]) -> list[Question]:
     """List the questions without an answer, each distinct one once."""
     answers = known.answers if known else {}
     return list({question.digest: question for question in questions if question.digest not in answers}.values())
@@ -67,7 +67,7 @@ def run(
     place: tuple[str, str],
     measure: Measure,
     tick: Callable[[], None] = lambda: None,
-) -> Run:
+) -> SystemRun:
     """Get a system's answers to all questions, from the cache's ``place`` (collection, key) where it has them.
 
     ``tick`` is called for each question that is answered. Answers are kept now and then, and also where the system
@@ -83,17 +83,17 @@ def run(
         try:
             with closing(measure(system, unknown)) as events:
                 for event in events:
-                    if isinstance(event, Loaded):
+                    if isinstance(event, LoadedModel):
                         loaded = event
                     elif loaded is not None:
                         new[next(waiting).digest] = event
                         tick()
                         if len(new) % _KEPT_EVERY == 0:
-                            cache.write(*place, Known(loaded, new))
+                            cache.write(*place, CacheEntry(loaded, new))
         finally:
             if loaded is not None and new:
-                cache.write(*place, Known(loaded, new))
+                cache.write(*place, CacheEntry(loaded, new))
         answers |= new
     if loaded is None:
         raise RuntimeError("a system answered without saying what it is")
-    return Run(loaded, tuple(answers[question.digest] for question in questions))
+    return SystemRun(loaded, tuple(answers[question.digest] for question in questions))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.evaluation.run.answers import Loaded
+from rerank_core.evaluation.run.answers import LoadedModel
 from rerank_core.evaluation.run.systems import System
 from rerank_core.loading import load
 from rerank_core.remote import remote_scorer
 from rerank_core.scorer import Scorer
 
 
-def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
+def open_scorer(system: System) -> tuple[Scorer, LoadedModel | None]:
     """Make the scorer, and describe what was loaded for it; a server does so with its answers.
 
     Raises as ``rerank_core.load``, and ``MissingExtra`` where a server is asked and its client is not installed.
@@ -26,7 +26,7 @@ def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
         threads=system.threads,
     )
     info = model.info
-    return model, Loaded(
+    return model, LoadedModel(
         model=info.name,
         kind=info.kind,
         engine=info.engine,

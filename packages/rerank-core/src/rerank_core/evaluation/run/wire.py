@@ -9,7 +9,7 @@ from typing import Any
 
 from rerank_core.errors import ModelError, RerankError, error_class
 from rerank_core.evaluation.data.collection import Question
-from rerank_core.evaluation.run.answers import Answer, Event, Loaded
+from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.systems import System
 
 
@@ -36,7 +36,7 @@ def read_task(text: str) -> Task:
 
 def write_event(event: Event) -> str:
     """Write an event as a line."""
-    return json.dumps({"loaded" if isinstance(event, Loaded) else "answer": asdict(event)})
+    return json.dumps({"loaded" if isinstance(event, LoadedModel) else "answer": asdict(event)})
 
 
 def write_error(error: RerankError) -> str:
@@ -51,6 +51,6 @@ def read_event(line: str) -> Event:
         kind = error_class(content["error"]["code"]) or ModelError
         raise kind(content["error"]["message"])
     if "loaded" in content:
-        return Loaded(**content["loaded"])
+        return LoadedModel(**content["loaded"])
     answer = content["answer"]
     return Answer(tuple(answer["scores"]), answer["seconds"], answer["cpu_seconds"], answer["memory"])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from time import perf_counter, process_time
 
 from rerank_core.errors import EngineError, RerankError
-from rerank_core.evaluation.run.answers import Answer, Event, Loaded
+from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory
 from rerank_core.evaluation.run.scorers import open_scorer
 from rerank_core.evaluation.run.wire import Task, read_task, write_error, write_event
@@ -20,7 +20,7 @@ from rerank_core.types import ScoreOptions
 
 def answers(
     scorer: Scorer,
-    loaded: Loaded | None,
+    loaded: LoadedModel | None,
     questions: Sequence[tuple[str, Sequence[str]]],
     options: ScoreOptions,
     *,
@@ -34,7 +34,7 @@ def answers(
     """
     first = next(((query, documents) for query, documents in questions if documents), None)
     warm = scorer.score(*first, options=options) if first else None
-    loaded = loaded or Loaded(model=warm.model if warm else "")
+    loaded = loaded or LoadedModel(model=warm.model if warm else "")
     yield loaded
     works_here = loaded.device == "cpu"
     for query, documents in questions:
