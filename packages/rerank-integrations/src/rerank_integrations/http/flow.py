@@ -181,9 +181,9 @@ class RequestFlows:
         for part in question.parts(info):
             try:
                 answers.append((yield from self._score_part(question, part, deadline)))
-            except InvalidRequest as refusal:
+            except InvalidRequest as error:
                 shortened = question.shortened(info)
-                if type(refusal) is not InvalidRequest or shortened is question:
+                if type(error) is not InvalidRequest or shortened is question:
                     raise
                 # A server that refuses long texts, where others cut what the model cannot read.
                 question = shortened
