@@ -16,7 +16,7 @@ from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
-from rerank_core.engines.hardware.devices import choose_device, choose_dtype
+from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
@@ -116,7 +116,7 @@ def load(
         )
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
-        _set_threads(threads)
+        set_threads(threads)
     segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
@@ -202,9 +202,3 @@ def _reload(model: str, **options: object) -> partial[LocalModel]:
 def load_again(model: str, options: str) -> LocalModel:
     """Load a pickled model again, with its options, which are JSON. Raises as ``load``."""
     return load(model, **json.loads(options))
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

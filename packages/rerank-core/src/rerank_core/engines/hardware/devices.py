@@ -49,6 +49,13 @@ def with_number(device: str) -> str:
     return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
 
 
+def set_threads(threads: int) -> None:
+    """Set torch's CPU threads, for the whole process."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def choose_dtype(wanted: str, device: str) -> str:
     """Choose the dtype to compute with: float32, unless another is wanted.
 
