@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
+from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.workers import WorkerPool, in_own_thread

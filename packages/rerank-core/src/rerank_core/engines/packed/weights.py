@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from safetensors import safe_open
 from torch import Tensor
 
-from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
+from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.weights import weight_files
 
 
 class Weights:
