@@ -19,6 +19,7 @@ TIERS = {
     "packages/rerank-integrations/tests/batch/test_on_ray.py": "release",
     "tests/wire": "everyday",
     "tests/docs": "everyday",
+    "tests/docs/test_guides.py": "full",  # it scores thousands of pairs
     "tests/fuzz": "full",
     "tests/e2e": "full",
     "tests/e2e/test_roads.py": "everyday",

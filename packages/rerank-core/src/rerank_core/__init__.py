@@ -23,6 +23,7 @@ from rerank_core.errors import (
     TooManyDocuments,
     Unauthorized,
     Unavailable,
+    UnknownModel,
 )
 from rerank_core.loading import load
 from rerank_core.pairs import score_pairs
@@ -55,6 +56,7 @@ __all__ = [
     "TooManyDocuments",
     "Unauthorized",
     "Unavailable",
+    "UnknownModel",
     "Usage",
     "__version__",
     "load",

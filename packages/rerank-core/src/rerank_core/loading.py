@@ -57,7 +57,7 @@ def load(
     - ``model``: a local directory, a name on the Hugging Face hub, or ``lite``; ``revision``: of a hub model.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     - ``dtype``: ``auto`` (float32), ``float32``; on a CPU also ``float16-weights``, ``bfloat16`` and ``int8``, on a GPU
-      ``float16`` and ``bfloat16``. docs/scores.md says what each costs.
+      ``float16`` and ``bfloat16``. docs/performance.md says what each costs.
     - ``max_length``: tokens of a pair (cross-encoder) or of each text (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``long_documents``: ``truncate``, or ``chunk``: all of a document longer than that is scored, in windows.

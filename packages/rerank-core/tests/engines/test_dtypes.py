@@ -81,7 +81,7 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
     finally:
         torch.set_num_threads(before)
 
-    if dtype == "bfloat16" and len(scores) > 1:  # docs/scores.md: its products are oneDNN's, not the same on every CPU
+    if dtype == "bfloat16" and len(scores) > 1:  # its products are oneDNN's, not the same on every CPU
         assert max(scores) - min(scores) < TOLERANCE[dtype]
         pytest.skip("SKIPPED LOUDLY: this processor's bfloat16 products are not the same to the bit in any company")
     assert len(scores) == 1

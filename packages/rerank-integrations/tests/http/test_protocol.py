@@ -14,6 +14,7 @@ from rerank_core.errors import (
     RerankError,
     Unauthorized,
     Unavailable,
+    UnknownModel,
 )
 from rerank_core.types import ScoreOptions, Scores, Span, Usage
 from rerank_integrations.http.protocol import (
@@ -193,6 +194,17 @@ def test_an_excerpt_of_a_body_is_short_and_on_one_line() -> None:
 
     assert str(error).startswith(f"{URL} answered 500 (<html> <h1>Internal Server Error</h1>xxx")
     assert len(str(error)) < 300
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"), [(404, "unknown_model", UnknownModel), (413, "body_too_large", InvalidRequest)]
+)
+def test_an_error_with_a_code_keeps_the_words_of_the_server(status: int, code: str, kind: type[RerankError]) -> None:
+    """Not those for a proxy, or for the wrong address, that has the same status."""
+    error = read_error(status, json.dumps({"message": "what to do", "code": code}).encode(), URL)
+
+    assert type(error) is kind
+    assert str(error) == "what to do"
 
 
 def test_a_request_that_another_server_sends_back_is_not_shown() -> None:

@@ -29,7 +29,7 @@ def _configure(parser: Parser) -> None:
     )
     add("--revision", help="a branch, tag or commit of a hub model")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--dtype", default="auto", help="the numbers to compute with: see docs/scores.md (default: %(default)s)")
+    add("--dtype", default="auto", help="the numbers to compute with: see docs/performance.md (default: %(default)s)")
     add("--max-length", type=positive_int, metavar="N", help="tokens the model reads of a pair")
     add("--threads", type=positive_int, metavar="N", help="CPU threads (default: all; with --ray: --cpus-per-actor)")
     add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")

@@ -37,6 +37,8 @@ _NAMES = {
     "best_chunks": "best_chunks",
 }
 
+# Codes of rerank-server that are not in core's tree of errors.
+_SERVER_CODES: dict[str, type[RerankError]] = {"body_too_large": InvalidRequest}
 # For an error that does not say its code: from a proxy on the way, or another server.
 _BY_STATUS: dict[int, type[RerankError]] = {
     401: Unauthorized,
@@ -283,7 +285,8 @@ def read_error(status: int, content: bytes, url: str, *, retry_after: str | None
         answer = answer if isinstance(answer, dict) else {}
         # Some servers send back the whole request with what they complain about; what is in words is a complaint only.
         said = next((answer[name] for name in _COMPLAINTS if isinstance(answer.get(name), str)), "JSON of another kind")
-        known = error_class(str(answer.get("code"))[:_EXCERPT])
+        code = str(answer.get("code"))[:_EXCERPT]
+        known = error_class(code) or _SERVER_CODES.get(code)
         if known and isinstance(answer.get("message"), str):
             return _made(known, _printable(answer["message"], _LONGEST_MESSAGE) + note, retry_after)
 

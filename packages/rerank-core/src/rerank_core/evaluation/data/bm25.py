@@ -37,7 +37,7 @@ class BM25:
     """An index over documents, texts by id. Building it reads all of them."""
 
     def __init__(self, documents: Mapping[str, str]) -> None:
-        import bm25s  # type: ignore[import-untyped]  # it has no types
+        import bm25s
 
         self._ids = list(documents)
         self._numbers = {identity: number for number, identity in enumerate(self._ids)}
