@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
+
+from rerank_core.engines.hardware.cpus import available_cpus
 
 
 def machine() -> str:
     """Name the processor, and how many of its cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = available_cpus()
     return f"{_processor()}, {usable} {'core' if usable == 1 else 'cores'}"
 
 
