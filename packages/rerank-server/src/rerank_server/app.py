@@ -43,7 +43,7 @@ from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.replies import refusal, unrouted
+from rerank_server.routes.replies import error_body, unrouted_body
 from rerank_server.routes.scoring import scoring_routes
 from rerank_server.settings import Settings
 
@@ -119,7 +119,7 @@ def create_app(
     app = Litestar(
         route_handlers=handlers,
         lifespan=[life],
-        middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],
+        middleware=[DefineMiddleware(Guarded, guard=guard, error_body=error_body)],
         state=State({"lifecycle": lifecycle, "guard": guard}),
         exception_handlers={HTTPException: _unrouted(methods)},
         request_max_body_size=settings.max_body_bytes,
@@ -133,7 +133,7 @@ def create_app(
         AnswerOptions(app.asgi_handler, methods),
         origins=Origins(settings.origins),
         exposed=("Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS),
-        refusal=refusal,
+        error_body=error_body,
     )
     told = NoSniff(Telemetry(cors, routes=routes, metrics=metrics, tracing=tracing))
     app.asgi_handler = BelowRoot(WithoutPrefix(told, methods), root=settings.root_path)
@@ -197,7 +197,7 @@ def _unrouted(methods: Methods) -> Callable[[AnyRequest, HTTPException], Respons
         allowed = methods.allowed(path)
         if allowed and status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
             status, headers = 405, {"Allow": ", ".join(allowed)}  # also of what is answered below a prefix only
-        return Response(unrouted(path, status), status_code=status, headers=headers, media_type="application/json")
+        return Response(unrouted_body(path, status), status_code=status, headers=headers, media_type="application/json")
 
     return answer
 

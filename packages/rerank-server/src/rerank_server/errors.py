@@ -99,7 +99,7 @@ class AmbiguousBody(InvalidRequest):
 class InvalidField:
     """A wrong field: its place in the body, the reason, and the kind of error in pydantic's words."""
 
-    place: tuple[str | int, ...]
+    path: tuple[str | int, ...]
     reason: str
     kind: str
 
@@ -110,7 +110,7 @@ class InvalidFields(InvalidRequest):
     code = "invalid_fields"
 
     def __init__(self, fields: Sequence[InvalidField]) -> None:
-        super().__init__("; ".join(f"{'.'.join(map(str, field.place))}: {field.reason}" for field in fields))
+        super().__init__("; ".join(f"{'.'.join(map(str, field.path))}: {field.reason}" for field in fields))
         self.fields = fields
 
 

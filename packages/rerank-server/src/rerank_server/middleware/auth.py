@@ -61,10 +61,10 @@ class Guard:
 class Guarded:
     """ASGI: asks the guard before anything else. ``refusal`` is the answer's body, in the language of the path."""
 
-    def __init__(self, app: Asgi, *, guard: Guard, refusal: Callable[[str, Unauthorized], bytes]) -> None:
+    def __init__(self, app: Asgi, *, guard: Guard, error_body: Callable[[str, Unauthorized], bytes]) -> None:
         self._app = app
         self._guard = guard
-        self._refusal = refusal
+        self._error_body = error_body
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -76,7 +76,7 @@ class Guarded:
                 record.error = record.rejection = error.code
                 headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
                 await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
-                await send({"type": "http.response.body", "body": self._refusal(asked_path(scope), error)})
+                await send({"type": "http.response.body", "body": self._error_body(asked_path(scope), error)})
                 return
         await self._app(scope, receive, send)
 

@@ -27,12 +27,12 @@ class Cors:
         *,
         origins: Origins,
         exposed: tuple[str, ...],
-        refusal: Callable[[str, InvalidHeader], bytes],
+        error_body: Callable[[str, InvalidHeader], bytes],
     ) -> None:
         self._app = app
         self._origins = origins
         self._exposed = ", ".join(exposed)
-        self._refusal = refusal
+        self._error_body = error_body
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection; one that is not HTTP passes through."""
@@ -77,7 +77,7 @@ class Cors:
         record.error = public_code(error)
         if error.code == ForeignOrigin.code:
             record.rejection = error.code
-        body = self._refusal(scope["path"], error)
+        body = self._error_body(scope["path"], error)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -25,7 +25,7 @@ from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.lifecycle.loading import load_model
 from rerank_server.lifecycle.watchdog import ExitTimer
 from rerank_server.middleware.auth import Guard
-from rerank_server.routes.replies import refusal
+from rerank_server.routes.replies import error_body
 from rerank_server.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class _Server(uvicorn.Server):
             member.refuse_arriving()
 
     def _unavailable(self, path: str, message: str) -> bytes:
-        return refusal(path.removeprefix(self._settings.root_path), Unavailable(message))
+        return error_body(path.removeprefix(self._settings.root_path), Unavailable(message))
 
     def end_soon(self) -> None:
         """End, and wait only so long for clients that do not read their answers."""
