@@ -66,7 +66,7 @@ def create_app(
     """
     metrics, tracing = Metrics(), open_tracing(settings.otlp_endpoint)
 
-    def serve(loaded: Loaded, on_death: OnDeath) -> Service:
+    def serve(loaded: Loaded, on_fatal: OnDeath) -> Service:
         service = Service(
             loaded.model,
             max_pairs=settings.max_queue_pairs,
@@ -74,7 +74,7 @@ def create_app(
             max_text_chars=settings.max_text_chars,
             cache=loaded.cache,
             on_batch=metrics.batch,
-            on_death=on_death,
+            on_fatal=on_fatal,
         )
         _watch(metrics, service)
         return service

@@ -62,7 +62,7 @@ class Lifecycle:
         """Stuck while a thread makes no progress; unhealthy also while the last batches and a sample fail."""
         if self._state == "healthy" and self._is_stuck:
             return "stuck"
-        if self._state == "healthy" and self.service and not self.service.scheduler.is_fine:
+        if self._state == "healthy" and self.service and not self.service.scheduler.is_healthy:
             return "unhealthy"
         return self._state
 
@@ -148,7 +148,7 @@ class Lifecycle:
                 self.service.close()
 
     def _load_into(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[Loaded]) -> None:
-        def settle(model: Loaded | None, error: BaseException | None) -> None:
+        def complete(model: Loaded | None, error: BaseException | None) -> None:
             if loaded.done():
                 return
             if model is None:
@@ -162,7 +162,7 @@ class Lifecycle:
         except BaseException as error:  # whatever it is, somebody waits for the answer
             failure = error
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, model, failure)
+            loop.call_soon_threadsafe(complete, model, failure)
 
     async def _become_ready(self, loaded: asyncio.Future[Loaded]) -> None:
         logger.info("loading the model")
