@@ -1,4 +1,4 @@
-"""``rerank-server``: settings → application → uvicorn.
+"""The command ``rerank-server``: it reads the settings, makes the application and serves it.
 
 Exit codes: 0 stopped as asked, 1 it could not begin or the model could not be loaded, 2 the command line or a setting
 is wrong, 128 + a signal that ended it at once.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Gives the exit code."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="rerank-server",
         description="Serve a reranker over HTTP. All settings come from the environment.",
@@ -76,7 +76,7 @@ COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the e
 
 
 def application() -> Litestar:
-    """The application as the environment says, for ``--reload`` and for other ASGI servers."""
+    """Make the application from the environment, for ``--reload`` and for other ASGI servers."""
     from rerank_server.app import create_app
 
     settings = Settings.from_env(os.environ)

@@ -1,4 +1,4 @@
-"""Every setting, its default, and what it may be. The only reader of the environment."""
+"""All settings: defaults, allowed values and descriptions. Nothing else reads the environment."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ DOCUMENTED = {
 
 
 class SettingsError(Exception):
-    """A setting that cannot be: the message names the variable and what is allowed."""
+    """A setting has a value that is not allowed: the message names the variable and the allowed values."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a server runs. See ``docs/configuration.md``, which is generated from here."""
+    """The configuration of a server. ``docs/configuration.md`` is generated from it."""
 
     model: Annotated[
         str, Meta(min_length=1, description="The model: a local directory, a name on the Hugging Face hub, or `lite`.")
@@ -236,7 +236,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_format: Annotated[Literal["console", "json"], Meta(description="How a line of the log looks.")] = "console"
 
     def __post_init__(self) -> None:
-        """Refuse what is well-formed and still cannot be."""
+        """Refuse values that contradict each other."""
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
             raise _disagreement(self)
         if self.root_path in {"/rerank", "/v1"}:
@@ -267,7 +267,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingsError(str(error)) from None
 
     def __repr__(self) -> str:
-        """All fields; of the keys only that there are some."""
+        """All fields, without the API keys."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         if self.api_keys is not None:
             values["api_keys"] = "(hidden)"
@@ -332,12 +332,12 @@ def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:
 
 
 def allowed(field: msgspec.structs.FieldInfo) -> str:
-    """What a field may be, in words."""
+    """The allowed values of a field, in words."""
     return _in_words(msgspec.inspect.type_info(field.type))
 
 
 def description(field: msgspec.structs.FieldInfo) -> str:
-    """What a field does, as its declaration says."""
+    """The description of a field."""
     kind = msgspec.inspect.type_info(field.type)
     schema = kind.extra_json_schema if isinstance(kind, msgspec.inspect.Metadata) else None
     return str((schema or {}).get("description", ""))
@@ -391,7 +391,7 @@ def _disagreement(settings: Settings) -> SettingsError:
 
 
 def _is_of_others(variable: str, value: str) -> bool:
-    """Whether a variable that begins as ours do belongs to somebody else."""
+    """Whether a variable with our prefix belongs to another program."""
     return (
         variable in _OTHERS
         or _INJECTED.fullmatch(variable) is not None

@@ -135,12 +135,12 @@ def test_the_language_of_a_body_has_all_the_keys_that_tell_one_or_the_body_is_re
     path: str, body: dict[str, Any]
 ) -> None:
     route = ROUTES_BY_PATH[path]
-    told = {key for key in route.dialect_keys if body.get(key) is not None}
-    speaking = [dialect for dialect in route.dialects if told <= set(dialect.request.__struct_fields__)]
+    found = {key for key in route.dialect_keys if body.get(key) is not None}
+    speaking = [dialect for dialect in route.dialects if found <= set(dialect.request.__struct_fields__)]
 
     if speaking:
         assert route.dialect(body) in speaking
-    elif len(told - {"query"}) > 1 or "pairs" in told:
+    elif len(found - {"query"}) > 1 or "pairs" in found:
         with pytest.raises(InvalidRequest, match="the body has "):
             route.dialect(body)
     else:

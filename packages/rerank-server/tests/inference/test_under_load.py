@@ -16,7 +16,7 @@ from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
 from rerank_server.app import create_app
 from rerank_server.inference.service import Service, batch_bounds
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.settings import Settings
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -312,7 +312,7 @@ async def test_a_request_that_was_admitted_is_finished_though_its_tokens_were_mo
     model: OverlapModel,
 ) -> None:
     service = Service(model, max_pairs=10, max_tokens=18)
-    record = Record(request_id="1", method="POST", route="/rerank")
+    record = RequestRecord(request_id="1", method="POST", route="/rerank")
     pairs = [Pair("a b c", f"{number} b c d e f") for number in range(2)]
 
     scores = await service.score_pairs(pairs, ScoreOptions(), seconds=60, record=record)

@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._incoming: Exchange | None = None  # whose body is not complete; it may have been answered already
         self._begun = False  # whether a request has begun that is not complete
         self._swallowed = 0  # bytes of a body that came behind its answer
-        self._refusal: bytes | None = None  # to be sent behind the answers that are under way
+        self._error_response: bytes | None = None  # to be sent behind the answers that are under way
         self._paused = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -152,8 +152,8 @@ class Connection(asyncio.Protocol):
             return
         if self._exchanges:
             self._answer(self._exchanges[0])
-        elif self._refusal is not None:
-            self._send_refusal()
+        elif self._error_response is not None:
+            self._send_error_response()
             return
         if self._begun and self._incoming is not exchange:  # its time begins now: it stood behind this one
             self._start_deadline()
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         if self._begun and not self._answered_early():
             path = self._incoming.scope["path"] if self._incoming is not None else ""
             detail = "there are too many connections, and this request was not complete: try again"
-            self._transport.write(self._serving.refusal(503, detail, path))
+            self._transport.write(self._serving.error_response(503, detail, path))
         self._transport.close()
         return True
 
@@ -248,7 +248,7 @@ class Connection(asyncio.Protocol):
     def _has_more_than(self, exchange: Exchange) -> bool:
         """Whether the client has sent more than this one request."""
         behind = self._begun and self._incoming is not exchange
-        return len(self._exchanges) > 1 or behind or bool(self._received) or self._refusal is not None
+        return len(self._exchanges) > 1 or behind or bool(self._received) or self._error_response is not None
 
     # Answering.
 
@@ -294,13 +294,13 @@ class Connection(asyncio.Protocol):
             path = refused.scope["path"]
             self._exchanges.remove(refused)
             refused.disconnect()
-        self._refusal = self._serving.refusal(status, detail, path)
+        self._error_response = self._serving.error_response(status, detail, path)
         if not self._exchanges:
-            self._send_refusal()
+            self._send_error_response()
 
-    def _send_refusal(self) -> None:
-        assert self._refusal is not None  # noqa: S101
-        self._transport.write(self._refusal)
+    def _send_error_response(self) -> None:
+        assert self._error_response is not None  # noqa: S101
+        self._transport.write(self._error_response)
         self._linger(LINGER, _REFUSED_BYTES)
 
     def _linger(self, limit: float, most: float = math.inf) -> None:

@@ -33,7 +33,7 @@ class Serving:
     unavailable: Callable[[str, str], bytes] = lambda _, message: _detail(message)
     """The body of a 503 for a path, with a message: where a request is not complete and the server cannot wait."""
 
-    def refusal(self, status: int, message: str, path: str) -> bytes:
+    def error_response(self, status: int, message: str, path: str) -> bytes:
         """The answer to a request that is not handed to the application, head and body."""
         body = self.unavailable(path, message) if status == 503 else _detail(message)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -20,7 +20,7 @@ from rerank_server.inference.cache import CacheEntry, ScoreCache
 from rerank_server.inference.progress import Progress
 from rerank_server.inference.scheduler import BatchObserver, PendingScores, Scheduler
 from rerank_server.inference.tokenizing import PendingTokens, TokenizeThread
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 # The size of a batch that is tokenized at once, in some tens of milliseconds: a small request waits for one of them.
 _BATCH_PAIRS = 64
@@ -82,7 +82,7 @@ class Service:
         return self.scheduler.waiting_tokens + self.tokenizing.waiting_tokens
 
     async def score_pairs(
-        self, pairs: Sequence[Pair], options: ScoreOptions, *, seconds: float, record: Record
+        self, pairs: Sequence[Pair], options: ScoreOptions, *, seconds: float, record: RequestRecord
     ) -> Scores:
         """Score pairs, in their order, within ``seconds``. Counts and times are written to ``record``.
 
@@ -138,7 +138,7 @@ class Service:
         options: ScoreOptions,
         pending_scores: PendingScores,
         pending_tokens: PendingTokens,
-        record: Record,
+        record: RequestRecord,
     ) -> Tokenized:
         """Tokenize in batches; the model may begin with the first batch before the last one is tokenized."""
         began = time.perf_counter()
@@ -206,7 +206,7 @@ class Service:
                 tokenized.extend(Tokenized(self.model.tokenize(pairs[new], options, first + run[0]), keys[new]))
         return tokenized
 
-    async def _computed(self, pending_scores: PendingScores, record: Record) -> dict[Segment, Output]:
+    async def _computed(self, pending_scores: PendingScores, record: RequestRecord) -> dict[Segment, Output]:
         began = time.perf_counter()
         try:
             return await pending_scores.outputs()

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 _REQUEST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -139,7 +139,7 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def request(self, record: Record) -> None:
+    def request(self, record: RequestRecord) -> None:
         """Count a request that has been answered."""
         method = record.method if record.method in _METHODS else "other"
         self._count("rerank_requests_total", route=record.route, method=method, status=str(record.status))
@@ -175,7 +175,7 @@ class Metrics:
         """Write all metrics in the text format of Prometheus."""
         return generate_latest(_WithoutCreated(self._registry))
 
-    def _scoring(self, record: Record) -> None:
+    def _scoring(self, record: RequestRecord) -> None:
         self._count("te_request_count", method="rerank")
         if record.error is not None or not 200 <= record.status < 300:
             self._count("rerank_errors_total", code=record.error or f"http_{record.status}")

@@ -12,7 +12,7 @@ from rerank_core.errors import UnknownModel
 from rerank_server.dialects.routing import dialect_of_prefix, prefix_of
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.lifecycle import Lifecycle
-from rerank_server.middleware.dialect_prefix import asked_path
+from rerank_server.middleware.dialect_prefix import original_path
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.routes.replies import new_reply
 from rerank_server.settings import Settings
@@ -78,7 +78,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
             id=name,
             object="model",
             created=0,  # not known from the files of a model
-            owned_by=_OWNERS.get(prefix_of(asked_path(request.scope)), "rerank"),
+            owned_by=_OWNERS.get(prefix_of(original_path(request.scope)), "rerank"),
             root=name,
             parent=None,
             max_model_len=length,
@@ -97,7 +97,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         if not settings.strict_model or name in (found.id, settings.model):
             return Response(found)
         error = UnknownModel(f"the model {name[:200]!r} does not run here: {found.id!r} does")
-        dialect = dialect_of_prefix(asked_path(request.scope))
+        dialect = dialect_of_prefix(original_path(request.scope))
         if dialect is None:
             return Response(NoModel(str(error)), status_code=404)
         return Response(dialect.error(error, new_reply()), status_code=dialect.status_of(error))

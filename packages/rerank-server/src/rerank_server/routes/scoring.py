@@ -17,7 +17,7 @@ from rerank_server.errors import MalformedBody, UnsupportedCoding, public_code
 from rerank_server.inference.limits import Limits
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.middleware.telemetry import record_of
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.routes.body.budget import SMALL, BodyBudget
 from rerank_server.routes.body.content_coding import ACCEPTED
 from rerank_server.routes.body.json_reader import JsonReader, drain
@@ -109,7 +109,7 @@ def _characters(pairs: Sequence[Pair]) -> int:
     return sum(len(pair.query) + len(pair.document) for pair in pairs)
 
 
-def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:
+def _failure(dialect: Dialect, error: RerankError, record: RequestRecord) -> Response[bytes]:
     record.error = public_code(error)
     _shorten(error)
     headers = {}
