@@ -74,14 +74,14 @@ class Replica:
         settings = self._settings
         configure_logging(settings.log_level, settings.log_format)
         model = await asyncio.to_thread(load_model, settings)
-        # Health tells Serve, which ends the process.
+        # Serve ends the process, by its health check.
         app = create_app(settings, load=lambda _: model, stop=lambda: None)
         app.asgi_handler = _WithoutRequestId(app.asgi_handler)
         self._lifecycle = app.state.lifecycle
         return app
 
     async def check_health(self) -> None:
-        """Check the health, before the first request and then periodically. Raises ``ModelError`` for a broken model."""
+        """Check the health, before the first request and then periodically. Raises ``ModelError`` if it is broken."""
         while self._state == "loading":  # noqa: ASYNC110 (for the moment that a first batch takes, once)
             await asyncio.sleep(_POLL)
         if self._state in {"unhealthy", "stuck"}:

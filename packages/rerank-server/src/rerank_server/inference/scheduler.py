@@ -138,13 +138,13 @@ class Scheduler:
         self._ended: RerankError | None = None
         self._failed_batches = 0
         self._sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
-        self._tokens = self._seconds = 0.0  # of late
+        self._tokens = self._seconds = 0.0  # of recent batches
         self._pace = Pace()
         self.progress = Progress()
         self.tokens_per_second: float | None = None
-        """Of batches that are half full and more, of late; None before there was one."""
+        """The rate of recent batches that were at least half full; None before the first one."""
         self.is_healthy = True
-        """Whether the last batches were."""
+        """Whether recent batches, or the probe batch, did not fail."""
         # A daemon: a batch that never ends must not keep the process alive.
         threading.Thread(target=self._run, name="compute", daemon=True).start()
 

@@ -89,7 +89,7 @@ class _Watched:
 
 
 class Watchdog:
-    """Decides how threads are, from what it sees at each ``tick``. ``limit``: see ``patience``.
+    """Decides at each ``tick`` whether the threads make progress. ``limit``: see ``time_limit``.
 
     While one of them works, the deadman is armed for twice the limit from the last time that any Python ran here. It
     counts time by its own ticks, so that a process that was paused, or did not get its turn, is not stuck for that.

@@ -49,7 +49,7 @@ class ApiKeys:
         if authorization is None:
             raise Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'")
         scheme, _, given = authorization.partition(" ")
-        # Every key is compared, by hashes of one length: the duration says nothing about the keys.
+        # Every key is compared, by hashes of one length, so that the duration reveals nothing about the keys.
         digest = sha256(given.strip(" \t").encode("latin-1")).digest()
         known = [hmac.compare_digest(digest, key) for key in self._digests]
         if scheme.lower() != "bearer" or not any(known):

@@ -124,6 +124,6 @@ def preflight_headers(origins: Origins, headers: Mapping[str, str]) -> Iterator[
         )
     if names:
         yield "access-control-allow-headers", ", ".join(names)
-    # A public page that wants into a private network: only where somebody has named it.
+    # A public page may reach a private network only where its origin is named.
     if headers.get("access-control-request-private-network") == "true" and not origins.all:
         yield "access-control-allow-private-network", "true"

@@ -13,7 +13,7 @@ from typing import TextIO
 
 MAX_BYTES = 4 * 1024 * 1024  # of queued lines
 FLUSH_SECONDS = 2.0  # the longest time that the end of the process waits for a reader
-_AT_ONCE = 64 * 1024  # bytes of one write, what a pipe holds
+_AT_ONCE = 64 * 1024  # bytes of one write: the size of a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class QueuedHandler(logging.Handler):
         self._changed = threading.Condition()  # its lock may be taken again by the same thread, in a signal handler
         self._lines: deque[_Line] = deque()
         self._bytes = 0  # of lines that are not written yet
-        self._unannounced = 0  # records that were dropped since a line last said so
+        self._unannounced = 0  # dropped records that no line has reported yet
         self._thread: threading.Thread | None = None
 
     def _runs(self) -> bool:
@@ -96,7 +96,7 @@ class QueuedHandler(logging.Handler):
         """Queue a line with the number of dropped records, behind the last one that was not dropped."""
         count, self._unannounced = self._unannounced, 0
         if count:
-            text = f"{count} lines of the log were dropped here: nobody took them"
+            text = f"{count} log lines were dropped here: the reader was too slow"
             self._append(_Line(self._line(text), announces=count))
 
     def _write_forever(self) -> None:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Tracing(Protocol):
-    """Makes one span per request. The result of ``begin`` is for the other methods; None means no trace."""
+    """Makes one span per request. The other methods take the result of ``begin``; None is no trace."""
 
     def begin(self, headers: Mapping[str, str], began_at: float) -> Any:
-        """Begin a span at ``began_at``, in seconds since 1970. Its parent is read from ``headers`` (lower case, W3C)."""
+        """Begin a span at ``began_at``, in seconds since 1970. Its parent is in the ``headers`` (lower case, W3C)."""
         ...
 
     def outgoing(self, context: Any) -> dict[str, str]:

@@ -50,7 +50,7 @@ class JsonReader:
         """A generator that yields between steps, and returns the decoded body.
 
         Of duplicate keys the last one counts. A large array is returned empty: no dialect reads one. Raises as
-        ``utf8``, ``MalformedBody`` for what is not one JSON value, and ``TooManyDocuments`` or ``TooManyValues``.
+        ``utf8``, and ``MalformedBody`` for a text that is not one JSON value, ``TooManyDocuments``, ``TooManyValues``.
         """
         body = utf8(body, content_type)
         at_most = 1
