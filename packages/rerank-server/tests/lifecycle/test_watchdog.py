@@ -105,7 +105,7 @@ def test_a_batch_that_ends_after_all_is_fine_again(wait, progress, clock, watchd
     with progress.working(100):
         assert wait(6) == "stuck"
         assert watchdog.age > 5
-        assert "the compute thread has been at one piece of work for 6 s" in watchdog.reason
+        assert "the compute thread has worked on one batch for 6 s" in watchdog.reason
 
     assert wait(TICK) == "healthy"
     assert watchdog.age == 0
