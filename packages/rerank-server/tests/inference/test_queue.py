@@ -19,7 +19,7 @@ def lengths(batch) -> list[int]:
 
 
 def owners(batch) -> set[QueuedRequest]:
-    return {order for job in batch for order in job.orders}
+    return {order for job in batch for order in job.requests}
 
 
 def order_of(queue: Queue, wanted: list[Segment], deadline: float = NEVER) -> QueuedRequest:
@@ -87,7 +87,7 @@ def test_the_oldest_request_has_half_of_what_is_computed_whatever_comes_behind_i
         for new in range(20):
             order_of(queue, segments(1, 10, name=100 * number + new))
         for job in queue.take(100, now=0):
-            taken[oldest in job.orders] += 1
+            taken[oldest in job.requests] += 1
 
     assert taken == {True: 100, False: 100}
 
@@ -177,7 +177,7 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
         batch = queue.take(budget, now=0)
         assert len(batch) <= 1 or sum(lengths(batch)) <= budget
         assert not {job.work for job in batch} & {job.work for old in running for job in old}
-        assert all(job.orders for job in batch)
+        assert all(job.requests for job in batch)
         if batch:
             running.append(batch)
         return bool(batch)
