@@ -16,9 +16,10 @@ TIERS = {
     "packages/rerank-core/tests/engines/test_dtypes.py": "full",
     "packages/rerank-core/tests/engines/test_parity.py": "full",
     "packages/rerank-server/tests/test_ray.py": "release",
-    "packages/rerank-integrations/tests/test_ray.py": "release",
+    "packages/rerank-integrations/tests/batch/test_on_ray.py": "release",
     "tests/wire": "everyday",
     "tests/docs": "everyday",
+    "tests/docs/test_guides.py": "full",  # it scores thousands of pairs
     "tests/fuzz": "full",
     "tests/e2e": "full",
     "tests/e2e/test_roads.py": "everyday",

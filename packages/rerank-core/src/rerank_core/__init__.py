@@ -8,6 +8,7 @@
 Importing this loads nothing heavy; ``load`` does.
 """
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.errors import (
     CheckpointError,
     DeadlineExceeded,
@@ -25,11 +26,13 @@ from rerank_core.errors import (
     UnknownModel,
 )
 from rerank_core.loading import load
+from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, PairModel, Scorer
 from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AsyncScorer",
     "Calibration",
     "CheckpointError",
@@ -59,6 +62,7 @@ __all__ = [
     "load",
     "rank",
     "rerank",
+    "score_pairs",
 ]
 
 

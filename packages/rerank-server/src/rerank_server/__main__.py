@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_core.cli.main import Command
+from rerank_core.cli.command import Command
 from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from rerank_core.devices import DType
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.engines.hardware.devices import DType
 from rerank_core.types import LongDocuments, Truncation
 
 from rerank_server.machine.memory import available_memory
@@ -34,7 +34,7 @@ _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
-# Variables without our prefix: their names are those of version 1 of the service.
+# The names without our prefix.
 DOCUMENTED = {
     "MODEL_NAME": "model",
     "PORT": "port",
@@ -79,8 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         DType,
         Meta(
             description="The data type to compute in. `auto` is float32. A CPU also has `float16-weights` (half the "
-            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/scores.md`), a GPU `float16` "
-            "and `bfloat16`."
+            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/performance.md`), a GPU "
+            "`float16` and `bfloat16`."
         ),
     ] = "auto"
     engine: Annotated[
@@ -91,9 +91,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
     max_length: Annotated[
         Annotated[int, Meta(ge=8)] | None,
-        Meta(
-            description="The maximum number of tokens of a pair. Without it: 512, or fewer if the model reads fewer."
-        ),
+        Meta(description="The maximum number of tokens of a pair. Without it: 512, or fewer if the model reads fewer."),
     ] = None
     truncation: Annotated[
         Truncation,

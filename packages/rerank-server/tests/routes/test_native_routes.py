@@ -1,4 +1,4 @@
-"""``/rerank`` and ``/rerank/batch``, as the clients of the replaced service know them."""
+"""``/rerank`` and ``/rerank/batch``: fields, rules and statuses."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.errors import EngineError
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
 
 QUERY = "where do pandas live"

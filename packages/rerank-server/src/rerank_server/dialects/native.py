@@ -1,4 +1,4 @@
-"""Our own API: one pair, or up to 100. It is compatible with version 1 of the service."""
+"""Our own API, at `/rerank` and `/rerank/batch`: one pair, or up to 100."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rerank_core.chunking import query_room, windows
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from rerank_core.errors import DeviceError, EngineError, RerankError, Unavailable
+from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output, PairModel
-from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Pair, ScoreOptions, Segment
 
 from rerank_server.inference.forecast import seconds_left

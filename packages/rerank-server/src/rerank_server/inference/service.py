@@ -10,9 +10,9 @@ from functools import partial
 from itertools import groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
-from rerank_core.sample import SAMPLE
+from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
+from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output, PairModel
-from rerank_core.scoring import distinct_segments, to_scores
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
 
 from rerank_server.inference.admission import Admission, Reservation, estimated_tokens
@@ -120,7 +120,9 @@ class Service:
     async def warm_up(self) -> None:
         """Tokenize and score a few pairs, so that the first request needs no initialization. Raises ``ModelError``."""
         with self.tokenizing.open(float("inf")) as pending_tokens:
-            await pending_tokens.add(partial(self.model.tokenize, SAMPLE, ScoreOptions()), characters=1000, tokens=0)
+            await pending_tokens.add(
+                partial(self.model.tokenize, CALIBRATION_TEXTS, ScoreOptions()), characters=1000, tokens=0
+            )
         await self.scheduler.warm_up()
 
     def fail_waiting(self, error: RerankError) -> None:

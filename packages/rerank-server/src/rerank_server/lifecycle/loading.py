@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass
 
 from rerank_core import load
-from rerank_core.devices import choose_device
+from rerank_core.engines.hardware.devices import choose_device
 from rerank_core.loading import require_libraries
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from rerank_core.scorer import PairModel
 
 from rerank_server.inference.cache import ScoreCache
