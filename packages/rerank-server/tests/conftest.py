@@ -31,14 +31,14 @@ async def _serve(
             await finished.wait()
 
     # In a task of its own: a lifespan has to end in the task that it began in, and a fixture may not.
-    life = asyncio.create_task(live())
+    lifespan = asyncio.create_task(live())
     await started.wait()
     try:
         async with AsyncClient(transport=ASGITransport(app), base_url="http://server") as client:
             yield client
     finally:
         finished.set()
-        await life
+        await lifespan
 
 
 async def _until_ready(client: AsyncClient, model: OverlapModel | None = None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Calibration
-from rerank_server.dialects.routing import PLACES, Place
+from rerank_server.dialects.routing import ROUTES, ScoringRoute
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 Ready = Callable[..., Awaitable[None]]
@@ -22,11 +22,11 @@ def indices(answer: Any) -> list[int]:
     return [result["index"] for result in found]
 
 
-def ranking_places() -> list[tuple[Place, str]]:
+def ranking_routes() -> list[tuple[ScoringRoute, str]]:
     return [
-        (place, dialect.name)
-        for place in PLACES
-        for dialect in place.dialects
+        (route, dialect.name)
+        for route in ROUTES
+        for dialect in route.dialects
         if dialect.name not in ("one pair", "pairs", "vllm score")
     ]
 
@@ -37,9 +37,9 @@ def order() -> list[int]:
     return sorted(range(len(TEXTS)), key=lambda index: -raw[index])
 
 
-@pytest.mark.parametrize(("place", "dialect"), ranking_places(), ids=lambda value: getattr(value, "path", value))
+@pytest.mark.parametrize(("route", "dialect"), ranking_routes(), ids=lambda value: getattr(value, "path", value))
 async def test_they_are_ordered_by_the_logits(
-    serve: Serve, until_ready: Ready, order: list[int], place: Place, dialect: str
+    serve: Serve, until_ready: Ready, order: list[int], route: ScoringRoute, dialect: str
 ) -> None:
     body: dict[str, Any] = {"query": QUERY, "documents": TEXTS}
     if dialect in ("tei", "llama.cpp texts"):
@@ -50,8 +50,8 @@ async def test_they_are_ordered_by_the_logits(
 
     async with serve(lambda _: model) as client:
         await until_ready(client, model)
-        answer = (await client.post(place.path, json=body)).json()
-        best = (await client.post(place.path, json=body | {"top_n": 2})).json()
+        answer = (await client.post(route.path, json=body)).json()
+        best = (await client.post(route.path, json=body | {"top_n": 2})).json()
 
     assert set(model.score(QUERY, TEXTS).values) == {1.0}
     assert indices(answer) == order

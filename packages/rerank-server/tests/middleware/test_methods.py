@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
-from rerank_server.dialects.routing import PLACES
+from rerank_server.dialects.routing import ROUTES
 
 LOOK, SCORE, BOTH = "GET, HEAD, OPTIONS", "OPTIONS, POST", "GET, HEAD, OPTIONS, POST"
 PATHS = {
@@ -70,5 +70,5 @@ async def test_a_path_that_does_not_exist_is_404_for_every_method(asked, method:
 
 
 async def test_every_route_that_scores_allows_post(asked) -> None:
-    for place in PLACES:
-        assert "POST" in (await asked("OPTIONS", place.path)).headers["Allow"].split(", ")
+    for route in ROUTES:
+        assert "POST" in (await asked("OPTIONS", route.path)).headers["Allow"].split(", ")

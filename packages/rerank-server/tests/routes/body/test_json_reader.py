@@ -9,7 +9,7 @@ from httpx import AsyncClient as Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rerank_core.errors import RerankError, TooManyDocuments
-from rerank_server.dialects.routing import ARRAYS, FIELDS, PLACES
+from rerank_server.dialects.routing import ARRAYS, FIELDS, ROUTES
 from rerank_server.errors import MalformedBody, TooManyValues
 from rerank_server.routes.body.json_reader import JsonReader, drain
 
@@ -87,8 +87,8 @@ def test_every_dialect_makes_the_same_request_of_it(pairs: list[tuple[str, Any]]
         except RerankError as error:
             return type(error)  # of several wrong fields each may be the one that is named
 
-    for place in PLACES:
-        for dialect in place.dialects:
+    for route in ROUTES:
+        for dialect in route.dialects:
             assert outcome(dialect, read) == outcome(dialect, plain)
 
 
