@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import rerank_core
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.boundaries import boundaries_of
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
@@ -122,7 +122,6 @@ def outcome(tokenizer, pairs: list[Pair], options: ScoreOptions):
         return "the query is too long"
 
 
-@settings(max_examples=40)
 @given(query=Text, document=Text, max_length=st.integers(8, 30), data=st.data())
 @pytest.mark.parametrize("kind", [PairTokenizer, SideTokenizer])
 def test_a_part_of_a_text_gives_the_tokens_that_all_of_it_gives(
