@@ -75,8 +75,8 @@ dev: $(SETUP) ## run the server and start it again whenever its code changes
 
 # ---------------------------------------------------------------------------- containers
 #
-# Under the names that the replaced service had. MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and
-# TORCH are those of the Dockerfile, PORT is the one of this machine, IMAGE the image's name.
+# MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and TORCH are those of the Dockerfile, PORT is the one
+# of this machine, IMAGE the image's name.
 
 export COMPOSE_FILE ?= deploy/docker-compose.yml
 export IMAGE ?= rerank:latest
@@ -116,7 +116,7 @@ test-client: $(SETUP) ## try every endpoint of a running service, and report (UR
 	$(BIN)/python examples/service_client/service_client.py --url $(URL)
 
 .PHONY: install-deps
-install-deps: setup ## the old name of setup
+install-deps: setup ## another name of setup
 
 # ---------------------------------------------------------------------------- azure
 #
@@ -199,7 +199,8 @@ format: $(SETUP) ## format, and mend what ruff can mend
 
 .PHONY: test-clients
 test-clients: $(SETUP) | $(UV) ## run other services' clients against real servers, and write docs/clients.md
-	UV=$(UV) $(BIN)/python tests/clients/run.py --table docs/clients.md
+	UV=$(UV) $(BIN)/python tests/clients/run.py --results tests/clients/results.json; ended=$$?; \
+	  $(BIN)/python tests/clients/table.py && exit $$ended
 
 .PHONY: verify-default
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
@@ -262,6 +263,7 @@ bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
+	$(BIN)/python tests/clients/table.py
 
 .PHONY: clean
 clean: ## remove .venv, .uv and every cache

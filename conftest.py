@@ -24,6 +24,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and more thr
 # The longest path that a file lies in or is counts.
 TIERS = {
     "packages": "everyday",
+    # Command lines, forks, and whatever is compared with other libraries or over all families and dtypes.
+    "packages/rerank-core/tests/checkpoints/test_tokenizer_files.py": "full",
     "packages/rerank-core/tests/cli": "full",
     "packages/rerank-core/tests/engines/test_dtypes.py": "full",
     "packages/rerank-core/tests/engines/test_families.py": "full",
@@ -31,19 +33,20 @@ TIERS = {
     "packages/rerank-core/tests/engines/test_torch_settings.py": "full",
     "packages/rerank-core/tests/models/test_sentence_transformers.py": "full",
     "packages/rerank-core/tests/test_forking.py": "full",
-    "packages/rerank-core/tests/test_tokenizer_files.py": "full",
+    "packages/rerank-integrations/tests/batch/test_on_ray.py": "release",
+    "packages/rerank-integrations/tests/http/test_forks.py": "full",
+    "packages/rerank-integrations/tests/http/test_interpreter_end.py": "full",
     "packages/rerank-server/tests/test_ray.py": "release",
-    "packages/rerank-integrations/tests/test_forks.py": "full",
-    "packages/rerank-integrations/tests/test_interpreter_end.py": "full",
-    "packages/rerank-integrations/tests/test_ray.py": "release",
     "tests/wire": "everyday",
     "tests/docs": "everyday",
+    "tests/docs/test_guides.py": "full",  # it scores thousands of pairs
     "tests/fuzz": "full",
     "tests/e2e": "full",
     "tests/e2e/test_roads.py": "everyday",
     "tests/e2e/test_spark.py": "release",
     "tests/packaging": "full",
     "tests/packaging/test_one_version.py": "everyday",
+    "tests/packaging/test_public_imports.py": "everyday",
     "tests/packaging/test_wheels.py": "release",
     "tests/deploy": "release",
     "tests/clients": "release",

@@ -23,7 +23,7 @@ from machine import describe
 from markdown_tables import table
 from numpy.typing import NDArray
 from rerank_core import InvalidRequest, ModelInfo, Pair, ScoreOptions
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from results import settings_of, write_results
 from retrieval import Collection, collection_names, read_collection
 

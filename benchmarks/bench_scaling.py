@@ -23,9 +23,9 @@ from markdown_tables import table
 from pairs import PairSet, Vocabulary
 from peers import interpreter
 from rerank_core import Pair, ScoreOptions
-from rerank_core.batching import micro_batches
-from rerank_core.local_model import LocalModel
-from rerank_core.scoring import distinct_segments
+from rerank_core.models.batching import micro_batches
+from rerank_core.models.local import LocalModel
+from rerank_core.models.scoring import distinct_segments
 from results import settings_of, write_results
 from systems import DTYPES, packed
 from workers import Worker, close_all, say_skipped

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rerank_core.manifest import write_manifest
+from rerank_core.checkpoints.manifest import write_manifest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from resident import is_counted
 from systems import DTYPES, packed

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rerank_server.metrics import Metrics
-from rerank_server.record import Record
+from rerank_server.observability.metrics import Metrics
+from rerank_server.observability.request_record import Record
 
 WATCHED = (
     "queue_pairs",

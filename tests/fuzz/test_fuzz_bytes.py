@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from rerank_server.dialects.dispatch import PLACES
+from rerank_server.dialects.routing import PLACES
 
 AT_ONCE = 24  # connections: most of the time they wait for a request that never gets complete
 

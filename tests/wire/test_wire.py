@@ -19,7 +19,7 @@ from httpx import ASGITransport, AsyncClient
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
 from rerank_server.app import create_app
-from rerank_server.dialects.dispatch import PLACES
+from rerank_server.dialects.routing import PLACES
 from rerank_server.settings import Settings
 
 Servers: TypeAlias = Callable[[dict[str, Any]], Awaitable[AsyncClient]]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import rerank_core
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from rerank_core.types import Kind
 

@@ -181,7 +181,7 @@ class ModelInfo:
     """What runs here.
 
     ``engine_reason`` says why this engine was chosen. ``max_length`` is in tokens: of a pair for a cross-encoder, of
-    each side for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
+    each text for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
     cut where a request does not say. ``activation`` is what the checkpoint itself would apply: reported, never used.
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
     sigmoid's place.

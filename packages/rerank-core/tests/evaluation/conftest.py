@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from rerank_core import RerankError
-from rerank_core.evaluation.collection import Question
-from rerank_core.evaluation.runs import Event, Loaded
-from rerank_core.evaluation.systems import System
-from rerank_core.evaluation.worker import answers
+from rerank_core.evaluation.data.collection import Question
+from rerank_core.evaluation.run.answers import Event, Loaded
+from rerank_core.evaluation.run.systems import System
+from rerank_core.evaluation.run.worker import answers
 from rerank_core.testing.doubles import OverlapModel
 
 REPOSITORY = Path(__file__).resolve().parents[4]

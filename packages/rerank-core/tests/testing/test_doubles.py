@@ -3,7 +3,7 @@ import threading
 
 import pytest
 from rerank_core import AsyncScorer, EngineError, Overloaded, PairModel, Scorer, rerank
-from rerank_core.scoring import distinct_segments
+from rerank_core.models.scoring import distinct_segments
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import Pair, ScoreOptions
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_core.cli.main import Command
+from rerank_core.cli.command import Command
 from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__
-from rerank_server.logs import configure_logging
+from rerank_server.observability.logs import configure_logging
 from rerank_server.settings import Settings, SettingsError, allowed, settings_fields, variable_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.reload:
         return _serve_and_reload(settings)
 
-    from rerank_server.process import serve
+    from rerank_server.process.uvicorn_server import serve
 
     try:
         return serve(settings)
@@ -85,7 +85,7 @@ def application() -> Litestar:
 
 
 def _check(settings: Settings) -> int:
-    from rerank_server.model import load_model
+    from rerank_server.lifecycle.loading import load_model
 
     try:
         model = load_model(settings)
@@ -99,7 +99,7 @@ def _check(settings: Settings) -> int:
 
 
 def _ready(settings: Settings) -> int:
-    from rerank_server.asking import is_ready
+    from rerank_server.process.healthcheck import is_ready
 
     ready, said = is_ready(settings)
     print(said)  # noqa: T201

@@ -17,20 +17,25 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import PairModel
 
-from rerank_server.auth import Guard, Guarded, read_keys
-from rerank_server.body_budget import BodyBudget
-from rerank_server.cors import Cors
-from rerank_server.dialects.dispatch import PREFIXES
-from rerank_server.lifecycle import Lifecycle, OnDeath
-from rerank_server.logs import dropped_lines
-from rerank_server.methods import AnswerOptions, Methods
-from rerank_server.metrics import Metrics
-from rerank_server.model import Loaded, load_model
-from rerank_server.origins import Origins
-from rerank_server.prefixes import WithoutPrefix, asked_path
-from rerank_server.question import Limits
-from rerank_server.response_headers import NoSniff
-from rerank_server.root_path import BelowRoot
+from rerank_server.api_keys import read_keys
+from rerank_server.dialects.routing import PREFIXES
+from rerank_server.inference.limits import Limits
+from rerank_server.inference.service import Service
+from rerank_server.lifecycle.lifecycle import Lifecycle, OnDeath
+from rerank_server.lifecycle.loading import Loaded, load_model
+from rerank_server.lifecycle.watchdog import Deadman
+from rerank_server.middleware.auth import Guard, Guarded
+from rerank_server.middleware.cors import Cors
+from rerank_server.middleware.dialect_prefix import WithoutPrefix, asked_path
+from rerank_server.middleware.methods import AnswerOptions, Methods
+from rerank_server.middleware.origins import Origins
+from rerank_server.middleware.response_headers import NoSniff
+from rerank_server.middleware.root_path import BelowRoot
+from rerank_server.middleware.telemetry import TIMING_HEADERS, LoopLag, Telemetry
+from rerank_server.observability.logs import dropped_lines
+from rerank_server.observability.metrics import Metrics
+from rerank_server.observability.tracing import Tracing, open_tracing
+from rerank_server.routes.body.budget import BodyBudget
 from rerank_server.routes.docs import docs_routes
 from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.health import health_routes
@@ -38,12 +43,9 @@ from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.scoring import refusal, scoring_routes, unrouted
-from rerank_server.service import Service
+from rerank_server.routes.replies import refusal, unrouted
+from rerank_server.routes.scoring import scoring_routes
 from rerank_server.settings import Settings
-from rerank_server.telemetry import TIMING_HEADERS, LoopLag, Telemetry
-from rerank_server.tracing import Tracing, open_tracing
-from rerank_server.watchdog import Deadman
 
 _LAST_SPANS = 2.0  # seconds
 

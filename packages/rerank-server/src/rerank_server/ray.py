@@ -26,9 +26,9 @@ from msgspec import Meta, Struct
 from rerank_core.errors import MissingExtra, ModelError
 
 from rerank_server.app import create_app
-from rerank_server.lifecycle import Lifecycle, State
-from rerank_server.logs import configure_logging
-from rerank_server.model import load_model
+from rerank_server.lifecycle.lifecycle import Lifecycle, State
+from rerank_server.lifecycle.loading import load_model
+from rerank_server.observability.logs import configure_logging
 from rerank_server.settings import Settings, SettingsError
 
 NAME = "rerank"

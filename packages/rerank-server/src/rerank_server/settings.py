@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from rerank_core.devices import DType
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.engines.hardware.devices import DType
 from rerank_core.types import LongDocuments, Truncation
 
-from rerank_server.memory import available_memory
-from rerank_server.origins import parse_origins
+from rerank_server.machine.memory import available_memory
+from rerank_server.middleware.origins import parse_origins
 
 PREFIX = "RERANK_"
 _DAY = 86_400  # seconds: whoever needs longer has mistaken the unit
@@ -35,7 +35,7 @@ _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
-# The names that the replaced service documented, spelled as they were.
+# The names without our prefix.
 DOCUMENTED = {
     "MODEL_NAME": "model",
     "PORT": "port",
@@ -80,8 +80,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         DType,
         Meta(
             description="The numbers to compute with. `auto` is float32. A CPU has also `float16-weights` (half the "
-            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/scores.md`), a GPU `float16` "
-            "and `bfloat16`."
+            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/performance.md`), a GPU "
+            "`float16` and `bfloat16`."
         ),
     ] = "auto"
     engine: Annotated[

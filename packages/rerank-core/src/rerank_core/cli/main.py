@@ -11,31 +11,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import TypeAlias
 
+from rerank_core.cli.command import Command
 from rerank_core.errors import MissingExtra, RerankError
-
-Parser: TypeAlias = argparse.ArgumentParser
 
 GROUP = "rerank.commands"
 
 # Commands of our other packages: named here only to say which package is missing.
 _ELSEWHERE = {"serve": "rerank-server", "batch": "rerank-integrations[batch]"}
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A subcommand: its name, one line of help, its arguments, and what it does.
-
-    Other packages register theirs as entry points of the group ``rerank.commands``.
-    """
-
-    name: str
-    help: str
-    configure: Callable[[Parser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

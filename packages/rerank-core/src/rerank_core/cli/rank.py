@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import load
 from rerank_core.ranking import rerank
 from rerank_core.scorer import Scorer
-from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import RankedDocument, ScoreOptions, Span
 
 
@@ -38,7 +38,7 @@ def _configure(parser: Parser) -> None:
     source.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
     source.add_argument("--url", help="ask the server at this address instead of loading a model")
     parser.add_argument("--revision", help="a branch, tag or commit of a hub model")
-    parser.add_argument("--top-n", type=_positive, metavar="N", help="print the best N only")
+    parser.add_argument("--top-n", type=positive_int, metavar="N", help="print the best N only")
     parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
     parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
     parser.add_argument(
@@ -47,12 +47,6 @@ def _configure(parser: Parser) -> None:
         help="cut what is longer than the model reads, or score all of it, in windows",
     )
     parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text, span")
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -8,11 +8,12 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 
-from rerank_core.chunking import chunk_score, query_room, sentence_ends, span, windows
 from rerank_core.errors import InputTooLong, InvalidRequest, RerankError
+from rerank_core.inputs import as_pairs, score_options
+from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output
-from rerank_core.scoring import as_pairs, distinct_segments, score_options, to_scores
-from rerank_core.truncation import cut, kept_lengths
+from rerank_core.text.truncation import cut, kept_lengths
+from rerank_core.text.windows import chunk_score, query_room, sentence_ends, span, windows
 from rerank_core.types import (
     Calibration,
     Encoding,

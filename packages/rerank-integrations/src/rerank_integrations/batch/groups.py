@@ -12,7 +12,7 @@ from rerank_integrations.batch.rows import Rows
 
 
 def whole_groups(chunks: Iterator[Any], column: str) -> Iterator[tuple[Any, list[range]]]:
-    """The same rows in other portions: each ends where a group ends, and comes with the places of its groups.
+    """The same rows in other parts: each ends where a group ends, and comes with the places of its groups.
 
     A group is rows one after the other with the same value of ``column``. A group that goes on over several chunks is
     held until its end. Raises ``InvalidRequest`` for a value that comes back after another: its rows would be ranked

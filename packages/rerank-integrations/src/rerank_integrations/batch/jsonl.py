@@ -39,7 +39,7 @@ class Lines:
         """See ``Rows``."""
         return f"line {self.numbers[index]}"
 
-    def flaw(self, index: int) -> str | None:
+    def row_error(self, index: int) -> str | None:
         """See ``Rows``."""
         return "is not a JSON object" if self.records[index] is None else None
 

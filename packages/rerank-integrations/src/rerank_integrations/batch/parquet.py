@@ -42,7 +42,7 @@ class Table:
         """See ``Rows``."""
         return f"row {self.first + index}"
 
-    def flaw(self, index: int) -> str | None:
+    def row_error(self, index: int) -> str | None:
         """See ``Rows``: a row of a table is one."""
         return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.scoring import check_text
+from rerank_core.inputs import check_text
 
 from rerank_integrations.batch.job import Job, Kind
 
@@ -29,8 +29,8 @@ class Rows(Protocol):
         """Where a row stands in its file, in words: ``row 17``, counted from 1."""
         ...
 
-    def flaw(self, index: int) -> str | None:
-        """What is wrong with a row as a whole, in words that go on from its place; None for nothing."""
+    def row_error(self, index: int) -> str | None:
+        """Return what is wrong with a row as a whole, in words that go on from its place; None where nothing is."""
         ...
 
     def part(self, start: int, stop: int) -> Self:
@@ -70,8 +70,8 @@ class Source(Protocol):
         ...
 
 
-def problem(values: Mapping[str, object], job: Job) -> str | None:
-    """Why a row cannot be scored, in words that go on from its place, and never with its text; None where it can.
+def validation_error(values: Mapping[str, object], job: Job) -> str | None:
+    """Return why a row cannot be scored, in words that follow its place, never with its text; None where it can.
 
     ``values`` are those of the columns that are read.
     """

@@ -16,7 +16,7 @@ from rerank_core.scorer import Scorer
 from rerank_integrations.batch.files import Task, appearing, count_rows, list_tasks, open_source
 from rerank_integrations.batch.groups import ranked, whole_groups
 from rerank_integrations.batch.job import RANK, Job
-from rerank_integrations.batch.record import Identity, claim, identify
+from rerank_integrations.batch.run_manifest import Identity, identify, open_run
 from rerank_integrations.batch.scoring import RowScores, score_rows
 
 Advance: TypeAlias = Callable[[int], object]
@@ -67,8 +67,8 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
     try:
         with appearing(task.target) as part, source.writer(part, job.added) as writer:
             chunks = source.chunks(job.chunk_rows)
-            portions = whole_groups(chunks, job.group_column) if job.rerank else ((rows, None) for rows in chunks)
-            for rows, groups in portions:
+            parts = whole_groups(chunks, job.group_column) if job.rerank else ((rows, None) for rows in chunks)
+            for rows, groups in parts:
                 scores = score_rows(rows, scorer, job)
                 order, added = _output(scores, groups, job)
                 writer.write(rows, order, added)
@@ -126,7 +126,7 @@ def score_files(
     began = time.monotonic()
     job = job or Job()
     tasks = list_tasks(Path(source), Path(target))
-    claim(Path(target).absolute(), identified(scorer), job)
+    open_run(Path(target).absolute(), identified(scorer), job)
     waiting = [task for task in tasks if not task.is_done]
     rows = skipped = 0
     with closing(_bar(waiting, progress=progress)) as bar:

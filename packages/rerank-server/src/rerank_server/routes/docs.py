@@ -9,9 +9,9 @@ from pathlib import Path
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from rerank_server.openapi import openapi_document
-from rerank_server.response_headers import PAGE_HEADERS
+from rerank_server.middleware.response_headers import PAGE_HEADERS
 from rerank_server.routes.get import AnyRequest, get_and_head
+from rerank_server.routes.openapi import openapi_document
 
 STATIC = Path(__file__).parent.parent / "static"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "redoc.standalone.js")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from rerank_core.types import ModelInfo
 
 from rerank_server import __version__
-from rerank_server.lifecycle import Lifecycle
+from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
 

@@ -7,15 +7,15 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
+from rerank_core.errors import UnknownModel
 
-from rerank_server.dialects.dispatch import dialect_of_prefix, prefix_of
-from rerank_server.lifecycle import Lifecycle
-from rerank_server.prefixes import asked_path
-from rerank_server.question import UnknownModel
+from rerank_server.dialects.routing import dialect_of_prefix, prefix_of
+from rerank_server.inference.service import Service
+from rerank_server.lifecycle.lifecycle import Lifecycle
+from rerank_server.middleware.dialect_prefix import asked_path
 from rerank_server.routes.get import AnyRequest, get_and_head
-from rerank_server.service import Service
+from rerank_server.routes.replies import new_reply
 from rerank_server.settings import Settings
-from rerank_server.statuses import status_of
 
 # Clients compare this with the one name that they know, so each finds its own below its prefix.
 _OWNERS = {"/infinity": "infinity", "/vllm": "vllm", "/llamacpp": "llamacpp", "/xinference": "xinference"}
@@ -100,7 +100,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         dialect = dialect_of_prefix(asked_path(request.scope))
         if dialect is None:
             return Response(NoModel(str(error)), status_code=404)
-        return Response(dialect.error(error), status_code=status_of(error, dialect.status(error)))
+        return Response(dialect.error(error, new_reply()), status_code=dialect.status_of(error))
 
     def cluster(_: AnyRequest) -> Response[Cluster]:
         return Response(Cluster(auth=bool(settings.api_keys or settings.api_keys_file)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.handlers import HTTPRouteHandler
 
-from rerank_server.response_headers import PAGE_HEADERS
+from rerank_server.middleware.response_headers import PAGE_HEADERS
 from rerank_server.routes.docs import STATIC, file_routes
 
 _FILES = ("playground.css", "playground.js", "playground-code.js", "playground-text.js")

@@ -1,0 +1,1 @@
+"""What scores are worth: measures, their certainty, a calibration."""

@@ -1,0 +1,1 @@
+"""Systems, asked for their scores, each in a process of its own."""
