@@ -24,6 +24,8 @@ TIERS = {
     "tests/e2e/test_roads.py": "everyday",
     "tests/e2e/test_spark.py": "release",
     "tests/packaging": "everyday",
+    "tests/packaging/test_install_lines.py": "release",
+    "tests/packaging/test_pythons.py": "release",
     "tests/packaging/test_wheels.py": "release",
     "tests/deploy": "release",
     "tests/clients": "release",
