@@ -1,4 +1,4 @@
-"""Warnings of other libraries that no test of ours may fail for; Python imports this before the program that it runs."""
+"""Ignore warnings of other libraries; Python imports this before the program that it runs."""
 
 import warnings
 
