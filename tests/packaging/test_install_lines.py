@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 TEXT = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/install.md"))
-COMMANDS = sorted(set(re.findall(r"^\$ ((?:uv )?pip install .*)$", TEXT, re.MULTILINE)))
+# A command may go on in the next line, behind a backslash.
+COMMANDS = sorted(set(re.findall(r"^\$ ((?:uv )?pip install .*)$", re.sub(r"\\\n *", "", TEXT), re.MULTILINE)))
 LOCAL_COMMANDS = [command for command in COMMANDS if "[lite]" in command and "server" not in command]
 SERVER_COMMANDS = [command for command in COMMANDS if "rerank-server" in command]
 HTTP_COMMANDS = [command for command in COMMANDS if "torch" not in command]
