@@ -46,7 +46,7 @@ def tokenizer(request, tiny, shared):
 def test_the_windows_spans_cover_a_document_of_any_script(tokenizer, name) -> None:
     document = (TEXTS[name] * 40).strip()
 
-    found = TextTokenizer(tokenizer).chunks(document, 24, CHUNK)
+    found = TextTokenizer(tokenizer).windows_of(document, 24, CHUNK)
     chunks, loses = found.found, found.loses
 
     spans = [chunk.span for chunk in chunks]
@@ -63,7 +63,7 @@ def test_a_span_is_where_the_tokens_come_from(shared, name) -> None:
     document = (TEXTS[name] * 40).strip()
     unknown = tokenizer.token_to_id("<unk>")
 
-    chunks = TextTokenizer(tokenizer).chunks(document, 64, CHUNK).found
+    chunks = TextTokenizer(tokenizer).windows_of(document, 64, CHUNK).found
 
     for chunk in chunks:
         if unknown in chunk.ids:

@@ -6,7 +6,7 @@ from rerank_core import CheckpointError, EngineError, InvalidRequest
 from rerank_core.errors import error_class
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.run import run as run_module
-from rerank_core.evaluation.run.answers import Answer, Loaded
+from rerank_core.evaluation.run.answers import Answer, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory, own_memory
 from rerank_core.evaluation.run.processes import measure
 from rerank_core.evaluation.run.systems import System
@@ -30,7 +30,7 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
 
     loaded, first, second = answers(
         model,
-        Loaded(model="overlap", device="cpu"),
+        LoadedModel(model="overlap", device="cpu"),
         asked(QUESTIONS),
         ScoreOptions(raw=True),
         memory=lambda: 5,
@@ -39,7 +39,7 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
     )
 
     assert len(model.forwards) == 2
-    assert loaded == Loaded(model="overlap", device="cpu")
+    assert loaded == LoadedModel(model="overlap", device="cpu")
     assert first == Answer(model.score("giant panda", QUESTIONS[0].documents, raw=True).values, 0.5, 0.25, 5)
     assert second == Answer((), 0.0, 0.0, 5)
 
@@ -49,7 +49,7 @@ def test_a_server_names_its_model_with_its_first_answer_and_works_elsewhere():
         OverlapModel(name="theirs"), None, asked(QUESTIONS), ScoreOptions(raw=True), memory=lambda: None
     )
 
-    assert loaded == Loaded(model="theirs")
+    assert loaded == LoadedModel(model="theirs")
     assert isinstance(first, Answer)
     assert first.cpu_seconds is None
 
@@ -57,7 +57,7 @@ def test_a_server_names_its_model_with_its_first_answer_and_works_elsewhere():
 def test_tasks_and_events_come_out_as_they_went_in():
     system = System(model="a", dtype="int8", max_length=64)
     task = read_task(write_task(system, QUESTIONS))
-    events = [Loaded(model="a", max_length=9), Answer((1.5, -0.25), 0.5, 0.4, None)]
+    events = [LoadedModel(model="a", max_length=9), Answer((1.5, -0.25), 0.5, 0.4, None)]
 
     assert (task.system, list(task.questions)) == (system, asked(QUESTIONS))
     assert [read_event(write_event(event)) for event in events] == events
@@ -73,7 +73,7 @@ def test_an_error_keeps_its_class_and_its_words(kind):
 def test_a_model_runs_in_a_process_of_its_own(tiny):
     loaded, first, second = measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS)
 
-    assert isinstance(loaded, Loaded)
+    assert isinstance(loaded, LoadedModel)
     assert (loaded.model, loaded.dtype, loaded.engine) == (str(tiny("bert")), "float32", "packed")
     assert isinstance(first, Answer)
     assert len(first.scores) == 2
@@ -199,7 +199,7 @@ def test_a_server_is_asked_through_the_client_that_is_installed(monkeypatch):
 def test_a_server_whose_model_changed_is_another_system(monkeypatch):
 
     served = OverlapModel(name="one")
-    monkeypatch.setattr(run_module, "remote", lambda url: served)
+    monkeypatch.setattr(run_module, "remote_scorer", lambda url: served)
     system = System(url="http://here")
     before = run_module.Fingerprints().of(system, QUESTIONS)
 
