@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 TEXT = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/install.md"))
-COMMANDS = sorted(set(re.findall(r"^\$ ((?:uv )?pip install .*)$", TEXT, re.MULTILINE)))
+COMMANDS = sorted(set(re.findall(r"^\$ ((?:uv )?pip install (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)))
 LOCAL_COMMANDS = [command for command in COMMANDS if "[lite]" in command and "server" not in command]
 SERVER_COMMANDS = [command for command in COMMANDS if "rerank-server" in command]
 HTTP_COMMANDS = [command for command in COMMANDS if "torch" not in command]
