@@ -1,4 +1,4 @@
-# The sidecar, with its model inside: `make build`. docs/operations.md tells how to run it.
+# The sidecar, with its model inside: `make build`. docs/run.md tells how to run it.
 #
 #   MODEL_NAME       a hub name, or lite; what /health calls the model
 #   MODEL_REVISION   a branch, tag or commit on the hub; without it the main branch of that day

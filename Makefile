@@ -75,8 +75,8 @@ dev: $(SETUP) ## run the server and start it again whenever its code changes
 
 # ---------------------------------------------------------------------------- containers
 #
-# Under the names that the replaced service had. MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and
-# TORCH are those of the Dockerfile, PORT is the one of this machine, IMAGE the image's name.
+# MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and TORCH are those of the Dockerfile, PORT is the one
+# of this machine, IMAGE the image's name.
 
 export COMPOSE_FILE ?= deploy/docker-compose.yml
 export IMAGE ?= rerank:latest
@@ -116,7 +116,7 @@ test-client: $(SETUP) ## try every endpoint of a running service, and report (UR
 	$(BIN)/python examples/service_client/service_client.py --url $(URL)
 
 .PHONY: install-deps
-install-deps: setup ## the old name of setup
+install-deps: setup ## another name of setup
 
 # ---------------------------------------------------------------------------- azure
 #
@@ -172,7 +172,7 @@ test: $(SETUP) ## the tests of every day; what had to be skipped is listed at th
 	$(PYTEST) -m everyday $(PARALLEL)
 
 .PHONY: test-all
-test-all: test ## and parity of all families, real servers, command lines, browser
+test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser
 	$(PYTEST) -m full $(PARALLEL)
 
 .PHONY: test-release
@@ -186,11 +186,12 @@ fuzz: $(SETUP) ## run both fuzzers of the server for SECONDS=60 each (FUZZ_SEED=
 	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -q tests/fuzz
 
 .PHONY: check
-check: $(SETUP) ## lint, format, types, and the rings
+check: $(SETUP) ## lint, format, types, layers, and words that are gone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/gone_words.py
 
 .PHONY: format
 format: $(SETUP) ## format, and mend what ruff can mend
@@ -199,7 +200,8 @@ format: $(SETUP) ## format, and mend what ruff can mend
 
 .PHONY: test-clients
 test-clients: $(SETUP) | $(UV) ## run other services' clients against real servers, and write docs/clients.md
-	UV=$(UV) $(BIN)/python tests/clients/run.py --table docs/clients.md
+	UV=$(UV) $(BIN)/python tests/clients/run.py --results tests/clients/results.json; ended=$$?; \
+	  $(BIN)/python tests/clients/table.py && exit $$ended
 
 .PHONY: verify-default
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
@@ -245,10 +247,15 @@ bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and tha
 RESULTS := benchmarks/results
 
 .PHONY: bench
-bench: $(SETUP) ## measure engines and peers, memory and scaling (CHECKPOINT=DIR, a cross-encoder's directory)
+bench: $(SETUP) ## measure engines and peers, memory, scaling and growth (CHECKPOINT=DIR, a cross-encoder's directory)
 	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT) --json $(RESULTS)/engines.json --chart $(RESULTS)/engines.svg
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
+	$(BIN)/python benchmarks/bench_growth.py $(CHECKPOINT) --json $(RESULTS)/growth.json
+
+.PHONY: charts
+charts: $(SETUP) ## draw the charts of docs/performance.md, and write its figures, from docs/figures/*.json
+	$(BIN)/python benchmarks/draw_charts.py
 
 .PHONY: bench-http
 bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHECKPOINT=DIR, a cross-encoder's directory)
@@ -262,6 +269,7 @@ bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
+	$(BIN)/python tests/clients/table.py
 
 .PHONY: clean
 clean: ## remove .venv, .uv and every cache

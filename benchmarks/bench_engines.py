@@ -79,7 +79,7 @@ def main() -> int:
         help="fail where a float32 system is missing or its scores differ by more than D; other dtypes have their own",
     )
     parser.add_argument("--json", type=Path, help="write all figures here too")
-    parser.add_argument("--chart", type=Path, help="draw them here, as SVG or PNG")
+    parser.add_argument("--chart", type=Path, help="draw them here, as SVG")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:

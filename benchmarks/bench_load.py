@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
-from charts import Line, Tone, draw_lines
+from charts import Caption, Tone
 from client import Connection, ask_all, connections, rerank, span
 from latencies import milliseconds, quantile
+from line_charts import Line, line_chart
 from machine import Machine, describe, pin
 from markdown_tables import table
 from pairs import Vocabulary
-from results import settings_of, write_results
+from results import settings_of, write_file, write_results
 from server import Server, add_arguments, check_statuses, serving
 
 STATUSES = (200, 429, 504)
@@ -155,17 +156,14 @@ def write_chart(path: Path, name: str, capacity: Capacity, loads: Sequence[Load]
         )
         for share, tone in zip(SHARES, tones, strict=True)
     ]
-    draw_lines(
-        path,
-        lines,
+    caption = Caption(
         title=f"Latency under load: {name}",
         subtitle=f"{machine.processor}, cores: {len(machine.cores)}, torch {machine.versions['torch']}",
         footnote=f"Random arrivals. 100 % is {capacity.requests_per_second:.3g} requests a second; one at a time, "
         f"half of them take at most {milliseconds(quantile(capacity.alone_seconds, 0.5))} ms.",
-        across="offered load, % of capacity",
-        up="milliseconds",
-        logarithmic=True,
     )
+    chart = line_chart(lines, caption, across="offered load, % of capacity", up="milliseconds", logarithmic=True)
+    write_file(path, chart)
 
 
 def _latencies(seconds: Sequence[float], usual: float) -> list[str]:
@@ -187,7 +185,7 @@ def main() -> int:
     parser.add_argument("--queue-pairs", type=int, default=4000, help="that the server takes (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=300.0, help="of a request, seconds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--chart", type=Path, help="draw it here, as SVG or PNG")
+    parser.add_argument("--chart", type=Path, help="draw it here, as SVG")
     arguments = parser.parse_args()
 
     pin(tuple(arguments.cores))

@@ -24,7 +24,7 @@ from bench_quality import DATA, bootstrap_interval
 from machine import describe
 from markdown_tables import table
 from rerank_core import Pair, ScoreOptions
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from results import settings_of, write_results
 from retrieval import Question, ndcg, read_collection
 

@@ -23,7 +23,7 @@ from machine import describe
 from markdown_tables import table
 from numpy.typing import NDArray
 from rerank_core import InvalidRequest, ModelInfo, Pair, ScoreOptions
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from results import settings_of, write_results
 from retrieval import Collection, collection_names, read_collection
 
@@ -51,7 +51,8 @@ class Figures:
     """One dtype on one collection, against float32.
 
     - ``ndcg_as_given``: of the candidates in the order they came; ``ndcg``: as ranked. Means over queries, @10.
-    - ``change``: of ``ndcg`` from float32's; ``interval``: its 95 % bootstrap interval over queries.
+    - ``change``: of ``ndcg`` from float32's; ``interval``: its 95 % bootstrap interval over queries;
+      ``changes``: of each query.
     - ``tau``: mean Kendall tau-b with float32's order over queries; None where no query has an order.
     - ``mean_shift``, ``largest_shift``: of a raw score, absolute.
     - ``seconds``: of process CPU; ``speed``: float32's seconds over these.
@@ -62,12 +63,13 @@ class Figures:
     ndcg_as_given: float
     ndcg: float
     change: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
     tau: float | None
     mean_shift: float
     largest_shift: float
     seconds: float
     speed: float
+    changes: tuple[float, ...] = ()
 
 
 def score(model: LocalModel, collection: Collection) -> Run:
@@ -99,14 +101,15 @@ def kendall_tau(one: Numbers, other: Numbers) -> float:
     return float(np.sum(first * second) / untied) if untied else float("nan")
 
 
-def bootstrap_interval(differences: Numbers) -> tuple[float, float]:
+def bootstrap_interval(*differences: Numbers) -> tuple[float, float]:
     """The 95 % percentile interval of the mean, over resamples of the queries (Efron and Tibshirani, 1993).
 
-    Paired: each query brings the difference of its own two values.
+    Paired: each query brings the difference of its own two values. Of several collections, each is resampled by itself,
+    and the interval is that of the mean of their means.
     """
     generator = np.random.default_rng(0)
-    means = generator.choice(differences, size=(RESAMPLES, len(differences))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    means = [generator.choice(own, size=(RESAMPLES, len(own))).mean(axis=1) for own in differences]
+    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -126,6 +129,7 @@ def compare(collection: Collection, dtype: str, found: Run, baseline: Run) -> Fi
         ndcg=float(ndcgs.mean()),
         change=float((ndcgs - wanted).mean()),
         interval=bootstrap_interval(ndcgs - wanted),
+        changes=tuple((ndcgs - wanted).tolist()),
         tau=fmean(ordered) if ordered else None,
         mean_shift=float(shifts.mean()),
         largest_shift=float(shifts.max()),
@@ -144,7 +148,7 @@ def average(rows: Sequence[Figures]) -> Figures:
         ndcg_as_given=fmean(row.ndcg_as_given for row in rows),
         ndcg=fmean(row.ndcg for row in rows),
         change=fmean(row.change for row in rows),
-        interval=None,
+        interval=bootstrap_interval(*(np.array(row.changes) for row in rows)),
         tau=fmean(taus) if taus else None,
         mean_shift=fmean(row.mean_shift for row in rows),
         largest_shift=max(row.largest_shift for row in rows),
@@ -156,7 +160,7 @@ def average(rows: Sequence[Figures]) -> Figures:
 def worst(rows: Sequence[Figures]) -> Figures:
     """The collection where one dtype loses most."""
     row = min(rows, key=lambda row: row.change)
-    return replace(row, collection=f"worst: {row.collection}")
+    return replace(row, collection=f"worst: {row.collection}", changes=())
 
 
 def summary(rows: Sequence[Figures]) -> list[Figures]:
@@ -174,7 +178,7 @@ def cells(row: Figures) -> list[str]:
         f"{row.ndcg_as_given:.4f}",
         f"{row.ndcg:.4f}",
         f"{row.change:+.4f}",
-        f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else "-",
+        f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}",
         "-" if row.tau is None else f"{row.tau:.4f}",
         f"{row.mean_shift:.1e}",
         f"{row.largest_shift:.1e}",

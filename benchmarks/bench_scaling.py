@@ -21,14 +21,13 @@ from figures import spread
 from machine import describe, pin, usable_cores
 from markdown_tables import table
 from pairs import PairSet, Vocabulary
-from peers import interpreter
 from rerank_core import Pair, ScoreOptions
-from rerank_core.batching import micro_batches
-from rerank_core.local_model import LocalModel
-from rerank_core.scoring import distinct_segments
+from rerank_core.models.batching import micro_batches
+from rerank_core.models.local import LocalModel
+from rerank_core.models.scoring import distinct_segments
 from results import settings_of, write_results
 from systems import DTYPES, packed
-from workers import Worker, close_all, say_skipped
+from workers import close_all, say_skipped, start_threads
 
 BUDGETS = (256, 512, 1024, 2048, 4096)
 
@@ -67,20 +66,10 @@ class Tokenising:
 def measure_threads(
     system: str, checkpoint: Path, pairs: PairSet, *, cores: Sequence[int], max_length: int, rounds: int
 ) -> list[Threads]:
-    """One process for each number of threads, in turns: torch's number is taken over when a model is loaded."""
+    """One process for each number of threads, in turns."""
     found = [Threads(count + 1) for count in range(len(cores))]
     with tempfile.TemporaryDirectory() as logs:
-        workers = [
-            Worker(
-                system,
-                checkpoint,
-                max_length=max_length,
-                cores=cores[: threads.count],
-                log=Path(logs) / f"{threads.count}.log",
-                python=interpreter(system),
-            )
-            for threads in found
-        ]
+        workers = start_threads(system, checkpoint, max_length=max_length, cores=cores, logs=Path(logs))
         for _ in range(rounds):
             for threads, worker in zip(found, workers, strict=True):
                 answer = worker.ask(query=pairs.query, documents=pairs.documents)

@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from charts import Line, Tone, draw_lines
+from charts import Caption, Tone
 from client import ask_all, connections, rerank
+from line_charts import Line, line_chart
 from machine import Machine, describe, pin
 from markdown_tables import line
 from pairs import QUERY_TOKENS, Vocabulary
 from resident import is_counted, resident
-from results import settings_of, write_results
+from results import settings_of, write_file, write_results
 from server import add_arguments, check_statuses, serving
 from workers import say_skipped
 
@@ -72,18 +73,16 @@ def growth(samples: list[Sample]) -> tuple[Sample, dict[str, float]]:
 
 def write_chart(path: Path, name: str, samples: list[Sample], machine: Machine, footnote: str) -> None:
     """Memory over requests."""
-    draw_lines(
-        path,
-        [
-            Line("VmRSS", tuple((one.requests, one.rss) for one in samples), Tone.GREY),
-            Line("RssAnon", tuple((one.requests, one.anonymous) for one in samples), Tone.ACCENT),
-        ],
+    lines = [
+        Line("VmRSS", tuple((one.requests, one.rss) for one in samples), Tone.GREY),
+        Line("RssAnon", tuple((one.requests, one.anonymous) for one in samples), Tone.ACCENT),
+    ]
+    caption = Caption(
         title=f"Memory of the server: {name}",
         subtitle=f"{machine.processor}, torch {machine.versions['torch']}",
         footnote=footnote,
-        across="requests answered",
-        up="MB",
     )
+    write_file(path, line_chart(lines, caption, across="requests answered", up="MB"))
 
 
 async def report(arguments: argparse.Namespace, log: Path) -> list[Sample]:
@@ -104,7 +103,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8, help="at once (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=8, help="of a request, at most (default: %(default)s)")
     parser.add_argument("--length", type=int, default=64, help="tokens of a pair, at most (default: %(default)s)")
-    parser.add_argument("--chart", type=Path, help="draw it here, as SVG or PNG")
+    parser.add_argument("--chart", type=Path, help="draw it here, as SVG")
     arguments = parser.parse_args()
 
     if not is_counted():

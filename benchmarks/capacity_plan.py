@@ -1,8 +1,8 @@
-"""How many sidecars does it take, and what does a million pairs cost? With your own figures.
+"""How many replicas does it take, and what does a million pairs cost? With your own figures.
 
     python benchmarks/capacity_plan.py --pairs-per-second 2.8 --price 0.10 --documents 20 --latency 15
 
-docs/capacity.md explains the formulae and where each figure comes from. Prices are in whatever money you give.
+docs/size.md explains the formulae. Prices are in whatever money you give.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SECONDS_PER_DAY = 86_400
 
 
 class Impossible(Exception):
-    """No number of sidecars does it."""
+    """No number of replicas does it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar:
+class Replica:
     """What one does: pairs a second when it is busy, its price an hour, and the seconds until a new one is ready."""
 
     pairs_per_second: float
@@ -37,7 +37,7 @@ class Demand:
 
     ``variation``: the standard deviation of a request's work over its mean. ``growth``: by which share the load grows
     in a minute, where it grows fastest. ``latency``: seconds within which a request of ``documents`` is answered at
-    the peak, ``share`` of the time. ``busiest``: the share of its time that a sidecar may compute then.
+    the peak, ``share`` of the time. ``busiest``: the share of its time that a replica may compute then.
     """
 
     pairs_per_day: float
@@ -57,13 +57,13 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``busy``: the share of the time that a sidecar computes at the peak. ``answered``: seconds, as ``latency``.
+    """``busy``: the share of the time that a replica computes at the peak. ``answered``: seconds, as ``latency``.
 
-    ``spare`` are on top of ``sidecars``. ``scale_at``: how busy they may be when more are started, where their number
+    ``spare`` are on top of ``replicas``. ``scale_at``: how busy they may be when more are started, where their number
     follows the load; a million pairs cost ``price_per_million_following`` then.
     """
 
-    sidecars: int
+    replicas: int
     spare: int
     busy: float
     answered: float
@@ -96,12 +96,12 @@ def wait(servers: int, arrivals: float, seconds: float, variation: float, share:
     return math.log(chance / (1 - share)) / (servers / seconds - arrivals) * (1 + variation**2) / 2
 
 
-def plan(sidecar: Sidecar, demand: Demand, spare: int) -> Plan:
-    """The fewest sidecars that answer in time at the peak, and are not too busy. Raises ``Impossible``."""
-    seconds = demand.documents / sidecar.pairs_per_second
+def plan(replica: Replica, demand: Demand, spare: int) -> Plan:
+    """The fewest replicas that answer in time at the peak, and are not too busy. Raises ``Impossible``."""
+    seconds = demand.documents / replica.pairs_per_second
     if seconds >= demand.latency:
         raise Impossible(
-            f"one request of {demand.documents:g} documents takes {seconds:.1f} s on an idle sidecar, and may take "
+            f"one request of {demand.documents:g} documents takes {seconds:.1f} s on an idle replica, and may take "
             f"{demand.latency:g} s: use fewer documents, more cores, int8 or bfloat16, a GPU or a smaller model"
         )
     arrivals = demand.requests_per_second
@@ -119,19 +119,19 @@ def plan(sidecar: Sidecar, demand: Demand, spare: int) -> Plan:
         too_few, enough = (too_few, middle) if answered(middle) <= demand.latency else (middle, enough)
 
     busy = arrivals * seconds / enough
-    grown = (1 + demand.growth) ** (sidecar.start_seconds / 60)
-    per_day = (enough + spare) * sidecar.price_per_hour * 24
+    grown = (1 + demand.growth) ** (replica.start_seconds / 60)
+    per_day = (enough + spare) * replica.price_per_hour * 24
     # On average over the day; but never fewer than one and the spare ones.
     following = max(1.0, enough / demand.peak * grown) + spare
     return Plan(
-        sidecars=enough,
+        replicas=enough,
         spare=spare,
         busy=busy,
         answered=answered(enough),
         scale_at=busy / grown,
         price_per_day=per_day,
         price_per_million=per_day / demand.pairs_per_day * 1e6,
-        price_per_million_following=following * sidecar.price_per_hour * 24 / demand.pairs_per_day * 1e6,
+        price_per_million_following=following * replica.price_per_hour * 24 / demand.pairs_per_day * 1e6,
     )
 
 
@@ -140,7 +140,7 @@ def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
         [
             f"{demand.pairs_per_day:,.0f}",
             f"{demand.requests_per_second:.3g}",
-            f"{found.sidecars:,} + {found.spare}",
+            f"{found.replicas:,} + {found.spare}",
             f"{found.busy:.0%}",
             f"{found.answered:.2g}",
             f"{found.price_per_day:,.0f}",
@@ -151,7 +151,7 @@ def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
     columns = [
         "pairs a day",
         "requests/s at the peak",
-        "sidecars",
+        "replicas",
         "busy",
         "answered in, s",
         "a day",
@@ -163,8 +163,8 @@ def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--pairs-per-second", type=float, default=2.8, help="of one sidecar at work (default: %(default)s)")
-    option("--price", type=float, default=0.10, help="of one sidecar, an hour (default: %(default)s)")
+    option("--pairs-per-second", type=float, default=2.8, help="of one replica at work (default: %(default)s)")
+    option("--price", type=float, default=0.10, help="of one replica, an hour (default: %(default)s)")
     option("--start-seconds", type=float, default=60, help="until a new one is ready (default: %(default)s)")
     option("--pairs-per-day", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
     option("--peak", type=float, default=3, help="the busiest minutes over the average (default: %(default)s)")
@@ -174,7 +174,7 @@ def main() -> int:
     option("--latency", type=float, default=15, help="seconds that a request may take (default: %(default)s)")
     option("--share", type=float, default=0.95, help="of the time, that it does (default: %(default)s)")
     option("--busiest", type=float, default=0.8, help="share of its time that one may compute (default: %(default)s)")
-    option("--spare", type=int, default=1, help="sidecars that may be lost at once (default: %(default)s)")
+    option("--spare", type=int, default=1, help="replicas that may be lost at once (default: %(default)s)")
     arguments = parser.parse_args()
     for name, value in vars(arguments).items():
         least = min(value) if isinstance(value, list) else value
@@ -186,7 +186,7 @@ def main() -> int:
             "--share and --busiest have to be below 1: nothing is certain, and who is always busy falls behind"
         )
 
-    sidecar = Sidecar(arguments.pairs_per_second, arguments.price, arguments.start_seconds)
+    replica = Replica(arguments.pairs_per_second, arguments.price, arguments.start_seconds)
     demands = [
         Demand(
             pairs_per_day=pairs_per_day,
@@ -201,17 +201,17 @@ def main() -> int:
         for pairs_per_day in arguments.pairs_per_day
     ]
     try:
-        plans = [plan(sidecar, demand, arguments.spare) for demand in demands]
+        plans = [plan(replica, demand, arguments.spare) for demand in demands]
     except Impossible as impossible:
         print(f"Not possible: {impossible}.", file=sys.stderr)
         return 1
-    print(f"A sidecar: {sidecar.pairs_per_second:g} pairs/s, {sidecar.price_per_hour:g} an hour.")
+    print(f"A replica: {replica.pairs_per_second:g} pairs/s, {replica.price_per_hour:g} an hour.")
     limit = f"{arguments.latency:g} s, {arguments.share:.0%} of the time"
     print(f"A request of {arguments.documents:g} is answered within {limit}.\n")
     print(plan_table(demands, plans))
     print("\nIn brackets: at best, where the number follows the load. Then the last of these fleets starts more at")
     print(
-        f"{plans[-1].scale_at:.0%} busy, for in the {sidecar.start_seconds:g} s until they help, the load may grow on."
+        f"{plans[-1].scale_at:.0%} busy, for in the {replica.start_seconds:g} s until they help, the load may grow on."
     )
     return 0
 

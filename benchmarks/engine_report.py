@@ -8,11 +8,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from charts import Bar, Panel, Tone, draw
+from charts import Caption, Tone
 from figures import BASELINE, PACKED, Comparison, Run, Timing
 from machine import Machine
 from markdown_tables import table
 from pairs import PairSet
+from results import write_file
+from row_charts import Bars, Panel, Remarks, row_chart
 from systems import OURS, REDUCED
 
 
@@ -71,32 +73,40 @@ def _ratio_table(title: str, named: Sequence[tuple[str, Comparison]], sets: Sequ
 
 
 def write_chart(path: Path, checkpoint: str, run: Run, machine: Machine) -> None:
-    """Pairs a second on each set, with the ratios to sorted transformers; as SVG or PNG."""
+    """Pairs a second on each set, with the ratios to sorted transformers; as SVG."""
     colours = (
         "Teal: ours; pale: in smaller numbers than float32. " if any(t.system in REDUCED for t in run.timings) else ""
     )
-    draw(
-        path,
-        [_panel(run, pairs) for pairs in run.sets],
+    caption = Caption(
         title=f"Pairs a second: {model_line(checkpoint, run)}",
         subtitle=machine_line(run, machine),
         footnote=f"{colours}×: times as fast as transformers on sorted pairs in batches of 16.",
     )
+    by_speed = sorted(run.on(run.sets[0]), key=lambda timing: -timing.pairs_per_second)
+    names = tuple(timing.system for timing in by_speed)
+    write_file(path, row_chart([_panel(run, pairs, names) for pairs in run.sets], caption))
 
 
-def _panel(run: Run, pairs: PairSet) -> Panel:
+def _panel(run: Run, pairs: PairSet, names: tuple[str, ...]) -> Panel:
+    """One set, with the systems in this order."""
     count = len(pairs.lengths)
     lengths = "mixed lengths" if pairs.name == "mixed" else f"{pairs.name} tokens"
-    return Panel(
-        f"{count} {'pair' if count == 1 else 'pairs'} of {lengths}",
-        tuple(_bar(run, timing) for timing in run.on(pairs)),
-    )
+    timings = sorted(run.on(pairs), key=lambda timing: names.index(timing.system))
+    speeds = tuple(timing.pairs_per_second for timing in timings)
+    bars = Bars("pairs a second", speeds, tuple(map(_three_digits, speeds)))
+    against = [run.against(BASELINE, timing) for timing in timings]
+    ratios = Remarks("", tuple(f"{one.ratio:.2f}×" if one else "" for one in against))
+    title = f"{count} {'pair' if count == 1 else 'pairs'} of {lengths}"
+    return Panel(names, tuple(map(_tone, names)), (bars, ratios), title)
 
 
-def _bar(run: Run, timing: Timing) -> Bar:
-    against = run.against(BASELINE, timing)
-    tone = Tone.PALE_ACCENT if timing.system in REDUCED else Tone.ACCENT if timing.system in OURS else Tone.GREY
-    return Bar(timing.system, timing.pairs_per_second, f"{against.ratio:.2f}×" if against else "", tone)
+def _tone(system: str) -> Tone:
+    return Tone.PALE_ACCENT if system in REDUCED else Tone.ACCENT if system in OURS else Tone.GREY
+
+
+def _three_digits(value: float) -> str:
+    """At least three of them: 0.720, 24.0, 1246."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def all_figures(run: Run) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def main() -> None:
     began = perf_counter()
     import numpy  # noqa: F401
     import rerank_core
-    import rerank_core.engines.packed
+    import rerank_core.engines.packed.engine
     import safetensors  # noqa: F401
     import tokenizers  # noqa: F401
     import torch  # noqa: F401
@@ -29,7 +29,7 @@ def main() -> None:
     imported = perf_counter()
     memory["imports"] = resident()
 
-    from rerank_core.manifest import read_manifest, verify
+    from rerank_core.checkpoints.manifest import read_manifest, verify
 
     verifying = perf_counter()
     manifest = read_manifest(Path(checkpoint))

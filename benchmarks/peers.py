@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rerank_core import manifest
+from rerank_core.checkpoints import manifest
 
 # Pinned, so that their authors can check. FlagEmbedding does not import with the transformers after this one.
 _FLAG_EMBEDDING = ["FlagEmbedding==1.4.2", "transformers==5.23.0"]

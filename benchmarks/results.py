@@ -14,8 +14,13 @@ from machine import Machine
 
 def write_results(path: Path, machine: Machine, settings: Mapping[str, Any], **figures: Any) -> None:
     """Write one JSON object: ``machine``, ``settings``, and the figures by their names."""
+    write_file(path, json.dumps({"machine": asdict(machine), "settings": settings, **figures}, indent=2) + "\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file, and make its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": asdict(machine), "settings": settings, **figures}, indent=2) + "\n")
+    path.write_text(text, encoding="utf-8")
 
 
 def settings_of(arguments: Namespace) -> dict[str, Any]:

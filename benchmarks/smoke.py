@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rerank_core.manifest import write_manifest
+from rerank_core.checkpoints.manifest import write_manifest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from resident import is_counted
 from systems import DTYPES, packed
@@ -20,6 +20,10 @@ BENCHMARKS = {
     "engines": ["--systems", *SYSTEMS, *SMALL, "--equal", "64", "--tokens", "256", "--agree", "1e-4"],
     "memory": SMALL,
     "scaling": [*SMALL, "--budgets", "256", "1024"],
+    "growth": [
+        *("--passages", "1", "3", "--length", "32", "--lengths", "32", "64", "--tokens", "64"),
+        *("--max-length", "128", "--rounds", "1"),
+    ],
     "steady": ["--pairs", "60", "--request", "10", "--every", "20", "--max-length", "128"],
     "http": [
         *("--requests", "4", "--documents", "10", "--crowd", "8", "--large", "200", "--length", "64", "--probes", "5"),

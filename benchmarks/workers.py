@@ -73,6 +73,24 @@ def start(systems: Sequence[str], checkpoint: Path, *, max_length: int, core: in
     return workers
 
 
+def start_threads(system: str, checkpoint: Path, *, max_length: int, cores: Sequence[int], logs: Path) -> list[Worker]:
+    """One worker with one thread, one with two, up to as many as there are cores, each on the first of them.
+
+    A process each: torch's number of threads is taken over when a model is loaded. Raises ``RuntimeError``.
+    """
+    return [
+        Worker(
+            system,
+            checkpoint,
+            max_length=max_length,
+            cores=cores[:count],
+            log=logs / f"{count}.log",
+            python=interpreter(system),
+        )
+        for count in range(1, len(cores) + 1)
+    ]
+
+
 def close_all(workers: Iterable[Worker]) -> None:
     """End them all."""
     for worker in workers:

@@ -22,7 +22,7 @@ own client and the examples read (`RERANK_API_KEY`, `RERANK_URL`).
 
 
 def page() -> str:
-    """The whole page. The five names of the replaced service come first."""
+    """The whole page. The five names without our prefix come first."""
     fields = sorted(settings_fields(), key=lambda field: field.name not in DOCUMENTED.values())
     rows = []
     for field in fields:

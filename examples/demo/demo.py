@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from rerank_core import RankedDocument, RerankError, rank
-from rerank_core.sources import DEFAULT_MODEL
+from rerank_core import DEFAULT_MODEL, RankedDocument, RerankError, rank
 from rerank_integrations.client import HTTPScorer
 
 SAMPLE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""Runs other services' clients against real servers, and writes the page that says how they got on.
+"""Runs other services' clients against real servers, and writes how they got on.
 
 One command, `make test-clients`. Each group of clients has an environment of its own, made once under
 ``.environments``, and one script in ``groups`` that is run there. Exit status 1: a client that ran did not behave as
@@ -29,7 +29,7 @@ from front import RETRY_AFTER, front
 from groups.cases import CASES, Seen, There
 from listed import GROUPS, Group
 from servers import MODEL, NotStarted, full_server, server
-from table import Row, page, read, rows
+from table import Row, dump, read, rows
 
 _HERE = Path(__file__).parent
 _LIMIT = 300.0  # seconds that a group may take
@@ -64,7 +64,7 @@ _QUIET = {
 
 
 def main() -> int:
-    """Run the groups, say how they went, and write the page."""
+    """Run the groups, say how they went, and write the results."""
     arguments = _arguments()
     groups = [group for group in GROUPS if group.name in (arguments.only or [group.name])]
     if arguments.list:
@@ -80,8 +80,8 @@ def main() -> int:
         except NotStarted as problem:
             print(f"a server did not start: {problem}", file=sys.stderr)
             return 2
-    if arguments.table:
-        arguments.table.write_text(page(found), encoding="utf-8")
+    if arguments.results:
+        arguments.results.write_text(dump(found), encoding="utf-8")
     return _report(found)
 
 
@@ -89,7 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [group.name for group in GROUPS]
     parser.add_argument("--only", action="append", choices=names, help="a group; may be given more than once")
-    parser.add_argument("--table", type=Path, help="the page of what is run, to be written: docs/clients.md")
+    parser.add_argument("--results", type=Path, help="the JSON file to write, which table.py makes its pages from")
     parser.add_argument("--list", action="store_true", help="name the clients and their versions, and run none")
     return parser.parse_args()
 

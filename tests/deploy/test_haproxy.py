@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rerank_core.manifest import write_manifest
+from rerank_core.checkpoints.manifest import write_manifest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 
 ROOT = Path(__file__).parents[2]

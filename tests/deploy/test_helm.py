@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 import jsonschema
 import pytest
 import yaml
-from rerank_server.auth import OPEN
-from rerank_server.metrics import Metrics
+from rerank_server.middleware.auth import OPEN
+from rerank_server.observability.metrics import Metrics
 from rerank_server.settings import Settings, settings_fields, variable_of
 
 pytestmark = pytest.mark.timeout(300)  # the first time, the tools are fetched

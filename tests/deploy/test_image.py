@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -153,6 +155,28 @@ def test_a_hardened_container_scores_and_stops_cleanly(lite_image: str) -> None:
     assert 0 < scored.json()["score"] < 1
     assert asked.startswith("200")
     assert state["ExitCode"] == 0
+
+
+def test_the_container_of_the_readme_answers_the_curl_of_the_readme(root: Path, lite_image: str) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    _, *run, image = shlex.split("".join(re.findall(r"^\$ (docker run .*)$", readme, re.MULTILINE)))
+    (curl,) = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", readme, re.MULTILINE)
+    port = str(free_port())
+    # An engine without a bridge cannot publish ports: there the container has the host's network.
+    bridged = docker("network", "ls", "--quiet", "--filter", "driver=bridge")
+    there = [] if bridged else ["--network", "host", "-e", f"PORT={port}"]
+
+    name = docker(*[part.replace("8000:", f"{port}:") for part in run], "-d", *there, lite_image)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_until_ready(client, name)
+        asked = curl.replace("localhost:8000", f"127.0.0.1:{port}")
+        answer = json.loads(subprocess.run(["sh", "-c", asked], capture_output=True, timeout=60, check=True).stdout)
+    finally:
+        docker("rm", "-f", name)
+
+    assert image == "rerank"  # as `make build` calls it
+    assert [result["index"] for result in answer["results"]] == [1, 0]
 
 
 def test_a_container_that_is_killed_starts_again(lite_image: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "size.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def test_waits_are_those_of_a_simulated_queue(planning: Any, servers: int, busy:
 
 @pytest.mark.parametrize("latency", [6.5, 8, 15])
 def test_one_sidecar_fewer_would_be_late_or_too_busy(planning: Any, demand: Callable[..., Any], latency: float) -> None:
-    sidecar, asked = planning.Sidecar(3.2, 0.1, 60), demand(latency=latency)
-    found = planning.plan(sidecar, asked, spare=1)
-    seconds = asked.documents / sidecar.pairs_per_second
+    replica, asked = planning.Replica(3.2, 0.1, 60), demand(latency=latency)
+    found = planning.plan(replica, asked, spare=1)
+    seconds = asked.documents / replica.pairs_per_second
 
-    fewer = found.sidecars - 1
+    fewer = found.replicas - 1
     late = seconds + planning.wait(fewer, asked.requests_per_second, seconds, 1, asked.share) > latency
 
     assert found.answered <= latency
@@ -85,13 +85,13 @@ def test_one_sidecar_fewer_would_be_late_or_too_busy(planning: Any, demand: Call
 
 def test_what_one_sidecar_cannot_do_in_time_no_number_of_them_can(planning: Any, demand: Callable[..., Any]) -> None:
     with pytest.raises(
-        planning.Impossible, match=r"20 documents takes 6\.2 s on an idle sidecar, and may take 3 s: use"
+        planning.Impossible, match=r"20 documents takes 6\.2 s on an idle replica, and may take 3 s: use"
     ):
-        planning.plan(planning.Sidecar(3.2, 0.1, 60), demand(latency=3), spare=1)
+        planning.plan(planning.Replica(3.2, 0.1, 60), demand(latency=3), spare=1)
 
 
 def test_whoever_starts_slowly_has_to_start_early(planning: Any, demand: Callable[..., Any]) -> None:
-    at = [planning.plan(planning.Sidecar(3.2, 0.1, start), demand(), spare=1).scale_at for start in (0, 60, 300)]
+    at = [planning.plan(planning.Replica(3.2, 0.1, start), demand(), spare=1).scale_at for start in (0, 60, 300)]
 
     assert at == pytest.approx([0.8, 0.8 / 1.1, 0.8 / 1.1**5], rel=0.01)
 
@@ -111,8 +111,8 @@ def test_the_script_prints_a_plan_or_says_why_there_is_none(
 COMMANDS = re.findall(r"^    python benchmarks/capacity_plan\.py (--pairs.*)$", PAGE, re.MULTILINE)
 
 
-def test_the_page_shows_four_plans() -> None:
-    assert len(COMMANDS) == 4
+def test_the_page_shows_two_plans() -> None:
+    assert len(COMMANDS) == 2
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
-from rerank_server import watchdog
-from rerank_server.logs import configure_logging
-from rerank_server.process import serve
+from rerank_server.lifecycle import watchdog
+from rerank_server.observability.logs import configure_logging
+from rerank_server.process.uvicorn_server import serve
 from rerank_server.settings import Settings
 
 

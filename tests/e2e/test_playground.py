@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 import pytest_asyncio
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = (

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import rerank_core
 from rerank_core import Pair, RerankError, ScoreOptions
-from rerank_core.local_model import LocalModel
+from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from rerank_integrations.client import HTTPScorer
 

@@ -6,7 +6,7 @@ import pytest
 import rerank_core
 from rerank_core import Calibration, InvalidRequest
 from rerank_core.calibration import read_calibration
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
 
 

@@ -15,7 +15,7 @@ CLASSES = [class_ for class_ in all_classes() if class_.__module__ == errors.__n
 def test_the_tree_is_the_one_in_the_docstring():
     words = (errors.__doc__ or "").split()
 
-    assert len(CLASSES) == 13
+    assert len(CLASSES) == 14
     for class_ in CLASSES[1:]:
         assert class_.__name__ in words
         assert class_.code in words
@@ -28,6 +28,13 @@ def test_each_code_maps_back_to_its_class(class_):
 
 def test_a_code_of_somebody_elses_maps_to_nothing():
     assert error_class("teapot") is None
+
+
+def test_a_class_that_another_package_derives_changes_the_meaning_of_no_code():
+    derived = type("Derived", (RerankError,), {"code": "derived"})
+
+    assert derived in RerankError.__subclasses__()
+    assert error_class("derived") is None
 
 
 @pytest.mark.parametrize("class_", CLASSES)

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 from rerank_core import DeviceError
-from rerank_core.cross_encoder import CrossEncoder
 from rerank_core.forking import PerProcess, current_process, running
+from rerank_core.models.cross_encoder import CrossEncoder
 
 # Each child ends by an alarm where nobody answers, and never returns into the program.
 PROGRAM = """

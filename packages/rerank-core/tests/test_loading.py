@@ -5,8 +5,8 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import InvalidRequest, MissingExtra, PairModel, ScoreOptions, Scorer, loading
-from rerank_core.bi_encoder import BiEncoder
-from rerank_core.cross_encoder import CrossEncoder
+from rerank_core.models.bi_encoder import BiEncoder
+from rerank_core.models.cross_encoder import CrossEncoder
 
 
 def test_a_model_says_what_runs(tiny):

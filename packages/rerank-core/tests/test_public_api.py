@@ -7,11 +7,11 @@ import rerank_core
 def test_the_public_names_are_these():
     """A name that joins or leaves is a decision, and this line is where it is taken."""
     assert set(rerank_core.__all__) == {
-        "AsyncScorer",
+        "AsyncScorer", "DEFAULT_MODEL",
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
         "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair", "PairModel",
         "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "TooManyDocuments",
-        "Unauthorized", "Unavailable", "Usage", "__version__", "load", "rank", "rerank",
+        "Unauthorized", "Unavailable", "Usage", "__version__", "load", "rank", "rerank", "score_pairs",
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from rerank_server.memory import available_memory
+from rerank_server.machine.memory import available_memory
 from rerank_server.settings import DOCUMENTED, Settings, SettingsError, _is_of_others, settings_fields, variable_of
 
 VARIABLE = "RERANK_API_KEY"  # of rerank_integrations, which the server does not import

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient as Client
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 
 QUERY = "learning by machine is"
 TEXTS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import rerank_core
 from rerank_core import CheckpointError, InvalidRequest, Pair, ScoreOptions
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from rerank_core.types import RankedDocument
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient as Client
-from rerank_core.scoring import sigmoid
+from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]

@@ -8,6 +8,7 @@
 Importing this loads nothing heavy; ``load`` does.
 """
 
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.errors import (
     CheckpointError,
     DeadlineExceeded,
@@ -22,13 +23,16 @@ from rerank_core.errors import (
     TooManyDocuments,
     Unauthorized,
     Unavailable,
+    UnknownModel,
 )
 from rerank_core.loading import load
+from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, PairModel, Scorer
 from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AsyncScorer",
     "Calibration",
     "CheckpointError",
@@ -52,11 +56,13 @@ __all__ = [
     "TooManyDocuments",
     "Unauthorized",
     "Unavailable",
+    "UnknownModel",
     "Usage",
     "__version__",
     "load",
     "rank",
     "rerank",
+    "score_pairs",
 ]
 
 

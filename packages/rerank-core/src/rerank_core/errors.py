@@ -1,10 +1,11 @@
-"""What can go wrong, as one tree.
+"""The errors of rerank, as one tree.
 
     RerankError                      code
     ├── InvalidRequest               invalid_request       the caller must change the request (also ValueError)
     │   ├── Unauthorized             unauthorized          its key is missing or wrong
     │   ├── InputTooLong             input_too_long        more tokens than the model reads, and truncation was refused
-    │   └── TooManyDocuments         too_many_documents    more than can ever be scored in one request
+    │   ├── TooManyDocuments         too_many_documents    more than can ever be scored in one request
+    │   └── UnknownModel             unknown_model         it asks for a model that is not loaded here
     ├── Unavailable                  unavailable           the same request may succeed later
     │   ├── Overloaded               overloaded            no room for it now
     │   └── DeadlineExceeded         deadline_exceeded     its time ran out
@@ -46,9 +47,15 @@ class InputTooLong(InvalidRequest):
 
 
 class TooManyDocuments(InvalidRequest):
-    """More documents than one request can ever hold."""
+    """There are more documents than one request can ever hold."""
 
     code = "too_many_documents"
+
+
+class UnknownModel(InvalidRequest):
+    """The request asks for a model that is not loaded here."""
+
+    code = "unknown_model"
 
 
 class Unavailable(RerankError):
@@ -65,7 +72,7 @@ class Unavailable(RerankError):
 
 
 class Overloaded(Unavailable):
-    """No room for this request now."""
+    """There is no room for this request now."""
 
     code = "overloaded"
 
@@ -107,11 +114,14 @@ class MissingExtra(RerankError, ImportError):
 
 
 def error_class(code: str) -> type[RerankError] | None:
-    """The class that carries this ``code``, or None for a code of somebody else's."""
+    """Return the class of this tree with this ``code``; None where there is none.
+
+    Classes that another package derives are not found: what a code means does not depend on what is imported.
+    """
     waiting: list[type[RerankError]] = [RerankError]
     while waiting:
         candidate = waiting.pop()
         if candidate.code == code:
             return candidate
-        waiting.extend(candidate.__subclasses__())
+        waiting.extend(child for child in candidate.__subclasses__() if child.__module__ == __name__)
     return None

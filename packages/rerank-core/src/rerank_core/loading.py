@@ -1,4 +1,4 @@
-"""From a model's name to something that scores."""
+"""Loads a model by its name."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from importlib.util import find_spec
 from operator import index
 from pathlib import Path
 
-from rerank_core.bi_encoder import BiEncoder
 from rerank_core.calibration import read_calibration
-from rerank_core.checkpoint import Checkpoint, read_checkpoint
-from rerank_core.consistency import check_network, check_tokens
-from rerank_core.cross_encoder import CrossEncoder
-from rerank_core.devices import choose_device, choose_dtype
+from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.labels import HeadColumns
+from rerank_core.checkpoints.manifest import digest
+from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
+from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
 from rerank_core.errors import InvalidRequest, MissingExtra
-from rerank_core.labels import HeadColumns
-from rerank_core.local_model import LocalModel
-from rerank_core.manifest import digest
-from rerank_core.sample import SAMPLE
-from rerank_core.scoring import distinct_segments
-from rerank_core.sources import DEFAULT_MODEL, locate, pinned
+from rerank_core.models.bi_encoder import BiEncoder
+from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
+from rerank_core.models.consistency import check_network, check_tokens
+from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
+from rerank_core.models.scoring import distinct_segments
 from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
 
 
 def require_libraries() -> None:
-    """Raises ``MissingExtra`` where the libraries that run a model are not installed."""
+    """Raise ``MissingExtra`` where the libraries that run a model are not installed."""
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra(f"running a model here needs {name}: pip install 'rerank-core[torch]'")
@@ -57,8 +57,8 @@ def load(
     - ``model``: a local directory, a name on the Hugging Face hub, or ``lite``; ``revision``: of a hub model.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     - ``dtype``: ``auto`` (float32), ``float32``; on a CPU also ``float16-weights``, ``bfloat16`` and ``int8``, on a GPU
-      ``float16`` and ``bfloat16``. docs/scores.md says what each costs.
-    - ``max_length``: tokens of a pair (cross-encoder) or of each side (bi-encoder); by default min(512, what the
+      ``float16`` and ``bfloat16``. docs/performance.md says what each costs.
+    - ``max_length``: tokens of a pair (cross-encoder) or of each text (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``long_documents``: ``truncate``, or ``chunk``: all of a document longer than that is scored, in windows.
     - ``calibration``: scores are sigmoid(a * raw + b) instead of sigmoid(raw): ``(a, b)``, ``"a,b"``, or a file that
@@ -87,14 +87,14 @@ def load(
     dtype = choose_dtype(dtype, device)
     engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
 
+    from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
-    from rerank_core.tokenization import PairTokenizer, SideTokenizer
-    from rerank_core.tokenizer_files import read_tokenizer
+    from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
-    tokenizer: PairTokenizer | SideTokenizer
+    tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
     if checkpoint.kind == "bi-encoder":
-        tokenizer = SideTokenizer(
+        tokenizer = BiEncoderTokenizer(
             text.tokenizer,
             max_length=length,
             has_type_ids=checkpoint.has_type_ids,
@@ -105,7 +105,7 @@ def load(
             max_characters=max_characters,
         )
     else:
-        tokenizer = PairTokenizer(
+        tokenizer = CrossEncoderTokenizer(
             text.tokenizer,
             max_length=length,
             truncation=truncation,
@@ -116,13 +116,13 @@ def load(
         )
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
-        _set_threads(threads)
-    segments = distinct_segments(tokenizer(SAMPLE, ScoreOptions()))
+        set_threads(threads)
+    segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
         device=device,
         dtype=dtype,
-        sample=Batch.of(segments),
+        calibration_batch=Batch.of(segments),
         trust_remote_code=trust_remote_code,
     )
     check_network(checkpoint, network, segments)
@@ -162,7 +162,7 @@ def load(
         threads=threads,
         trust_remote_code=trust_remote_code,
     )
-    if isinstance(tokenizer, SideTokenizer):
+    if isinstance(tokenizer, BiEncoderTokenizer):
         return BiEncoder(
             network,
             tokenizer,
@@ -184,7 +184,7 @@ _SIMILARITIES = {
 
 
 def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
-    """Which number the raw score is."""
+    """Describe the number that the raw score is."""
     if checkpoint.kind == "bi-encoder":
         return _SIMILARITIES[checkpoint.similarity]
     if len(checkpoint.labels) == 1:
@@ -194,17 +194,11 @@ def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
 
 
 def _reload(model: str, **options: object) -> partial[LocalModel]:
-    """How to load it once more: as a name and one text, which are the same bytes whenever they are pickled."""
+    """Describe how to load it once more: a name and one text, which are the same bytes whenever they are pickled."""
     given = {name: value for name, value in options.items() if value is not None}
     return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:
-    """What a pickled model becomes: loaded with its options, which are JSON. Raises as ``load``."""
+    """Load a pickled model again, with its options, which are JSON. Raises as ``load``."""
     return load(model, **json.loads(options))
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

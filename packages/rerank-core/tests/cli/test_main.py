@@ -27,7 +27,7 @@ def plugins(monkeypatch):
 def plugin_module(tmp_path, monkeypatch):
     """A package of somebody else's with a command."""
     (tmp_path / "their_commands.py").write_text(
-        "from rerank_core.cli.main import Command\n"
+        "from rerank_core.cli.command import Command\n"
         "HELLO = Command('hello', 'Greet.', lambda p: p.add_argument('name'), lambda a: print('hello', a.name) or 7)\n"
     )
     (tmp_path / "their_broken_commands.py").write_text("import no_such_library_at_all\n")

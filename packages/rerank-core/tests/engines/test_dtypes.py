@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import rerank_core
 import torch
-from rerank_core import CheckpointError, InvalidRequest, processor
-from rerank_core.engines import packed
-from rerank_core.engines.int8 import Int8Linear
-from rerank_core.engines.linear import BFloat16Linear, Float16WeightsLinear, FloatLinear, WidenedLinear
+from rerank_core import CheckpointError, InvalidRequest
+from rerank_core.engines.hardware import cpu_features
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear
+from rerank_core.engines.packed.quantization import float16
+from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
+from rerank_core.engines.packed.quantization.int8 import Int8Linear
 from rerank_core.testing.checkpoints import WORDS
 
 QUERY = "where does the giant panda live?"
@@ -27,9 +29,10 @@ def some_text(words: int, seed: int) -> str:
 
 def runs_here(dtype: str) -> bool:
     return {
-        "float16-weights": processor.has_float16_weights,
-        "bfloat16": processor.has_bfloat16,
-        "int8": processor.has_int8,
+        "float32": lambda: True,
+        "float16-weights": cpu_features.has_float16_weights,
+        "bfloat16": cpu_features.has_bfloat16,
+        "int8": cpu_features.has_int8,
     }[dtype]()
 
 
@@ -64,6 +67,7 @@ def test_scores_stay_near_those_of_float32(source, dtype):
     assert scores == pytest.approx(golden, abs=TOLERANCE[dtype], rel=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", ["float32", *TOLERANCE], indirect=True)
 def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(source, dtype):
     pair = some_text(30, 0)
     companions = [some_text(words, seed) for seed, words in enumerate([1, 70, 9, 250, 33, 2, 120, 15, 48, 5] * 5)]
@@ -79,7 +83,7 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
     finally:
         torch.set_num_threads(before)
 
-    if dtype == "bfloat16" and len(scores) > 1:  # docs/scores.md: its products are oneDNN's, not the same on every CPU
+    if dtype == "bfloat16" and len(scores) > 1:  # its products are oneDNN's, not the same on every CPU
         assert max(scores) - min(scores) < TOLERANCE[dtype]
         pytest.skip("SKIPPED LOUDLY: this processor's bfloat16 products are not the same to the bit in any company")
     assert len(scores) == 1
@@ -139,9 +143,9 @@ def test_both_products_with_float16_weights_round_the_same_weights(monkeypatch, 
             built.append(kind)
             return kind(*parts)
 
-        monkeypatch.setattr(packed, kind.__name__, build)
+        monkeypatch.setattr(float16, kind.__name__, build)
     for widens in (False, True):
-        monkeypatch.setattr(processor, "widens_float16", lambda widens=widens: widens)
+        monkeypatch.setattr(cpu_features, "widens_float16", lambda widens=widens: widens)
         model = rerank_core.load(str(tiny("bert")), device="cpu", dtype="float16-weights")
         scores.append(model.score(QUERY, documents, raw=True).values)
 
@@ -166,7 +170,7 @@ def test_threads_that_widen_weights_at_once_do_not_meet_in_one_buffer():
 @pytest.mark.parametrize("levels", [256, 128])
 def test_eight_bits_round_each_row_by_its_own_measure(levels, weight, x):
     """No product is further off than the halves of all its steps together."""
-    if levels > processor.int8_levels():
+    if levels > cpu_features.int8_levels():
         pytest.skip("SKIPPED LOUDLY: this processor's 8-bit products overflow with 256 levels")
     bias, columns = torch.linspace(-1, 1, 96), torch.tensor([5, 40])
     linear = Int8Linear(weight, bias, columns, levels=levels)
@@ -194,7 +198,7 @@ def test_without_its_outlier_columns_a_product_in_eight_bits_is_far_off(weight, 
     golden = x @ weight.t()
 
     def error(columns: list[int]) -> float:
-        product = Int8Linear(weight, bias, torch.tensor(columns), levels=processor.int8_levels())(x)
+        product = Int8Linear(weight, bias, torch.tensor(columns), levels=cpu_features.int8_levels())(x)
         return float(((product - golden).norm(dim=1) / golden.norm(dim=1)).mean())
 
     assert error([5, 40]) * 3 < error([1, 2])
@@ -210,7 +214,7 @@ def test_rows_of_nothing_but_zeros_have_the_bias_for_a_product(weight):
 
 
 def test_float16_weights_are_float32_where_the_machine_cannot_and_the_log_says_so(tiny, monkeypatch, caplog):
-    monkeypatch.setattr(processor, "has_float16_weights", lambda: False)
+    monkeypatch.setattr(cpu_features, "has_float16_weights", lambda: False)
 
     with caplog.at_level(logging.WARNING):
         model = rerank_core.load(str(tiny("bert")), device="cpu", dtype="float16-weights")
@@ -223,7 +227,7 @@ def test_float16_weights_are_float32_where_the_machine_cannot_and_the_log_says_s
 
 @pytest.mark.parametrize("wanted", ["int8", "bfloat16"])
 def test_a_processor_without_the_instructions_is_refused_with_the_way_out(tiny, monkeypatch, wanted):
-    monkeypatch.setattr(processor, f"has_{wanted}", lambda: False)
+    monkeypatch.setattr(cpu_features, f"has_{wanted}", lambda: False)
 
     with pytest.raises(InvalidRequest, match=rf"dtype '{wanted}' needs .* processor .*use"):
         rerank_core.load(str(tiny("bert")), device="cpu", dtype=wanted)
@@ -240,14 +244,14 @@ def test_the_instructions_are_those_that_torch_reports(monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
 
     has(avx512_vnni=True, avx512_bf16=False, amx_bf16=True)
-    assert (processor.int8_levels(), processor.has_bfloat16()) == (256, True)
+    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (256, True)
     has(avx512_f=True, cpu_name="Intel Xeon")
-    assert processor.widens_float16()
+    assert cpu_features.widens_float16()
     has(avx512_f=True, cpu_name="AMD EPYC")
-    assert not processor.widens_float16()
+    assert not cpu_features.widens_float16()
     has(avx2=True, cpu_name="Intel Core")
-    assert not processor.widens_float16()
+    assert not cpu_features.widens_float16()
     has(avx2=True)
-    assert (processor.int8_levels(), processor.has_bfloat16()) == (128, False)
+    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (128, False)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert (processor.int8_levels(), processor.has_bfloat16()) == (128, False)
+    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (128, False)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import rerank_core
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import Pair, ScoreOptions
-from rerank_core.bi_encoder import BiEncoder
 from rerank_core.engines import ENGINES
-from rerank_core.local_model import LocalModel
-from rerank_core.scoring import distinct_segments, sigmoid
+from rerank_core.models.bi_encoder import BiEncoder
+from rerank_core.models.local import LocalModel
+from rerank_core.models.scoring import distinct_segments, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -105,7 +105,6 @@ def test_company_and_order_change_no_bit(model):
     assert alone == together
 
 
-@settings(max_examples=20)
 @given(cuts=st.sets(st.integers(1, len(DOCUMENTS) - 1)), order=st.permutations(range(len(DOCUMENTS))))
 def test_segments_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
     encodings = tiny_bert.tokenize([Pair(QUERY, document) for document in DOCUMENTS], ScoreOptions())
@@ -144,7 +143,7 @@ def golden_cosines(library, directory: Path, texts: list[str]) -> list[float]:
 
 
 def test_lite_is_the_cosine_of_sentence_transformers(lite, golden_library):
-    from rerank_core.sources import locate
+    from rerank_core.checkpoints.sources import locate
 
     golden = golden_cosines(golden_library, locate("lite").directory, TEXTS)
 

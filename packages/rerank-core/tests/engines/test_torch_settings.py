@@ -192,7 +192,7 @@ def test_the_settings_of_the_program_come_back_after_a_failure():
 
 
 def test_a_new_thread_of_the_program_has_as_many_of_torchs_threads_as_before(tiny):
-    """Lanes compute with one, and torch keeps the number that was set last for threads to come."""
+    """Workers compute with one thread, and torch keeps the number that was set last for threads to come."""
     found = []
     before = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     before.start()

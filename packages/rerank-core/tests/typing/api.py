@@ -4,9 +4,9 @@ from typing import assert_type
 
 import rerank_core
 from rerank_core import AsyncScorer, ModelInfo, PairModel, RankedDocument, ScoreOptions, Scorer, Scores, Span, Usage
-from rerank_core.cross_encoder import CrossEncoder
 from rerank_core.errors import RerankError, error_class
-from rerank_core.local_model import LocalModel
+from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import Encoding
 

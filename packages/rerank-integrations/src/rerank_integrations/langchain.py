@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
+from rerank_core.inputs import as_list
+from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
-from rerank_core.scoring import as_list, as_pair_list
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
-from rerank_integrations.client import HTTPScorer
-from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.local import ascore, local_scorer
+from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
+from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.http.scorer import HTTPScorer
 
 try:
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
@@ -22,7 +23,7 @@ try:
     from langchain_core.documents import BaseDocumentCompressor, Document
     from pydantic import ConfigDict, Field, PrivateAttr
 
-    from rerank_integrations.pickling import reduced
+    from rerank_integrations.adapters.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
@@ -57,7 +58,7 @@ class RerankCompressor(BaseDocumentCompressor):
     threshold: float | None = None
     options: ScoreOptions | None = None
     on_error: OnError = "raise"
-    _outage: Outage = PrivateAttr(default_factory=Outage)
+    _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer."""
@@ -99,7 +100,7 @@ class RerankCompressor(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The best documents, best first. Any iterable of documents is read once."""
+        """Return the best documents, best first. Any iterable of documents is read once."""
         documents = _list(documents)
         if not documents:
             return []
@@ -116,7 +117,7 @@ class RerankCompressor(BaseDocumentCompressor):
     async def acompress_documents(
         self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """As ``compress_documents``, without holding the event loop."""
+        """Return what ``compress_documents`` does, without holding the event loop."""
         documents = _list(documents)
         if not documents:
             return []
@@ -145,12 +146,12 @@ class RerankCompressor(BaseDocumentCompressor):
         return self._best(documents, scores)
 
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
-        self._outage.is_over()
+        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [_found(documents[best.index], best) for best in ranked]
 
     def _unranked(self, documents: Sequence[Document], error: RerankError) -> list[Document]:
-        self._outage.accept(error, self.on_error, _log)
+        self._fail_open.accept(error, self.on_error, _log)
         return [_marked(document, MARK, error.code) for document in documents[: self.top_n]]
 
 
@@ -186,21 +187,11 @@ class RerankCrossEncoder(BaseCrossEncoder):
         return cls(local_scorer(model, **load_options), options=options)
 
     def score(self, text_pairs: Iterable[Sequence[str]]) -> list[float]:
-        """One score per (query, document), in their order. Pairs of one query are scored together.
+        """Return one score per (query, document), in their order. Pairs of one query are scored together.
 
         A pair may be a tuple, a list, or anything else that has two items. Raises ``InvalidRequest`` for what is none.
         """
-        pairs = as_pair_list(text_pairs)
-        positions: dict[str, list[int]] = {}
-        for position, pair in enumerate(pairs):
-            positions.setdefault(pair.query, []).append(position)
-        scores = [0.0] * len(pairs)
-        for query, mine in positions.items():
-            documents = [pairs[position].document for position in mine]
-            values = self.scorer.score(query, documents, options=self.options).values
-            for position, value in zip(mine, values, strict=True):
-                scores[position] = value
-        return scores
+        return list(score_pairs(self.scorer, text_pairs, self.options).values)
 
 
 def _found(document: Document, best: RankedDocument) -> Document:
@@ -225,5 +216,5 @@ def _inputs(query: str, documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def _marked(document: Document, name: str, value: object) -> Document:
-    """A copy, so that the retriever's own document stays as it was; rebuilding it would lose its id."""
+    """Copy a document with metadata added: the retriever's own stays as it was, and rebuilding it would lose its id."""
     return document.model_copy(update={"metadata": {**document.metadata, name: value}})

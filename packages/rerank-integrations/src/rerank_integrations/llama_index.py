@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
+from rerank_core.inputs import as_list
 from rerank_core.ranking import rank
 from rerank_core.scorer import PairModel, Scorer
-from rerank_core.scoring import as_list
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
-from rerank_integrations.client import HTTPScorer
-from rerank_integrations.fail_open import MARK, OnError, Outage
-from rerank_integrations.local import ascore, local_scorer
+from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
+from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.http.scorer import HTTPScorer
 
 try:
     from llama_index.core.callbacks import CBEventType, EventPayload
@@ -25,7 +25,7 @@ try:
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
     from pydantic import ConfigDict, Field, PrivateAttr
 
-    from rerank_integrations.pickling import reduced
+    from rerank_integrations.adapters.pickling import reduced
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -73,7 +73,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     keep_retrieval_score: bool = False
     model_name: str | None = None
     on_error: OnError = "raise"
-    _outage: Outage = PrivateAttr(default_factory=Outage)
+    _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer, and without the callbacks, which belong to one process."""
@@ -81,7 +81,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in dumps."""
+        """Return the name in dumps."""
         return "RerankPostprocessor"
 
     @classmethod
@@ -178,12 +178,12 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
 
     def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
-        self._outage.is_over()
+        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [NodeWithScore(node=self._found(nodes[best.index], best), score=best.score) for best in ranked]
 
     def _unranked(self, nodes: list[NodeWithScore], error: RerankError) -> list[NodeWithScore]:
-        self._outage.accept(error, self.on_error, _log)
+        self._fail_open.accept(error, self.on_error, _log)
         return [
             NodeWithScore(node=_noted(self._kept(retrieved), MARK, error.code), score=retrieved.score)
             for retrieved in nodes[: self.top_n]
@@ -200,7 +200,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     @contextmanager
     def _reported(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
-        """Tells whoever listens that reranking begins, and that it ended with the nodes put into the list.
+        """Report to callbacks that reranking begins, and that it ended with the nodes put into the list.
 
         The end is told also where it failed: then there are none.
         """
@@ -223,7 +223,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
 
 def _noted(node: BaseNode, name: str, value: object) -> BaseNode:
-    """A copy with one more word in its metadata, which no model reads."""
+    """Copy a node with one more entry in its metadata, which no model reads."""
     return node.model_copy(
         update={
             "metadata": {**node.metadata, name: value},

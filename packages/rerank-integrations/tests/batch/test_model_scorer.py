@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rerank_core.errors import CheckpointError
 from rerank_core.types import Pair
-from rerank_integrations.local import ModelScorer, local_scorer
+from rerank_integrations.adapters.local import ModelScorer, local_scorer
 
 
 def test_pickled_it_is_a_name_and_options(checkpoint: Path) -> None:

@@ -1,4 +1,4 @@
-"""``rerank eval``: which model, dtype, length and mode to run, judged on a collection."""
+"""``rerank eval``: compare models, dtypes, lengths and modes on a judged collection."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import require_libraries
-from rerank_core.sources import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rerank_core.evaluation.systems import System
+    from rerank_core.evaluation.run.systems import System
 
 _LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
 
@@ -32,14 +32,14 @@ def _configure(parser: Parser) -> None:
     add = compared.add_argument
     add("--model", action="append", default=[], help=f"a directory, hub name or lite (default: {DEFAULT_MODEL})")
     add("--dtype", action="append", default=[], help="such as float32, float16-weights, int8")
-    add("--max-length", action="append", default=[], type=_positive, metavar="TOKENS", help="that a pair may have")
+    add("--max-length", action="append", default=[], type=positive_int, metavar="TOKENS", help="that a pair may have")
     add("--long-documents", action="append", default=[], metavar="MODE", help="what becomes of them: truncate, chunk")
     add("--url", action="append", default=[], help="a running server, which has its own model, dtype and length")
 
     asked = parser.add_argument_group("what is asked")
     add = asked.add_argument
-    add("--queries", type=_positive, default=150, metavar="N", help="the first N (default: %(default)s)")
-    add("--depth", type=_positive, default=20, metavar="K", help="candidates of each query (default: %(default)s)")
+    add("--queries", type=positive_int, default=150, metavar="N", help="the first N (default: %(default)s)")
+    add("--depth", type=positive_int, default=20, metavar="K", help="candidates of each query (default: %(default)s)")
     add(
         "--candidates",
         metavar="FILE",
@@ -51,7 +51,7 @@ def _configure(parser: Parser) -> None:
     add = how.add_argument
     add("--revision", help="a branch, tag or commit of a hub model")
     add("--device", default="auto", help="default: %(default)s")
-    add("--threads", type=_positive, metavar="N", help="CPU threads of each model")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads of each model")
     add("--cache", type=Path, metavar="DIR", help="where scores are kept (default: the user's cache directory)")
 
     written = parser.add_argument_group("what is written, beside the table")
@@ -61,17 +61,11 @@ def _configure(parser: Parser) -> None:
     add("--calibrate", type=Path, metavar="FILE", help="a and b that make the scores of the one model probabilities")
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
 def _run(arguments: argparse.Namespace) -> int:
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra(f"rerank eval needs {name}: pip install 'rerank-core[eval]'")
-    from rerank_core.evaluation.systems import systems
+    from rerank_core.evaluation.run.systems import systems
 
     models = arguments.model or ([] if arguments.url else [DEFAULT_MODEL])
     compared = systems(
@@ -103,13 +97,13 @@ COMMAND = Command(
 
 
 def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
-    from rerank_core.evaluation.cache import Cache, default_folder
-    from rerank_core.evaluation.calibrating import calibrate
-    from rerank_core.evaluation.evaluating import Request, evaluate
-    from rerank_core.evaluation.files import write_whole
-    from rerank_core.evaluation.page import page
-    from rerank_core.evaluation.report import as_json, heading, remarks
-    from rerank_core.evaluation.table import table
+    from rerank_core.atomic_write import write_text
+    from rerank_core.evaluation.evaluate import Request, evaluate
+    from rerank_core.evaluation.judge.calibrate import calibrate
+    from rerank_core.evaluation.report.page import page
+    from rerank_core.evaluation.report.report import as_json, heading, remarks
+    from rerank_core.evaluation.report.table import table
+    from rerank_core.evaluation.run.cache import Cache, default_folder
 
     request = Request(
         data=arguments.data,
@@ -124,12 +118,12 @@ def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
         found = evaluate(request, cache, bar)
     print("\n".join([heading(found.report), "", table(found.report), "", *remarks(found.report)]))
     if arguments.json:
-        write_whole(arguments.json, as_json(found.report))
+        write_text(arguments.json, as_json(found.report))
     if arguments.html:
-        write_whole(arguments.html, page(found.report))
+        write_text(arguments.html, page(found.report))
     if arguments.calibrate:
         calibration = calibrate(found.questions, found.runs[0], data=found.report.setting.collection)
-        write_whole(arguments.calibrate, calibration.as_json())
+        write_text(arguments.calibrate, calibration.as_json())
         print(calibration.sentence())
     return 1 if found.report.failures else 0
 

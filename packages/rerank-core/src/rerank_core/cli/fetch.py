@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.checkpoints.sources import fetch
+from rerank_core.cli.command import Command, Parser
 from rerank_core.loading import require_libraries
-from rerank_core.sources import fetch
 
 
 def _configure(parser: Parser) -> None:

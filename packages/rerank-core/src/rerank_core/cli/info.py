@@ -1,4 +1,4 @@
-"""``rerank info``: what a model is and how it would run here."""
+"""``rerank info``: describe a model and how it would run here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.cli.command import Command, Parser
 from rerank_core.loading import load
-from rerank_core.sources import DEFAULT_MODEL
 
 
 def _configure(parser: Parser) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_core.checkpoint import Checkpoint
+from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.types import Segment
 
 
@@ -42,25 +42,27 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Why it does not run a checkpoint there with these numbers, or None where it does."""
+    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+        """Return why it does not run a checkpoint on this device in this dtype; None where it does."""
         ...
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool) -> Engine:
+    def load(
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
+    ) -> Engine:
         """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run.
 
-        ``sample``: ordinary text, for an engine that measures what it rounds.
+        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
         """
         ...
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens a batch should have, for the best speed."""
+        """The number of tokens that a batch should have, for the best speed."""
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """One row a segment: a cross-encoder's logits [segments, labels], a bi-encoder's pooled [segments, hidden].
+        """Compute one row a segment: a cross-encoder's logits [segments, labels], or embeddings [segments, hidden].
 
         A row depends on its own segment only.
         """

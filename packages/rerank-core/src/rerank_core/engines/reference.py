@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from rerank_core.checkpoint import Checkpoint, weight_files
-from rerank_core.devices import with_number
+from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
-from rerank_core.engines.lanes import Lanes, in_own_thread
+from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
@@ -28,7 +29,7 @@ _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling d
 class ReferenceEngine:
     """transformers' own forward pass, one segment at a time.
 
-    In a lane, which has as many of torch's threads as there were at load.
+    It runs in one worker, which has as many of torch's threads as there were at load.
     """
 
     name: ClassVar[str] = "reference"
@@ -37,28 +38,32 @@ class ReferenceEngine:
         self._model = model.eval()
         self._device = next(model.parameters()).device
         self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
-        self._lane = Lanes(1, first=lambda: None, threads=torch.get_num_threads())
+        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
-    def refusal(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """It runs whatever transformers runs, in one of torch's own types."""
+    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
+        """Refuse dtypes that are none of torch's own; any network that transformers runs is fine."""
         return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
 
     @classmethod
     def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
         """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
         device = with_number(device)
         return in_own_thread(
             lambda: cls._load(
-                checkpoint, device=device, dtype=dtype, sample=sample, trust_remote_code=trust_remote_code
+                checkpoint,
+                device=device,
+                dtype=dtype,
+                calibration_batch=calibration_batch,
+                trust_remote_code=trust_remote_code,
             )
         )
 
     @classmethod
     def _load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, sample: Batch, trust_remote_code: bool
+        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
         auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
         config_path = checkpoint.directory / "config.json"
@@ -86,7 +91,7 @@ class ReferenceEngine:
             )
         model = model.to(device).eval()
         try:
-            is_causal = _is_causal(model, sample, device)
+            is_causal = _is_causal(model, calibration_batch, device)
         except Exception as error:  # a network may want what a pair of texts does not give, such as a language
             raise CheckpointError(
                 f"{config_path} is of a network that fails on a text ({type(error).__name__}: {str(error)[:300]})"
@@ -100,12 +105,12 @@ class ReferenceEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """Small: a batch is only as long as nobody else can be served, since segments run one by one."""
+        """A small number: segments run one by one, so a longer batch only makes others wait."""
         return 512
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
-        (rows,) = self._lane.map(self._rows, [batch])
+        (rows,) = self._worker.map(self._rows, [batch])
         return rows
 
     @torch.inference_mode()
@@ -131,12 +136,12 @@ class ReferenceEngine:
 
 
 @torch.inference_mode()
-def _is_causal(model: Any, sample: Batch, device: str) -> bool:
-    """Whether no token of the network sees those behind it, whatever the network calls itself.
+def _is_causal(model: Any, batch: Batch, device: str) -> bool:
+    """Return whether no token of the network sees those behind it, whatever the network calls itself.
 
     Another last token changes the first token's hidden state in an encoder, and nothing in a causal network.
     """
-    tokens = sample.token_ids[: int(sample.lengths[0])].astype(np.int64)
+    tokens = batch.token_ids[: int(batch.lengths[0])].astype(np.int64)
     states: list[torch.Tensor] = []
     for last in np.unique(tokens)[:2]:
         ids = torch.from_numpy(np.append(tokens[:-1], last))[None].to(device)
@@ -148,7 +153,7 @@ def _is_causal(model: Any, sample: Batch, device: str) -> bool:
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """A library prints nothing, unless it fails; transformers draws a bar for every model it reads."""
+    """Keep transformers from drawing a progress bar for every model that it reads."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,8 +1,7 @@
-"""Which model to run, judged on a collection: what ``rerank eval`` does.
+"""Compares models on a judged collection, for ``rerank eval``.
 
-``evaluating`` is the way from a folder to a report. A collection is read (``layouts``), each question gets its
-candidates (``candidates``, ``bm25``), each system scores them in a process of its own (``systems``, ``processes``,
-``worker``) unless the ``cache`` knows what it says (``running``), the rankings are judged (``measures``,
-``bootstrap``), and the figures are written down (``report``, ``table``, ``page``, ``charts``). ``platt`` fits a
-calibration to the same scores.
+``evaluate`` is the way from a folder to a report. ``data``: a collection is read and each question gets its
+candidates. ``run``: each system scores them in a process of its own, unless a cache has its scores. ``judge``: the
+rankings are measured, and a calibration is fitted to the same scores. ``report``: the figures as JSON, a table and a
+page.
 """

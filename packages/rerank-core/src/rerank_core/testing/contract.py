@@ -1,4 +1,4 @@
-"""What every scorer promises, as tests to import beside a fixture named ``scorer``.
+"""The contract of every scorer: tests to import beside a fixture named ``scorer``.
 
 The scorer under test must read fewer than ``LONG`` tokens, and the first four ``DOCUMENTS`` whole.
 """
@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rerank_core.errors import InputTooLong, InvalidRequest
+from rerank_core.models.scoring import sigmoid
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, Scorer
-from rerank_core.scoring import sigmoid
 from rerank_core.types import ScoreOptions
 
 LONG = 1000

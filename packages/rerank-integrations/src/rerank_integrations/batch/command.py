@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_core.cli.main import Command, Parser
+from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.cli.command import Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest
-from rerank_core.sources import DEFAULT_MODEL
 from rerank_core.types import ScoreOptions
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def _configure(parser: Parser) -> None:
     )
     add("--revision", help="a branch, tag or commit of a hub model")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--dtype", default="auto", help="the numbers to compute with: see docs/scores.md (default: %(default)s)")
-    add("--max-length", type=_positive, metavar="N", help="tokens the model reads of a pair")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: all; with --ray: --cpus-per-actor)")
+    add("--dtype", default="auto", help="the numbers to compute with: see docs/performance.md (default: %(default)s)")
+    add("--max-length", type=positive_int, metavar="N", help="tokens the model reads of a pair")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads (default: all; with --ray: --cpus-per-actor)")
     add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
     add("--query", default="query", metavar="NAME", help="the column of queries (default: %(default)s)")
     add("--document", default="document", metavar="NAME", help="the column of documents (default: %(default)s)")
@@ -47,7 +47,7 @@ def _configure(parser: Parser) -> None:
         action="store_true",
         help="order the rows of each query, which must stand together, best first, with a column 'rank'",
     )
-    add("--top-n", type=_positive, metavar="N", help="keep the best N rows of each query (means --rerank)")
+    add("--top-n", type=positive_int, metavar="N", help="keep the best N rows of each query (means --rerank)")
     add("--group", metavar="NAME", help="the column that tells queries apart (default: that of queries)")
     add(
         "--on-error",
@@ -55,18 +55,12 @@ def _configure(parser: Parser) -> None:
         default="fail",
         help="a row that cannot be scored ends the run, or gets no score and is counted (default: %(default)s)",
     )
-    add("--chunk-rows", type=_positive, default=4096, metavar="N", help="rows at once (default: %(default)s)")
-    cluster = parser.add_argument_group("on a Ray cluster")
-    cluster.add_argument("--ray", metavar="ADDRESS", help="HOST:PORT, auto for the one that runs here, local for a new")
-    cluster.add_argument("--actors", type=_positive, metavar="N", help="copies of the model (default: as many as fit)")
-    cluster.add_argument("--cpus-per-actor", type=_positive, default=1, metavar="N", help="default: %(default)s")
-    cluster.add_argument("--gpus-per-actor", type=float, default=0, metavar="N", help="default: %(default)s")
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+    add("--chunk-rows", type=positive_int, default=4096, metavar="N", help="rows at once (default: %(default)s)")
+    add = parser.add_argument_group("on a Ray cluster").add_argument
+    add("--ray", metavar="ADDRESS", help="HOST:PORT, auto for the one that runs here, local for a new")
+    add("--actors", type=positive_int, metavar="N", help="copies of the model (default: as many as fit)")
+    add("--cpus-per-actor", type=positive_int, default=1, metavar="N", help="default: %(default)s")
+    add("--gpus-per-actor", type=float, default=0, metavar="N", help="default: %(default)s")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -92,7 +86,7 @@ def _score(arguments: argparse.Namespace) -> Summary:
     if arguments.ray:
         if arguments.url:
             raise InvalidRequest("--url and --ray exclude each other: with --url the servers do the work")
-        from rerank_integrations.ray import score_files_on_ray
+        from rerank_integrations.batch.on_ray import score_files_on_ray
 
         score = partial(
             score_files_on_ray,
@@ -106,10 +100,10 @@ def _score(arguments: argparse.Namespace) -> Summary:
 
 def _scorer(arguments: argparse.Namespace) -> Scorer:
     if arguments.url:
-        from rerank_integrations.client import HTTPScorer
+        from rerank_integrations.http.scorer import HTTPScorer
 
         return HTTPScorer(arguments.url, timeout=None)
-    from rerank_integrations.local import ModelScorer
+    from rerank_integrations.adapters.local import ModelScorer
 
     model: str = arguments.model
     if Path(model).is_dir():  # an actor is in another directory

@@ -1,4 +1,4 @@
-"""Rows of a file, whatever its format, and what may be wrong with one."""
+"""Rows of a file in any format, and the checks of a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.scoring import check_text
+from rerank_core.inputs import check_text
 
 from rerank_integrations.batch.job import Job, Kind
 
@@ -22,23 +22,23 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def values(self, column: str) -> Sequence[object]:
-        """A column in Python's values; None for a row without it."""
+        """Return a column in Python's values; None for a row without it."""
         ...
 
     def place(self, index: int) -> str:
-        """Where a row stands in its file, in words: ``row 17``, counted from 1."""
+        """Describe where a row stands in its file: ``row 17``, counted from 1."""
         ...
 
-    def flaw(self, index: int) -> str | None:
-        """What is wrong with a row as a whole, in words that go on from its place; None for nothing."""
+    def row_error(self, index: int) -> str | None:
+        """Return what is wrong with a row as a whole, in words that go on from its place; None where nothing is."""
         ...
 
     def part(self, start: int, stop: int) -> Self:
-        """The rows from ``start`` to ``stop``, which is not included."""
+        """Return the rows from ``start`` to ``stop``, which is not included."""
         ...
 
     def plus(self, others: Self) -> Self:
-        """These rows, and others after them."""
+        """Return these rows, and others after them."""
         ...
 
 
@@ -58,20 +58,20 @@ class Source(Protocol):
         ...
 
     def count(self) -> int | None:
-        """How many rows it has, where that can be told at once."""
+        """Return how many rows it has, where that can be told at once."""
         ...
 
     def chunks(self, size: int) -> Iterator[Any]:
-        """All rows in order, at most ``size`` at once, as ``Rows``."""
+        """Yield all rows in order, at most ``size`` at once, as ``Rows``."""
         ...
 
     def writer(self, path: Path, added: Mapping[str, Kind]) -> AbstractContextManager[Writer]:
-        """Writes a file of this form, with columns added."""
+        """Open a file of this form for writing, with columns added."""
         ...
 
 
-def problem(values: Mapping[str, object], job: Job) -> str | None:
-    """Why a row cannot be scored, in words that go on from its place, and never with its text; None where it can.
+def validation_error(values: Mapping[str, object], job: Job) -> str | None:
+    """Return why a row cannot be scored, in words that follow its place, never with its text; None where it can.
 
     ``values`` are those of the columns that are read.
     """

@@ -1,1 +1,4 @@
-"""Wire languages, one a file. Pure: a decoded body in, a neutral question out; scores in, a body out."""
+"""Dialects: the APIs of other vendors and our own, one a file.
+
+Pure functions: a decoded body in, a ``ScoreRequest`` out; scores in, a body out.
+"""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from msgspec import Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.documents import Result
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
+from rerank_server.dialects.replies import Result
 
 
 class CohereResponse(Struct):
@@ -30,30 +29,29 @@ class CohereError(Struct):
     message: str
 
 
-def error(error: RerankError) -> CohereError:
-    """How a failure looks in this language."""
-    return CohereError(str(uuid.uuid4()), str(error))
+def error(error: RerankError, reply: Reply) -> CohereError:
+    """Translate an error."""
+    return CohereError(reply.id, str(error))
 
 
 def _dialect(version: str) -> Dialect:
-    def answer(request: RerankRequest, scores: Scores) -> CohereResponse:
-        meta = documents.meta(scores, version)
-        return CohereResponse(str(uuid.uuid4()), documents.results(request, scores), meta)
+    def answer(request: RerankRequest, scores: Scores, reply: Reply) -> CohereResponse:
+        return CohereResponse(reply.id, replies.results(request, scores), replies.cohere_meta(scores, version))
 
     return Dialect(
         name=f"cohere v{version}",
         summary=f"As Cohere's version {version}",
-        read=common.read,
-        question=common.question,
+        read=fields.read,
+        score_request=fields.score_request,
         answer=answer,
         error=error,
         request=RerankRequest,
         response=CohereResponse,
         errors=(CohereError,),
-        statuses=documents.DOCUMENTS.statuses,
-        example={"model": "rerank-v3.5", **documents.EXAMPLE},
+        error_descriptions=examples.ERROR_DESCRIPTIONS,
+        example={"model": "rerank-v3.5", **examples.REQUEST},
         answered={
-            "id": documents.ID,
+            "id": examples.REPLY.id,
             "results": [{"index": 1, "relevance_score": 0.9948}],
             "meta": {
                 "api_version": {"version": version},

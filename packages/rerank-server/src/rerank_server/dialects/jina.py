@@ -1,19 +1,18 @@
-"""Jina, and SiliconFlow, which speaks as Jina does (`/jina/v1/rerank`, `/siliconflow/v1/rerank`)."""
+"""Jina, and SiliconFlow, whose API is the same (`/jina/v1/rerank`, `/siliconflow/v1/rerank`)."""
 
 from __future__ import annotations
 
 from msgspec import Struct
-from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.documents import Result
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
+from rerank_server.dialects.replies import Detail, Result
 
 
 class JinaUsage(Struct):
-    """Tokens the model read."""
+    """The number of tokens that the model read."""
 
     total_tokens: int
     prompt_tokens: int
@@ -27,37 +26,26 @@ class JinaResponse(Struct):
     results: list[Result]
 
 
-class Detail(Struct):
-    """An error, in one sentence."""
-
-    detail: str
-
-
-def answer(request: RerankRequest, scores: Scores) -> JinaResponse:
-    """Ours → theirs."""
+def answer(request: RerankRequest, scores: Scores, _: Reply) -> JinaResponse:
+    """Translate the scores."""
     tokens = scores.usage.tokens
-    return JinaResponse(scores.model, JinaUsage(tokens, tokens), documents.results(request, scores))
-
-
-def error(error: RerankError) -> Detail:
-    """How a failure looks in this language."""
-    return Detail(str(error))
+    return JinaResponse(scores.model, JinaUsage(tokens, tokens), replies.results(request, scores))
 
 
 JINA = Dialect(
     name="jina",
     summary="As Jina and SiliconFlow",
-    read=common.read,
-    question=common.question,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
-    error=error,
+    error=replies.detail,
     request=RerankRequest,
     response=JinaResponse,
     errors=(Detail,),
-    statuses=documents.DOCUMENTS.statuses,
-    example={"model": "jina-reranker-v2-base-multilingual", **documents.EXAMPLE},
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example={"model": "jina-reranker-v2-base-multilingual", **examples.REQUEST},
     answered={
-        "model": "BAAI/bge-reranker-v2-m3",
+        "model": examples.MODEL,
         "usage": {"total_tokens": 41, "prompt_tokens": 41},
         "results": [{"index": 1, "relevance_score": 0.9948}],
     },

@@ -1,4 +1,4 @@
-"""The server of llama.cpp (`/llamacpp/...`): logits, never between 0 and 1 by itself."""
+"""The server of llama.cpp (`/llamacpp/...`): its scores are logits, unless a request asks for others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from msgspec import Meta, Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, documents, tei
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.documents import Result
-from rerank_server.dialects.jina import JinaUsage
-from rerank_server.question import Question
-from rerank_server.statuses import status_of
+from rerank_server.dialects import examples, fields, replies, texts
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
+from rerank_server.dialects.replies import Result
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.dialects.texts import TeiRank, TeiRequest
+from rerank_server.errors import status_of
+
+
+class LlamaUsage(Struct):
+    """The number of tokens that the model read."""
+
+    total_tokens: int
+    prompt_tokens: int
 
 
 class LlamaResponse(Struct):
@@ -23,12 +30,12 @@ class LlamaResponse(Struct):
 
     model: str
     object: str
-    usage: JinaUsage
+    usage: LlamaUsage
     results: list[Result]
 
 
 class LlamaErrorDetail(Struct):
-    """An error: its status once more, and what kind it is."""
+    """An error, its status and its type."""
 
     code: int
     message: str
@@ -41,22 +48,51 @@ class LlamaError(Struct):
     error: LlamaErrorDetail
 
 
+class LlamaTextsRequest(TeiRequest, kw_only=True):
+    """A query and the texts to order, and the number of texts to return."""
+
+    top_n: Annotated[
+        int | None, Meta(description="The number of texts to return; without it, and for 0, all of them.")
+    ] = None
+    model: Annotated[
+        str | None, Meta(description="The name of the model: any name is accepted, unless RERANK_STRICT_MODEL is set.")
+    ] = None
+
+
 _TYPES = {401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
 
 
-def question(request: RerankRequest) -> Question:
-    """Theirs → ours."""
-    return common.question(request, raw_by_default=True)
+def score_request(request: RerankRequest) -> ScoreRequest:
+    """Translate the request."""
+    return fields.score_request(request, raw_by_default=True)
 
 
-def answer(request: RerankRequest, scores: Scores) -> LlamaResponse:
-    """Ours → theirs."""
+def answer(request: RerankRequest, scores: Scores, _: Reply) -> LlamaResponse:
+    """Translate the scores."""
     tokens = scores.usage.tokens
-    return LlamaResponse(scores.model, "list", JinaUsage(tokens, tokens), documents.results(request, scores))
+    return LlamaResponse(scores.model, "list", LlamaUsage(tokens, tokens), replies.results(request, scores))
 
 
-def error(error: RerankError) -> LlamaError:
-    """How a failure looks in this language."""
+def read_texts(body: object) -> LlamaTextsRequest:
+    """Read a body with ``texts``. Raises ``WrongField``."""
+    request = texts.read(body, LlamaTextsRequest)
+    fields.count("top_n", request.top_n)  # before anything is computed
+    return request
+
+
+def texts_score_request(request: LlamaTextsRequest) -> ScoreRequest:
+    """Translate a request with ``texts``."""
+    found = texts.score_request(request)
+    return replace(found, options=replace(found.options, raw=request.raw_scores is not False), model=request.model)
+
+
+def texts_answer(request: LlamaTextsRequest, scores: Scores, _: Reply) -> list[TeiRank]:
+    """Translate the scores of texts."""
+    return texts.ranks(request, scores)[: fields.count("top_n", request.top_n)]
+
+
+def error(error: RerankError, _: Reply) -> LlamaError:
+    """Translate an error."""
     code = status_of(error)
     kind = _TYPES.get(code) or ("invalid_request_error" if code < 500 else "server_error")
     return LlamaError(LlamaErrorDetail(code, str(error), kind))
@@ -65,60 +101,34 @@ def error(error: RerankError) -> LlamaError:
 LLAMA_CPP = Dialect(
     name="llama.cpp",
     summary="As llama.cpp",
-    read=common.read,
-    question=question,
+    read=fields.read,
+    score_request=score_request,
     answer=answer,
     error=error,
     request=RerankRequest,
     response=LlamaResponse,
     errors=(LlamaError,),
-    statuses=documents.DOCUMENTS.statuses,
-    example=documents.EXAMPLE,
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example=examples.REQUEST,
     answered={
-        "model": "BAAI/bge-reranker-v2-m3",
+        "model": examples.MODEL,
         "object": "list",
         "usage": {"total_tokens": 41, "prompt_tokens": 41},
         "results": [{"index": 1, "relevance_score": 5.26}],
     },
 )
 
-
-class LlamaTextsRequest(tei.TeiRequest, kw_only=True):
-    """A query and the texts to order, and how many of the best."""
-
-    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
-    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
-
-
-def read_texts(body: object) -> LlamaTextsRequest:
-    """The request of a body with ``texts``. Raises ``WrongField``."""
-    request = tei.read_as(LlamaTextsRequest, body)
-    common.count("top_n", request.top_n)  # before anything is computed
-    return request
-
-
-def texts_question(request: LlamaTextsRequest) -> Question:
-    """Theirs → ours, for a body with ``texts``."""
-    asked = tei.question(request)
-    return replace(asked, options=replace(asked.options, raw=request.raw_scores is not False), model=request.model)
-
-
-def texts_answer(request: LlamaTextsRequest, scores: Scores) -> list[tei.TeiRank]:
-    """Ours → theirs, for a body with ``texts``."""
-    return tei.answer(request, scores)[: common.count("top_n", request.top_n)]
-
-
-LLAMA_CPP_TEXTS = replace(
-    tei.TEI,
+LLAMA_CPP_TEXTS = Dialect(
     name="llama.cpp texts",
     summary="As llama.cpp, with texts",
     read=read_texts,
-    question=texts_question,
+    score_request=texts_score_request,
     answer=texts_answer,
     error=error,
-    status=LLAMA_CPP.status,
     request=LlamaTextsRequest,
-    errors=LLAMA_CPP.errors,
-    statuses=LLAMA_CPP.statuses,
+    response=list[TeiRank],
+    errors=(LlamaError,),
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example={"query": examples.QUERY, "texts": examples.DOCUMENTS},
     answered=[{"index": 1, "score": 5.26}, {"index": 0, "score": -8.19}],
 )

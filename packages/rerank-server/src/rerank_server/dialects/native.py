@@ -1,4 +1,4 @@
-"""The documented API: one pair, or up to 100, as the replaced service spoke it."""
+"""Our own API, at `/rerank` and `/rerank/batch`: one pair, or up to 100."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from msgspec import Meta, Struct
-from rerank_core.errors import InvalidRequest, RerankError, TooManyDocuments, Unauthorized
+from rerank_core.errors import RerankError
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.body import AmbiguousBody, BodyTooLarge, InvalidHeader, MalformedBody
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.question import Question
+from rerank_server.dialects import examples
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.replies import FieldError, WrongFields
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.errors import InvalidField, InvalidFields, by_code, status_of
 
 MAX_CHARS = 10_000
 MAX_PAIRS = 100
@@ -39,7 +41,7 @@ class PairRequest(Struct):
 
 
 class PairResponse(Struct):
-    """Its score. The lengths are in characters."""
+    """The score of the pair. The lengths are in characters."""
 
     score: float
     normalized: bool
@@ -62,43 +64,27 @@ class BatchRequest(Struct):
 
 
 class BatchResponse(Struct):
-    """Their scores, in the order of the pairs."""
+    """The scores, in the order of the pairs."""
 
     scores: list[float]
     normalized: bool
     pairs_count: int
 
 
-class FieldError(Struct):
-    """What is wrong with one field, in pydantic's words."""
-
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
-class WrongFields(Struct):
-    """Every field that is wrong."""
-
-    detail: list[FieldError]
-
-
 class Problem(Struct):
-    """Any other error."""
+    """An error that is not one of fields."""
 
     detail: str
 
 
-class InvalidBody(InvalidRequest):
-    """A body with wrong fields."""
-
-    def __init__(self, fields: list[FieldError]) -> None:
-        super().__init__("; ".join(f"{'.'.join(str(part) for part in field.loc)}: {field.msg}" for field in fields))
-        self.fields = fields
+# Any error of the body is 422, except those that have a status of their own.
+STATUSES = {"invalid_request": 422}
+# The kind of an error of the whole body, in pydantic's words.
+_KINDS = {"malformed_body": "json_invalid", "empty_body": "missing", "wrong_content_type": "content_type"}
 
 
 def read_pair(body: object) -> PairRequest:
-    """The body of ``POST /rerank``. Raises ``InvalidBody`` with every field that is wrong."""
+    """Read the body of ``POST /rerank``. Raises ``InvalidFields`` with every field that is wrong."""
     check = _Check()
     fields = check.mapping(body, ["body"])
     query, passage = check.pair(fields, ["body"])
@@ -107,18 +93,18 @@ def read_pair(body: object) -> PairRequest:
     return PairRequest(query, passage, normalize)
 
 
-def pair_question(request: PairRequest) -> Question:
-    """Theirs → ours."""
-    return Question([Pair(request.query, request.passage)], ScoreOptions(raw=not request.normalize))
+def pair_score_request(request: PairRequest) -> ScoreRequest:
+    """Translate the request."""
+    return ScoreRequest([Pair(request.query, request.passage)], ScoreOptions(raw=not request.normalize))
 
 
-def pair_answer(request: PairRequest, scores: Scores) -> PairResponse:
-    """Ours → theirs."""
+def pair_answer(request: PairRequest, scores: Scores, _: Reply) -> PairResponse:
+    """Translate the score."""
     return PairResponse(scores.values[0], request.normalize, len(request.query), len(request.passage))
 
 
 def read_batch(body: object) -> BatchRequest:
-    """The body of ``POST /rerank/batch``. Raises ``InvalidBody`` with every field that is wrong."""
+    """Read the body of ``POST /rerank/batch``. Raises ``InvalidFields`` with every field that is wrong."""
     check = _Check()
     fields = check.mapping(body, ["body"])
     pairs = []
@@ -130,90 +116,81 @@ def read_batch(body: object) -> BatchRequest:
     return BatchRequest(pairs, normalize)
 
 
-def batch_question(request: BatchRequest) -> Question:
-    """Theirs → ours."""
+def batch_score_request(request: BatchRequest) -> ScoreRequest:
+    """Translate the request."""
     pairs = [Pair(pair.query, pair.passage) for pair in request.pairs]
-    return Question(pairs, ScoreOptions(raw=not request.normalize))
+    return ScoreRequest(pairs, ScoreOptions(raw=not request.normalize))
 
 
-def batch_answer(request: BatchRequest, scores: Scores) -> BatchResponse:
-    """Ours → theirs."""
+def batch_answer(request: BatchRequest, scores: Scores, _: Reply) -> BatchResponse:
+    """Translate the scores."""
     return BatchResponse(list(scores.values), request.normalize, len(request.pairs))
 
 
-# What is wrong with a request, but with no field of its body.
-_NOT_OF_FIELDS = (AmbiguousBody, BodyTooLarge, InvalidHeader, TooManyDocuments, Unauthorized)
-
-
-def error(error: RerankError) -> WrongFields | Problem:
-    """How a failure looks in this language."""
-    if not isinstance(error, InvalidRequest) or isinstance(error, _NOT_OF_FIELDS):
+def error(error: RerankError, _: Reply) -> WrongFields | Problem:
+    """Translate an error: where it is of the body, to a list of fields."""
+    if status_of(error, STATUSES) != 422:
         return Problem(str(error))
-    if isinstance(error, InvalidBody):
-        return WrongFields(error.fields)
-    kind = error.kind if isinstance(error, MalformedBody) else "value_error"
-    return WrongFields([FieldError(loc=["body"], msg=str(error), type=kind)])
+    if isinstance(error, InvalidFields):
+        return WrongFields([FieldError(list(field.path), field.reason, field.kind) for field in error.fields])
+    return WrongFields([FieldError(loc=["body"], msg=str(error), type=by_code(error, _KINDS, "value_error"))])
 
 
-def status(error: RerankError) -> int | None:
-    """The status where it is this language's own: whatever is wrong with a body is 422."""
-    if isinstance(error, _NOT_OF_FIELDS):
-        return None
-    return 422 if isinstance(error, InvalidRequest) else None
-
-
-_QUERY = "what is a panda?"
-_PANDA = "The giant panda is a bear of China."
-_STATUSES = {
-    400: "The body speaks two languages at once, or a header says what cannot be.",
-    422: "The body is not as it should be: every field that is wrong, and why.",
+_ERROR_DESCRIPTIONS = {
+    400: "The body has fields of two dialects, or a header has an impossible value.",
+    422: "The body is invalid: each wrong field, with a reason.",
 }
 
 PAIR = Dialect(
     name="one pair",
     summary="Score one pair",
     read=read_pair,
-    question=pair_question,
+    score_request=pair_score_request,
     answer=pair_answer,
     error=error,
-    status=status,
+    statuses=STATUSES,
     request=PairRequest,
     response=PairResponse,
     errors=(Problem, WrongFields),
-    statuses=_STATUSES,
-    example={"query": _QUERY, "passage": _PANDA, "normalize": True},
-    answered={"score": 0.9948, "normalized": True, "query_length": len(_QUERY), "passage_length": len(_PANDA)},
+    error_descriptions=_ERROR_DESCRIPTIONS,
+    example={"query": examples.QUERY, "passage": examples.PANDA, "normalize": True},
+    answered={
+        "score": 0.9948,
+        "normalized": True,
+        "query_length": len(examples.QUERY),
+        "passage_length": len(examples.PANDA),
+    },
 )
 BATCH = Dialect(
     name="pairs",
     summary="Score up to 100 pairs",
     read=read_batch,
-    question=batch_question,
+    score_request=batch_score_request,
     answer=batch_answer,
     error=error,
-    status=status,
+    statuses=STATUSES,
     request=BatchRequest,
     response=BatchResponse,
     errors=(Problem, WrongFields),
-    statuses=_STATUSES,
-    example={"pairs": [{"query": _QUERY, "passage": text} for text in (_PANDA, "Paris is a city.")]},
+    error_descriptions=_ERROR_DESCRIPTIONS,
+    example={"pairs": [{"query": examples.QUERY, "passage": text} for text in (examples.PANDA, examples.PARIS)]},
     answered={"scores": [5.26, -8.19], "normalized": False, "pairs_count": 2},
 )
 
 
 class _Check:
-    """Reads fields and notes everything that is wrong, as the replaced service's validation did."""
+    """Reads fields and collects all errors, in the words of pydantic."""
 
     _TRUE: ClassVar = {"true", "1", "yes", "on", "t", "y"}
     _FALSE: ClassVar = {"false", "0", "no", "off", "f", "n"}
 
     def __init__(self) -> None:
-        self._errors: list[FieldError] = []
+        self._errors: list[InvalidField] = []
 
     def mapping(self, value: object, loc: Loc) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
-        self._note(loc, "Input should be an object", "model_attributes_type")
+        self._add(loc, "Input should be an object", "model_attributes_type")
         return {}
 
     def items(self, fields: dict[str, Any], key: str, loc: Loc) -> list[Any]:
@@ -221,9 +198,9 @@ class _Check:
         if found is None:
             return []
         if not found:
-            self._note([*loc, key], "List should have at least 1 item", "too_short")
+            self._add([*loc, key], "List should have at least 1 item", "too_short")
         if len(found) > MAX_PAIRS:
-            self._note([*loc, key], f"List should have at most {MAX_PAIRS} items, not {len(found)}", "too_long")
+            self._add([*loc, key], f"List should have at most {MAX_PAIRS} items, not {len(found)}", "too_long")
             return []
         return list(found)
 
@@ -232,7 +209,7 @@ class _Check:
 
     def finish(self) -> None:
         if self._errors:
-            raise InvalidBody(self._errors)
+            raise InvalidFields(self._errors)
 
     def _text(self, fields: dict[str, Any], key: str, loc: Loc) -> str:
         found = self._field(fields, key, loc, lambda value: isinstance(value, str), "a string", "string_type")
@@ -240,15 +217,15 @@ class _Check:
             return ""
         text = str(found)
         if not text:
-            self._note([*loc, key], "String should have at least 1 character", "string_too_short")
+            self._add([*loc, key], "String should have at least 1 character", "string_too_short")
         elif len(text) > MAX_CHARS:
-            self._note(
+            self._add(
                 [*loc, key],
                 f"String should have at most {MAX_CHARS} characters, not {len(text)}",
                 "string_too_long",
             )
         elif not text.strip():
-            self._note([*loc, key], "String should have more than white space", "value_error")
+            self._add([*loc, key], "String should have more than white space", "value_error")
         return text
 
     def flag(self, fields: dict[str, Any], key: str, loc: Loc) -> bool:
@@ -256,7 +233,7 @@ class _Check:
         word = str(value).lower()
         if isinstance(value, bool | int | str) and word in self._TRUE | self._FALSE:
             return word in self._TRUE
-        self._note([*loc, key], "Input should be true or false", "bool_parsing")
+        self._add([*loc, key], "Input should be true or false", "bool_parsing")
         return False
 
     def _field(
@@ -269,14 +246,14 @@ class _Check:
         kind: str,
     ) -> Any:
         if key not in fields:
-            self._note([*loc, key], "Field required", "missing")
+            self._add([*loc, key], "Field required", "missing")
             return None
         if not fits(fields[key]):
-            self._note([*loc, key], f"Input should be {wanted}", kind)
+            self._add([*loc, key], f"Input should be {wanted}", kind)
             return None
         return fields[key]
 
-    def _note(self, loc: Loc, message: str, kind: str) -> None:
-        if loc[-1] != "body" and any(error.loc == list(loc[: len(error.loc)]) for error in self._errors):
+    def _add(self, loc: Loc, message: str, kind: str) -> None:
+        if loc[-1] != "body" and any(error.path == tuple(loc[: len(error.path)]) for error in self._errors):
             return  # its parent is wrong already
-        self._errors.append(FieldError(loc=list(loc), msg=message, type=kind))
+        self._errors.append(InvalidField(tuple(loc), message, kind))

@@ -1,4 +1,4 @@
-"""NVIDIA's NIM: a query and passages that are objects (`/v1/ranking`)."""
+"""NVIDIA's NIM, whose passages are objects (`/v1/ranking`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from msgspec import Meta, Struct
 from rerank_core.ranking import rank
 from rerank_core.types import Pair, ScoreOptions, Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import NoDocuments
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.question import Question
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.replies import DocumentsError
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.errors import NoDocuments
 
 
 class NimText(Struct):
@@ -25,9 +26,12 @@ class NimRequest(Struct):
 
     query: NimText
     passages: list[NimText]
-    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
+    model: Annotated[
+        str | None, Meta(description="The name of the model: any name is accepted, unless RERANK_STRICT_MODEL is set.")
+    ] = None
     truncate: Annotated[
-        Literal["NONE", "END"] | None, Meta(description="NONE refuses what is longer than the model reads.")
+        Literal["NONE", "END"] | None,
+        Meta(description="`NONE` refuses a text that is longer than the model reads; `END` truncates it."),
     ] = None
 
 
@@ -45,21 +49,21 @@ class NimResponse(Struct):
 
 
 def read(body: object) -> NimRequest:
-    """The request. Raises ``WrongField``."""
-    request: NimRequest = common.converted(body, NimRequest)
+    """Read a body. Raises ``WrongField``."""
+    request: NimRequest = fields.converted(body, NimRequest)
     if not request.passages:
         raise NoDocuments("passages is empty: send at least one", field="passages")
     return request
 
 
-def question(request: NimRequest) -> Question:
-    """Theirs → ours."""
+def score_request(request: NimRequest) -> ScoreRequest:
+    """Translate the request."""
     pairs = [Pair(request.query.text, passage.text) for passage in request.passages]
-    return Question(pairs, ScoreOptions(raw=True, truncate=request.truncate != "NONE"), request.model)
+    return ScoreRequest(pairs, ScoreOptions(raw=True, truncate=request.truncate != "NONE"), request.model)
 
 
-def answer(_: NimRequest, scores: Scores) -> NimResponse:
-    """Ours → theirs."""
+def answer(_: NimRequest, scores: Scores, __: Reply) -> NimResponse:
+    """Translate the scores."""
     return NimResponse([NimRanking(best.index, best.score) for best in rank(scores)])
 
 
@@ -67,17 +71,17 @@ NIM = Dialect(
     name="nim",
     summary="As NVIDIA's NIM",
     read=read,
-    question=question,
+    score_request=score_request,
     answer=answer,
-    error=documents.error,
+    error=replies.documents_error,
     request=NimRequest,
     response=NimResponse,
-    errors=(documents.DocumentsError,),
-    statuses=documents.DOCUMENTS.statuses,
+    errors=(DocumentsError,),
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
     example={
         "model": "nvidia/llama-3.2-nv-rerankqa-1b-v2",
-        "query": {"text": documents.QUERY},
-        "passages": [{"text": text} for text in ("Paris is a city.", "The giant panda is a bear of China.")],
+        "query": {"text": examples.QUERY},
+        "passages": [{"text": text} for text in examples.DOCUMENTS],
         "truncate": "END",
     },
     answered={"rankings": [{"index": 1, "logit": 5.26}, {"index": 0, "logit": -8.19}]},

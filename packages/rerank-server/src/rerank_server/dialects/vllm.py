@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
-from rerank_core.errors import InvalidRequest, RerankError
+from rerank_core.errors import RerankError
 from rerank_core.types import Pair, Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import NoDocuments, RerankRequest, Switches, WrongField
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.question import Question
-from rerank_server.statuses import status_of
+from rerank_server.dialects import examples, fields
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest, ScoringFields
+from rerank_server.dialects.request import ScoreRequest
+from rerank_server.errors import NoDocuments, WrongField, field_of, status_of
 
 Texts: TypeAlias = list[str | dict[str, Any]] | str | dict[str, Any]
 
 
 class VllmUsage(Struct):
-    """Tokens the model read, and of how many pairs something was cut; its clients ignore that last one."""
+    """The number of tokens that the model read, and of pairs that were truncated; its clients ignore the latter."""
 
     prompt_tokens: int
     total_tokens: int
@@ -35,7 +33,7 @@ class VllmDocument(Struct):
 
 
 class VllmResult(Struct):
-    """A document, always with its text."""
+    """A document's position in the request, its text and its score."""
 
     index: int
     document: VllmDocument
@@ -51,8 +49,8 @@ class VllmResponse(Struct):
     results: list[VllmResult]
 
 
-class ScoreRequest(Switches, kw_only=True):
-    """One text beside one, one beside many, or as many beside as many, under one of four pairs of names."""
+class VllmScoreRequest(ScoringFields, kw_only=True):
+    """One text and one, one and many, or two lists of the same length, under one of four pairs of names."""
 
     queries: Texts | None = None
     documents: Annotated[Texts | None, Meta(description="With `queries`; `items` is another name.")] = None
@@ -100,23 +98,23 @@ class VllmError(Struct):
 _TYPES = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError"}
 
 
-def answer(request: RerankRequest, scores: Scores) -> VllmResponse:
-    """Ours → theirs."""
-    texts = common.texts(request)
+def answer(request: RerankRequest, scores: Scores, reply: Reply) -> VllmResponse:
+    """Translate the scores."""
+    texts = fields.texts(request)
     results = [
-        VllmResult(best.index, VllmDocument(texts[best.index]), best.score) for best in common.ranked(request, scores)
+        VllmResult(best.index, VllmDocument(texts[best.index]), best.score) for best in fields.ranked(request, scores)
     ]
-    return VllmResponse(f"score-{uuid.uuid4().hex}", scores.model, _usage(scores), results)
+    return VllmResponse(_id(reply), scores.model, _usage(scores), results)
 
 
-def read_score(body: object) -> ScoreRequest:
-    """The request. Raises ``WrongField``."""
-    request: ScoreRequest = common.converted(body, ScoreRequest)
+def read_score(body: object) -> VllmScoreRequest:
+    """Read a body. Raises ``WrongField``."""
+    request: VllmScoreRequest = fields.converted(body, VllmScoreRequest)
     return request
 
 
-def score_question(request: ScoreRequest) -> Question:
-    """Theirs → ours. Raises ``WrongField``."""
+def score_request(request: VllmScoreRequest) -> ScoreRequest:
+    """Translate the request. Raises ``WrongField``."""
     (left_name, left), (right_name, right) = _sides(request)
     lefts, rights = _texts(left, left_name), _texts(right, right_name)
     if not lefts or not rights:
@@ -128,39 +126,39 @@ def score_question(request: ScoreRequest) -> Question:
         )
     if len(lefts) == 1:
         lefts *= len(rights)
-    return Question([Pair(*pair) for pair in zip(lefts, rights, strict=True)], common.options(request), request.model)
+    return ScoreRequest(
+        [Pair(*pair) for pair in zip(lefts, rights, strict=True)], fields.options(request), request.model
+    )
 
 
-def score_answer(request: ScoreRequest, scores: Scores) -> ScoreResponse:
-    """Ours → theirs."""
+def score_answer(_: VllmScoreRequest, scores: Scores, reply: Reply) -> ScoreResponse:
+    """Translate the scores."""
     return ScoreResponse(
-        id=f"score-{uuid.uuid4().hex}",
+        id=_id(reply),
         object="list",
-        created=int(time.time()),
+        created=reply.created,
         model=scores.model,
         data=[ScoreData(index, "score", value) for index, value in enumerate(scores.values)],
         usage=_usage(scores),
     )
 
 
-def error(error: RerankError) -> VllmError:
-    """How a failure looks in this language."""
-    code = status_of(error, status(error))
-    param = error.field if isinstance(error, WrongField) else None
+def error(error: RerankError, _: Reply) -> VllmError:
+    """Translate an error."""
+    code = status_of(error)
     kind = _TYPES.get(code) or ("BadRequestError" if code < 500 else "InternalServerError")
-    return VllmError(VllmErrorDetail(str(error), kind, param, code))
+    return VllmError(VllmErrorDetail(str(error), kind, field_of(error), code))
 
 
-def status(error: RerankError) -> int | None:
-    """Whatever is wrong with a request is 400, as far as it is this language's to say."""
-    return 400 if isinstance(error, InvalidRequest) and error.code in ("invalid_request", "input_too_long") else None
+def _id(reply: Reply) -> str:
+    return "score-" + reply.id.replace("-", "")
 
 
 def _usage(scores: Scores) -> VllmUsage:
     return VllmUsage(scores.usage.tokens, scores.usage.tokens, scores.usage.truncated)
 
 
-def _sides(request: ScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Texts]]:
+def _sides(request: VllmScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Texts]]:
     names = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
     for left, right in names:
         one, other = getattr(request, left), getattr(request, right)
@@ -172,31 +170,30 @@ def _sides(request: ScoreRequest) -> tuple[tuple[str, Texts], tuple[str, Texts]]
 
 def _texts(given: Texts, name: str) -> list[str]:
     if not isinstance(given, list):
-        return [common.text_of(given, name)]
-    return [common.text_of(each, f"{name}[{index}]") for index, each in enumerate(given)]
+        return [fields.text_of(given, name)]
+    return [fields.text_of(each, f"{name}[{index}]") for index, each in enumerate(given)]
 
 
 VLLM = Dialect(
     name="vllm",
     summary="As vLLM",
-    read=common.read,
-    question=common.question,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
     error=error,
-    status=status,
     request=RerankRequest,
     response=VllmResponse,
     errors=(VllmError,),
-    statuses=documents.DOCUMENTS.statuses,
-    example=documents.EXAMPLE,
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example=examples.REQUEST,
     answered={
-        "id": "score-6f8c2a1e6f0f4d349a3e0a9b8f0a7c11",
-        "model": "BAAI/bge-reranker-v2-m3",
+        "id": examples.SCORE_ID,
+        "model": examples.MODEL,
         "usage": {"prompt_tokens": 41, "total_tokens": 41, "truncated": 0},
         "results": [
             {
                 "index": 1,
-                "document": {"text": "The giant panda is a bear of China.", "multi_modal": None},
+                "document": {"text": examples.PANDA, "multi_modal": None},
                 "relevance_score": 0.9948,
             }
         ],
@@ -207,20 +204,19 @@ SCORE = Dialect(
     name="vllm score",
     summary="Score pairs, as vLLM",
     read=read_score,
-    question=score_question,
+    score_request=score_request,
     answer=score_answer,
     error=error,
-    status=status,
-    request=ScoreRequest,
+    request=VllmScoreRequest,
     response=ScoreResponse,
     errors=(VllmError,),
-    statuses=documents.DOCUMENTS.statuses,
-    example={"text_1": documents.QUERY, "text_2": documents.EXAMPLE["documents"]},
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example={"text_1": examples.QUERY, "text_2": examples.DOCUMENTS},
     answered={
-        "id": "score-6f8c2a1e6f0f4d349a3e0a9b8f0a7c11",
+        "id": examples.SCORE_ID,
         "object": "list",
-        "created": 1767225600,
-        "model": "BAAI/bge-reranker-v2-m3",
+        "created": examples.REPLY.created,
+        "model": examples.MODEL,
         "data": [
             {"index": 0, "object": "score", "score": 0.0003},
             {"index": 1, "object": "score", "score": 0.9948},

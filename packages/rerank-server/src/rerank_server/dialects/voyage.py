@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from msgspec import Struct
-from rerank_core.errors import RerankError, TooManyDocuments
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.documents import Result
-from rerank_server.dialects.jina import Detail, error
-from rerank_server.question import UnknownModel
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
+from rerank_server.dialects.replies import Detail, Result
 
 
 class VoyageUsage(Struct):
-    """Tokens the model read."""
+    """The number of tokens that the model read."""
 
     total_tokens: int
 
@@ -29,34 +26,29 @@ class VoyageResponse(Struct):
     usage: VoyageUsage
 
 
-def answer(request: RerankRequest, scores: Scores) -> VoyageResponse:
-    """Ours → theirs."""
-    data = documents.results(request, scores, as_text=True)
+def answer(request: RerankRequest, scores: Scores, _: Reply) -> VoyageResponse:
+    """Translate the scores."""
+    data = replies.results(request, scores, as_text=True)
     return VoyageResponse("list", data, scores.model, VoyageUsage(scores.usage.tokens))
-
-
-def status(error: RerankError) -> int | None:
-    """Another model and too many documents are a wrong request too: its client knows neither 404 nor 413."""
-    return 400 if isinstance(error, UnknownModel | TooManyDocuments) else None
 
 
 VOYAGE = Dialect(
     name="voyage",
     summary="As Voyage",
-    read=common.read,
-    question=common.question,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
-    error=error,
-    status=status,
+    error=replies.detail,
+    statuses={"unknown_model": 400, "too_many_documents": 400},  # its client knows neither 404 nor 413
     request=RerankRequest,
     response=VoyageResponse,
     errors=(Detail,),
-    statuses={
-        400: "The body is not as it should be, has too many documents, or asks for another model (RERANK_STRICT_MODEL)."
+    error_descriptions={
+        400: "The body is invalid, has too many documents, or names another model (RERANK_STRICT_MODEL is set)."
     },
     example={
-        "query": documents.QUERY,
-        "documents": documents.EXAMPLE["documents"],
+        "query": examples.QUERY,
+        "documents": examples.DOCUMENTS,
         "model": "rerank-2.5",
         "top_k": 1,
         "truncation": True,
@@ -64,7 +56,7 @@ VOYAGE = Dialect(
     answered={
         "object": "list",
         "data": [{"index": 1, "relevance_score": 0.9948}],
-        "model": "BAAI/bge-reranker-v2-m3",
+        "model": examples.MODEL,
         "usage": {"total_tokens": 41},
     },
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from msgspec import Struct
 from rerank_core.types import Scores
 
-from rerank_server.dialects import common, documents
-from rerank_server.dialects.common import RerankRequest
-from rerank_server.dialects.dialect import Dialect
-from rerank_server.dialects.jina import Detail, error
+from rerank_server.dialects import examples, fields, replies
+from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import RerankRequest
+from rerank_server.dialects.replies import Detail
 
 
 class XinferenceResult(Struct):
@@ -30,30 +29,30 @@ class XinferenceResponse(Struct):
     meta: dict[str, Any]
 
 
-def answer(request: RerankRequest, scores: Scores) -> XinferenceResponse:
-    """Ours → theirs."""
-    given = documents.documents(request) if common.returns_documents(request) else None
+def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceResponse:
+    """Translate the scores."""
+    given = replies.documents(request) if fields.returns_documents(request) else None
     results = [
         XinferenceResult(best.index, best.score, given[best.index] if given else None)
-        for best in common.ranked(request, scores)
+        for best in fields.ranked(request, scores)
     ]
-    return XinferenceResponse(str(uuid.uuid4()), results, {**documents.meta(scores), "warnings": None})
+    return XinferenceResponse(reply.id, results, {**replies.cohere_meta(scores), "warnings": None})
 
 
 XINFERENCE = Dialect(
     name="xinference",
     summary="As Xinference",
-    read=common.read,
-    question=common.question,
+    read=fields.read,
+    score_request=fields.score_request,
     answer=answer,
-    error=error,
+    error=replies.detail,
     request=RerankRequest,
     response=XinferenceResponse,
     errors=(Detail,),
-    statuses=documents.DOCUMENTS.statuses,
-    example={"model": "bge-reranker-v2-m3", **documents.EXAMPLE},
+    error_descriptions=examples.ERROR_DESCRIPTIONS,
+    example={"model": "bge-reranker-v2-m3", **examples.REQUEST},
     answered={
-        "id": documents.ID,
+        "id": examples.REPLY.id,
         "results": [{"index": 1, "relevance_score": 0.9948, "document": None}],
         "meta": {
             "api_version": {"version": "2"},

@@ -1,4 +1,4 @@
-"""Swagger UI, ReDoc and the OpenAPI document, all from files that the package carries."""
+"""Swagger UI, ReDoc and the OpenAPI document, from files of the package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from rerank_server.openapi import openapi_document
-from rerank_server.response_headers import PAGE_HEADERS
+from rerank_server.middleware.response_headers import PAGE_HEADERS
 from rerank_server.routes.get import AnyRequest, get_and_head
+from rerank_server.routes.openapi import openapi_document
 
 STATIC = Path(__file__).parent.parent / "static"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "redoc.standalone.js")
@@ -27,12 +27,12 @@ def docs_routes() -> list[HTTPRouteHandler]:
 
 
 def file_routes(path: str, file: Path, headers: Mapping[str, str] = PAGE_HEADERS) -> list[HTTPRouteHandler]:
-    """The routes of one file, which is read now."""
+    """The routes of one file, which is read once, at the start."""
     media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     content = file.read_bytes()
 
     def answer(request: AnyRequest) -> Response[bytes]:
-        if request.scope["raw_path"].endswith(b"/"):  # there, a page's relative addresses would lead astray
+        if request.scope["raw_path"].endswith(b"/"):  # the page's relative links would be wrong there
             return Response(b"", status_code=302, headers={**headers, "Location": f"..{path}"})
         return Response(content, media_type=media_type, headers=headers)
 

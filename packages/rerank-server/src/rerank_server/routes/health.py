@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it."""
+"""Liveness, readiness, and the state of the server."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from rerank_server import __version__
-from rerank_server.lifecycle import Lifecycle
+from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
 
 
 class Health(Struct):
-    """``status`` is loading, healthy, draining, stuck or unhealthy.
-
-    ``dtype`` is new: the other fields are as they were.
-    """
+    """The state of the server: ``status`` is loading, healthy, draining, stuck or unhealthy."""
 
     status: str
     model_loaded: bool

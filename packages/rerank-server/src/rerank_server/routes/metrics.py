@@ -1,11 +1,11 @@
-"""What Prometheus reads."""
+"""The route that Prometheus reads."""
 
 from __future__ import annotations
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from rerank_server.metrics import MEDIA_TYPE, Metrics
+from rerank_server.observability.metrics import MEDIA_TYPE, Metrics
 from rerank_server.routes.get import AnyRequest, get_and_head
 
 

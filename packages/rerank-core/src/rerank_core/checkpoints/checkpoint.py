@@ -1,0 +1,331 @@
+"""Reads a checkpoint: its kind, its head and its limits come from its own files, never from its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rerank_core.checkpoints.files import is_there, read_settings
+from rerank_core.checkpoints.labels import HeadColumns, two_logits
+from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, Pooling, Similarity, read_library
+from rerank_core.checkpoints.sources import Source
+from rerank_core.checkpoints.tokenizer_files import gives_type_ids
+from rerank_core.checkpoints.transformers_registry import find_model_type
+from rerank_core.checkpoints.weights import count_tensors
+from rerank_core.errors import CheckpointError, InvalidRequest
+from rerank_core.types import Kind
+
+DEFAULT_MAX_LENGTH = 512
+_LEAST_LENGTH = 8  # tokens: less holds no pair
+
+_CLASSIFIER = "ForSequenceClassification"
+_LANGUAGE_MODEL = "ForCausalLM"
+
+# Families whose position ids start behind the padding id, so that two positions of the table are never used.
+_OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
+
+_TYPE_VOCAB = {
+    "bert": 2,
+    "electra": 2,
+    "roberta": 2,
+    "xlm-roberta": 2,
+}  # transformers' own, where config.json is silent
+
+_UNLIMITED = 1_000_000  # tokenizer configurations write 1e30 for "no limit"
+
+# Sizes of a network, by the names of many families; a number of layers ends in "layers" or "layer".
+_SIZES = {
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "embedding_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "dim",
+    "hidden_dim",
+    "n_heads",
+    "n_head",
+    "d_model",
+    "d_inner",
+    "d_ff",
+    "d_kv",
+}
+# Numbers of modules, each with parameters of its own, beside those that end in "layers" or "layer".
+_MODULES = {"block_sizes", "block_repeats", "num_hidden_groups", "inner_group_num", "num_feedforward_networks"}
+_LEAST = {"max_position_embeddings": -1}  # XLNet and its like write -1 for "no limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model on disk.
+
+    - ``directory`` holds the network's ``config.json``, weights and tokenizer files.
+    - ``labels``: the classification head's outputs, in order; empty for a bi-encoder.
+    - ``position_limit``: the most tokens the network or its tokenizer can read, None where nothing says.
+    - ``suggested_length``: the length the checkpoint itself asks for, where it does.
+    - ``has_type_ids``: whether the network reads token types.
+    - ``type_rows``: the rows of the table of token types, None where nothing says.
+    - ``activation``: what the checkpoint would apply to its output.
+    - ``is_library_reranker``: whether it says that it is a cross-encoder of sentence-transformers.
+    - ``similarity``, ``normalizes``: how a bi-encoder's embeddings are compared, and whether they are unit vectors.
+    """
+
+    name: str
+    revision: str | None
+    directory: Path
+    config: Mapping[str, Any]
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    position_limit: int | None = None
+    suggested_length: int | None = None
+    has_type_ids: bool = False
+    type_rows: int | None = None
+    activation: str | None = None
+    is_library_reranker: bool = False
+    pooling: Pooling = "mean"
+    similarity: Similarity = "cosine"
+    normalizes: bool = False
+    lowercase: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def max_length(self, wanted: int | None) -> int:
+        """Choose the tokens to read: ``wanted``, or min(512, what the checkpoint asks for, what it reads).
+
+        Raises ``InvalidRequest`` for more than the checkpoint can read, and ``CheckpointError`` where it asks for less
+        than a pair needs.
+        """
+        if wanted is None:
+            length = min(filter(None, (DEFAULT_MAX_LENGTH, self.suggested_length, self.position_limit)))
+            if length < _LEAST_LENGTH:
+                raise CheckpointError(
+                    f"{self.directory} asks for {length} tokens: a pair needs at least {_LEAST_LENGTH}"
+                )
+            return length
+        if self.position_limit is not None and wanted > self.position_limit:
+            raise InvalidRequest(f"max_length is {wanted}, {self.name} reads at most {self.position_limit} tokens")
+        if wanted < _LEAST_LENGTH:
+            raise InvalidRequest(f"max_length is {wanted}: use at least {_LEAST_LENGTH}, a pair does not fit into less")
+        return wanted
+
+    def head_columns(self, wanted: int | str | None) -> HeadColumns:
+        """Choose the head's outputs that are the score. Raises ``CheckpointError`` where that cannot be known."""
+        if self.kind == "bi-encoder":
+            if wanted is not None:
+                raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
+            return HeadColumns(0)
+        if wanted is None:
+            if len(self.labels) == 1:
+                return HeadColumns(0)
+            pair = two_logits(self.labels, is_reranker=self.is_library_reranker) if len(self.labels) == 2 else None
+            if pair is not None:
+                return pair
+            raise CheckpointError(
+                f"{self.name} has {len(self.labels)} labels ({_listed(self.labels)}), a reranker has one, or two that "
+                "say relevant and not relevant: say which one is the score with label="
+            )
+        if isinstance(wanted, str) and wanted in self.labels:
+            return HeadColumns(self.labels.index(wanted))
+        if isinstance(wanted, int) and 0 <= wanted < len(self.labels):
+            return HeadColumns(wanted)
+        raise InvalidRequest(
+            f"{self.name} has no label {wanted!r}: use a number below {len(self.labels)} or one of "
+            f"{_listed(self.labels)}"
+        )
+
+
+def read_checkpoint(source: Source) -> Checkpoint:
+    """Read a model directory's configuration and check that its weights are there, whole, and safetensors.
+
+    Raises ``CheckpointError`` naming the file that is missing, damaged, or of a model that is not a reranker.
+    """
+    try:
+        return _read_checkpoint(source)
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, OSError) as error:
+        # A value of another kind than it should be, or a directory that goes away while it is read.
+        if isinstance(error, InvalidRequest):
+            raise
+        raise CheckpointError(
+            f"{source.directory}: config.json or another JSON file there holds a value of the wrong kind ({error})"
+        ) from error
+
+
+def _read_checkpoint(source: Source) -> Checkpoint:
+    library = read_library(source.directory)
+    directory = library.directory
+    config_path = directory / "config.json"
+    if not is_there(config_path):
+        raise CheckpointError(f"{config_path} is missing: {directory} does not hold a model")
+    config = read_settings(config_path)
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list):
+        raise CheckpointError(f"{config_path}: architectures is {architectures!r:.100}, not a list")
+    architectures = [str(name) for name in architectures]
+    is_classifier = any(_CLASSIFIER in name for name in architectures)
+    is_cross_encoder = is_classifier and library.modules in ((), ("Transformer",))
+
+    _check_architecture(config_path, config, architectures)
+    if not is_cross_encoder:
+        _check_library(library, config_path, ", ".join(architectures) or "no architecture")
+    _check_sizes(config_path, config, count_tensors(directory))
+
+    tokenizer_config = read_settings(directory / "tokenizer_config.json")
+    type_rows = config.get("type_vocab_size", _TYPE_VOCAB.get(str(config["model_type"])))
+    if type_rows is not None and (isinstance(type_rows, bool) or not isinstance(type_rows, int) or type_rows < 0):
+        raise CheckpointError(f"{config_path}: type_vocab_size is {type_rows!r:.100}, not a number of rows")
+    common: dict[str, Any] = {
+        "name": source.name,
+        "revision": source.revision,
+        "directory": directory,
+        "config": config,
+        "position_limit": _position_limit(config_path, config, tokenizer_config),
+        "suggested_length": library.suggested_length,
+        "type_rows": type_rows,
+        "has_type_ids": type_rows != 0
+        and find_model_type(str(config["model_type"])).reads_type_ids
+        and gives_type_ids(config, tokenizer_config),
+        "lowercase": library.lowercase,
+    }
+    if is_cross_encoder:
+        if library.default_prompt:
+            raise CheckpointError(
+                f"{source.directory / CONFIG} asks for an instruction before each query "
+                "(default_prompt_name): models that take instructions are not supported"
+            )
+        library.check(task="sequence-classification", output="logits")
+        return Checkpoint(
+            **common,
+            kind="cross-encoder",
+            labels=_labels(config_path, config),
+            activation=_activation(config, library),
+            is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+        )
+    library.check(task="feature-extraction", output="last_hidden_state")
+    return Checkpoint(
+        **common,
+        kind="bi-encoder",
+        pooling=library.pooling,
+        prompts=library.prompts,
+        similarity=library.similarity,
+        normalizes=library.normalizes,
+    )
+
+
+def _check_architecture(path: Path, config: Mapping[str, Any], architectures: list[str]) -> None:
+    model_type = config.get("model_type")
+    found = ", ".join(architectures) or "no architecture"
+    if not isinstance(model_type, str) or not model_type:
+        raise CheckpointError(f"{path} says {found} and no model_type: it does not say which network it is of")
+    if config.get("quantization_config"):
+        raise CheckpointError(f"{path} has a quantization_config: quantised weights are not supported")
+    is_decoder = config.get("is_decoder") is True
+    if (
+        any(_LANGUAGE_MODEL in name for name in architectures)
+        or is_decoder
+        or find_model_type(model_type).is_generative
+    ):
+        raise CheckpointError(_language_model(path, f"{found}, model_type {model_type}"))
+
+
+def _check_library(library: Library, config_path: Path, found: str) -> None:
+    """Refuse what is neither a cross-encoder nor a bi-encoder."""
+    if not library.modules:
+        raise CheckpointError(_not_a_reranker(config_path, found))
+    if library.model_type != "SentenceTransformer":
+        raise CheckpointError(
+            f"{library.root / CONFIG} says {library.model_type}, and modules.json lists {', '.join(library.modules)}: "
+            "only a cross-encoder that is one Transformer with a classification head is supported, "
+            "or a bi-encoder of the class SentenceTransformer"
+        )
+
+
+def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse sizes that cannot be, before anything is built with them.
+
+    A layer has parameters of its own, so there cannot be more layers than tensors. Families that share parameters
+    between layers have fewer layers than tensors too.
+    """
+    for name, value in config.items():
+        is_layers = name.endswith(("layers", "layer")) or name in _MODULES
+        if name not in _SIZES and not is_layers:
+            continue
+        if is_layers and isinstance(value, list | dict | bool):  # one value a layer, or a switch
+            value = [count for count in value if type(count) is int] if isinstance(value, list) else None
+        for count in value if isinstance(value, list) else [value]:
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int):
+                raise CheckpointError(f"{path}: {name} is {value!r:.100}, not a number")
+            if count < _LEAST.get(name, 0 if is_layers else 1):
+                raise CheckpointError(f"{path}: {name} is {count}: that is no size of a network")
+            if is_layers and count > tensors:
+                raise CheckpointError(f"{path}: {name} is {count}, and the weights have {tensors} tensors in all")
+
+
+def _language_model(path: Path, found: str) -> str:
+    return (
+        f"{path} says {found}: a language model, which scores by a prompt that is not part of its files. "
+        "LLM rerankers are not supported: use a cross-encoder (...ForSequenceClassification of an encoder)"
+    )
+
+
+def _not_a_reranker(path: Path, found: str) -> str:
+    return (
+        f"{path} says {found}: neither a cross-encoder (...ForSequenceClassification) "
+        "nor a sentence-transformers bi-encoder (which has a modules.json)"
+    )
+
+
+def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    names, count = config.get("id2label"), config.get("num_labels")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000):
+        raise CheckpointError(f"{path}: num_labels is {count!r:.100}, not a number of labels")
+    if not names:
+        return tuple(f"LABEL_{index}" for index in range(2 if count is None else count))  # transformers' own default
+    if count is not None and count != len(names):
+        raise CheckpointError(f"{path}: num_labels is {count}, and id2label names {len(names)} labels")
+    return tuple(str(names[key]) for key in sorted(names, key=int))
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    return ", ".join(label[:100] for label in labels[:20]) + (", ..." if len(labels) > 20 else "")
+
+
+def _position_limit(path: Path, config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:
+    limits = []
+    positions = config.get("max_position_embeddings")
+    if positions and positions > 0:
+        padding = config.get("pad_token_id")
+        offset = (1 if padding is None else padding) + 1 if config["model_type"] in _OFFSET_POSITIONS else 0
+        limits.append(positions - offset)
+    if 0 < (read := tokenizer_config.get("model_max_length") or 0) < _UNLIMITED:
+        limits.append(int(read))
+    limit = min(limits, default=None)
+    if limit is not None and limit < _LEAST_LENGTH:
+        raise CheckpointError(
+            f"{path} and tokenizer_config.json leave {limit} positions for tokens (max_position_embeddings, "
+            f"model_max_length): a pair needs at least {_LEAST_LENGTH}"
+        )
+    return limit
+
+
+def _activation(config: Mapping[str, Any], library: Library) -> str | None:
+    in_config = config.get("sentence_transformers") or {}
+    found = (
+        library.config.get("activation_fn")
+        or in_config.get("activation_fn")
+        or config.get("sbert_ce_default_activation_function")
+    )
+    return None if found is None else str(found)[:200]

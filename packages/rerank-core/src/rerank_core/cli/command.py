@@ -1,0 +1,30 @@
+"""A subcommand of ``rerank``, and the argument types that subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Parser: TypeAlias = argparse.ArgumentParser
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its name, one line of help, its arguments, and what it does.
+
+    Other packages register theirs as entry points of the group ``rerank.commands``.
+    """
+
+    name: str
+    help: str
+    configure: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1, as the ``type`` of an argument."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

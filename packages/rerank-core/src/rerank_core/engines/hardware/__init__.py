@@ -1,0 +1,1 @@
+"""Devices, features of the processor, memory, and the failures of a device."""

@@ -1,0 +1,48 @@
+"""The features of this machine's processor that decide how engines compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def has_float16_weights() -> bool:
+    """Return whether FBGEMM multiplies with float16 weights here: x86 with AVX2 or more."""
+    import torch
+
+    return "fbgemm" in torch.backends.quantized.supported_engines
+
+
+def widens_float16() -> bool:
+    """Return whether MKL's float32 product is so much faster than FBGEMM's that widening weights first is worth it.
+
+    On an Intel Xeon with AVX-512 it is: 1.14 times as fast over full batches of the default model's shape. MKL does not
+    use AVX-512 on other makers' processors.
+    """
+    return bool(_capabilities().get("avx512_f")) and str(_capabilities().get("cpu_name", "")).startswith("Intel")
+
+
+def has_int8() -> bool:
+    """Return whether oneDNN multiplies uint8 and int8 faster than float32 here: x86 with AVX2 or more."""
+    import torch
+
+    return has_float16_weights() and "onednn" in torch.backends.quantized.supported_engines
+
+
+def has_bfloat16() -> bool:
+    """Return whether there are instructions for bfloat16; without them it is eight times slower than float32."""
+    return any(_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def int8_levels() -> int:
+    """How many levels an 8-bit input may have, without an overflow on the way to the 32-bit sum.
+
+    VNNI adds up four products in 32 bits. Older instructions add two in 16: 2 * 127 * 127 still fits.
+    """
+    return 256 if any(_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni")) else 128
+
+
+def _capabilities() -> Mapping[str, object]:
+    import torch
+
+    known: Mapping[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return known

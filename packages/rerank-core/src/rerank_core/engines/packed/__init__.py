@@ -1,0 +1,1 @@
+"""The engine that runs sequences laid end to end, without padding."""

@@ -1,0 +1,15 @@
+"""BERT."""
+
+from rerank_core.engines.packed.architectures.base import (
+    POOLER,
+    POSITION_IDS,
+    Architecture,
+    ClassifierNames,
+    ParameterNames,
+)
+
+BERT = Architecture(
+    ParameterNames("bert."),
+    ClassifierNames("bert.pooler.dense", "tanh", "classifier"),
+    ignored=(*POSITION_IDS, *POOLER),
+)

@@ -1,0 +1,1 @@
+"""The operations that a network is put together from."""

@@ -1,0 +1,74 @@
+"""Matrix products with a fixed weight, in float types.
+
+A score must not depend on its neighbours in a batch, so a product must give a row the same bits whatever the other rows
+are. MKL's float32 product does, as long as one thread computes it and there are at least ``MIN_ROWS`` rows (measured:
+from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/packed/test_engine.py``. A product of fewer
+rows is therefore filled up first (``filled``).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MIN_ROWS = 32
+_STEP = 16
+
+
+def filled(rows: int) -> int:
+    """Round a number of rows up: not too few, and of not too many different numbers.
+
+    oneDNN keeps code for each shape it has seen, which adds up to a hundred megabytes where every batch has a shape of
+    its own; and memory that is given back in few sizes is used again.
+    """
+    return max(MIN_ROWS, -(-rows // _STEP) * _STEP)
+
+
+class Linear(Protocol):
+    """x W^T + b, for x of shape [rows, inputs]."""
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Compute the product [rows, outputs], in ``out`` where given and possible."""
+        ...
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """Add the product to ``total`` [rows, outputs], in place."""
+        ...
+
+
+class FloatLinear:
+    """Multiplies in the weight's own floating-point type. The weight may be mapped from a file."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight = weight
+        self.bias = bias
+        self._transposed = weight.t()
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """See ``Linear``."""
+        return torch.addmm(self.bias, x, self._transposed, out=out)
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """See ``Linear``; the product accumulates right onto the total, without a buffer of its own."""
+        total.add_(self.bias)
+        torch.addmm(total, x, self._transposed, out=total)
+
+
+class BFloat16Linear:
+    """Rounds both factors to bfloat16, sums in float32, float32 in and out: for CPUs with instructions for it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight = weight.bfloat16()
+        self._bias = bias.bfloat16()
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """See ``Linear``."""
+        product = functional.linear(x.bfloat16(), self._weight, self._bias)
+        return product.float() if out is None else out.copy_(product)
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """See ``Linear``."""
+        total.add_(functional.linear(x.bfloat16(), self._weight, self._bias))

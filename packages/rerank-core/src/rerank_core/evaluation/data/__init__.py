@@ -1,0 +1,1 @@
+"""A judged collection: its files, its queries and their candidates."""

@@ -1,0 +1,1 @@
+"""Judges scores: measures, their confidence intervals, a calibration."""

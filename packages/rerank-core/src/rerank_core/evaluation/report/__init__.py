@@ -1,0 +1,1 @@
+"""The figures, as JSON, a table and a page."""

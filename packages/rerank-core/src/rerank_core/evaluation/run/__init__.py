@@ -1,0 +1,1 @@
+"""Runs systems, each in a process of its own."""

@@ -1,0 +1,118 @@
+"""The systems to compare: models in one way to run them, and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import cast
+from urllib.parse import urlsplit
+
+from rerank_core.engines.hardware.devices import DTYPES
+from rerank_core.errors import InvalidRequest
+from rerank_core.types import LongDocuments, ScoreOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One way to score: ``model`` in a process here, or ``url``, a running server, and never both.
+
+    The other fields are as ``rerank_core.load`` and ``ScoreOptions`` have them; None: not asked for, so the default.
+    """
+
+    model: str | None = None
+    url: str | None = None
+    revision: str | None = None
+    dtype: str | None = None
+    max_length: int | None = None
+    long_documents: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def options(self) -> ScoreOptions:
+        """Return the options: raw scores, in the system's mode. Raises ``InvalidRequest`` for a mode that is none."""
+        if self.long_documents is None:
+            return ScoreOptions(raw=True)
+        return ScoreOptions(raw=True, long_documents=cast("LongDocuments", self.long_documents))
+
+
+def systems(
+    *,
+    models: Sequence[str],
+    urls: Sequence[str],
+    dtypes: Sequence[str] = (),
+    max_lengths: Sequence[int] = (),
+    long_documents: Sequence[str] = (),
+    revision: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> list[System]:
+    """List every model in every way that is asked for, then every server in every mode, each once.
+
+    A server has its own dtype and length. Raises ``InvalidRequest`` for a mode or a dtype that is none.
+    """
+    modes: list[str | None] = [*long_documents] or [None]
+    types: list[str | None] = [*dtypes] or [None]
+    lengths: list[int | None] = [*max_lengths] or [None]
+    found = [
+        System(
+            model=model,
+            revision=revision,
+            dtype=dtype,
+            max_length=length,
+            long_documents=mode,
+            device=device,
+            threads=threads,
+        )
+        for model, dtype, length, mode in product(models, types, lengths, modes)
+    ]
+    found += [System(url=url, long_documents=mode) for url, mode in product(urls, modes)]
+    if not found:
+        raise InvalidRequest("nothing is to be compared: name a model or a server's address")
+    for system in found:
+        system.options()
+        if system.dtype is not None and system.dtype not in DTYPES:
+            raise InvalidRequest(f"dtype is {system.dtype!r}: use one of {', '.join(DTYPES)}")
+    return list(dict.fromkeys(found))
+
+
+def labels(all_: Sequence[System]) -> list[str]:
+    """Make a short name for each system, in their order: its model's, and what else was asked for.
+
+    Of a model's name as many last parts as tell it from the others: no more of a path than that. What is still alike
+    is numbered.
+    """
+    names = _short_names([system.model for system in all_ if system.model is not None])
+    plain = [_label(system, names) for system in all_]
+    numbers = [plain[: place + 1].count(label) for place, label in enumerate(plain)]
+    return [label if number == 1 else f"{label} ({number})" for label, number in zip(plain, numbers, strict=True)]
+
+
+def _label(system: System, names: dict[str, str]) -> str:
+    parts = [names[system.model] if system.model is not None else _address(system.url or "")]
+    if system.dtype is not None:
+        parts.append(system.dtype)
+    if system.max_length is not None:
+        parts.append(f"{system.max_length} tokens")
+    if system.long_documents is not None:
+        parts.append(system.long_documents)
+    return " ".join(parts)
+
+
+def _short_names(models: Sequence[str]) -> dict[str, str]:
+    parts = {model: [part for part in model.split("/") if part not in ("", ".")] or [model] for model in models}
+    short = {}
+    for model, own in parts.items():
+        others = [other for name, other in parts.items() if name != model]
+        count = 1
+        while count < len(own) and any(other[-count:] == own[-count:] for other in others):
+            count += 1
+        short[model] = "/".join(own[-count:])
+    return short
+
+
+def _address(url: str) -> str:
+    """Strip a server's address of the name and password that may be in it."""
+    split = urlsplit(url)
+    host = split.netloc.rpartition("@")[2]
+    return f"{split.scheme}://{host}{split.path}".rstrip("/") if host else url

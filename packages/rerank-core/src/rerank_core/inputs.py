@@ -1,0 +1,84 @@
+"""Checks of what callers pass: texts, pairs, lists and options."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rerank_core.errors import InvalidRequest
+from rerank_core.types import Pair, ScoreOptions
+
+
+def score_options(options: ScoreOptions | None, *, raw: bool, truncate: bool) -> ScoreOptions:
+    """Merge the options of a call: ``raw=True`` and ``truncate=False`` win over what ``options`` says."""
+    given = options or ScoreOptions()
+    return replace(given, raw=given.raw or raw, truncate=given.truncate and truncate)
+
+
+def as_pairs(query: str, documents: Iterable[str]) -> list[Pair]:
+    """Put the query beside each document of any iterable, which is read once.
+
+    Raises ``InvalidRequest`` for what is not text: another type, or a lone surrogate, which no encoding can write.
+    """
+    text = as_text(query, "the query")
+    return [
+        Pair(text, as_text(document, f"document {index}"))
+        for index, document in enumerate(as_list(documents, "documents", "strings"))
+    ]
+
+
+def as_pair_list(pairs: Iterable[Sequence[str]]) -> list[Pair]:
+    """Read pairs from any iterable, which is read once: tuples, lists or rows of an array, each a query and a document.
+
+    Raises ``InvalidRequest`` for what is no pair, a string of two characters among it, and for what is not text.
+    """
+    return [_as_pair(pair, index) for index, pair in enumerate(as_list(pairs, "pairs", "pairs"))]
+
+
+def _as_pair(pair: object, index: int) -> Pair:
+    items = as_list(pair, f"pair {index}", "two strings")
+    if len(items) != 2:
+        raise InvalidRequest(f"pair {index} has {len(items)} items: pass two, a query and a document")
+    query, document = items
+    return Pair(as_text(query, f"the query of pair {index}"), as_text(document, f"document {index}"))
+
+
+def as_list(values: object, name: str, of: str) -> list[Any]:
+    """List the items of any iterable with an order: lists, generators, views of a dict, columns and arrays.
+
+    Raises ``InvalidRequest``, calling it by ``name``, for what surely is a mistake: one text, whose characters would be
+    taken for its items; a dict or a table, of which it would be the names; a set, which has no order that scores could
+    have.
+    """
+    way_out = f"pass a list of {of}"
+    if isinstance(values, str | bytes | bytearray | memoryview):
+        kind = "string" if isinstance(values, str) else type(values).__name__
+        raise InvalidRequest(f"{name} is one {kind}: {way_out}")
+    if isinstance(values, Mapping):
+        raise InvalidRequest(f"{name} is a {type(values).__name__}, whose keys would be taken: {way_out}")
+    if isinstance(values, set | frozenset):
+        raise InvalidRequest(f"{name} is a {type(values).__name__}, which has no order: {way_out}")
+    if hasattr(values, "columns"):
+        raise InvalidRequest(f"{name} is a {type(values).__name__}, whose column names would be taken: {way_out}")
+    if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise InvalidRequest(f"{name} is {type(values).__name__}: {way_out}")
+    # Arrow's columns iterate over wrappers, and have their values in this way only.
+    return list(values.to_pylist() if hasattr(values, "to_pylist") else values)
+
+
+def as_text(text: object, name: str) -> str:
+    """Return the text as plain ``str``: a subclass, such as numpy's, may behave otherwise. Raises as ``check_text``."""
+    check_text(text, name)
+    return str.__str__(text)
+
+
+def check_text(text: object, name: str) -> None:
+    """Refuse what is not text with ``InvalidRequest``, which calls it by ``name``."""
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{name} is {type(text).__name__}, not a string")
+    try:
+        str.encode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}), "
+            "which is not valid text: decode it with errors='replace', or drop it"
+        ) from None

@@ -1,0 +1,1 @@
+"""A model in this process: from pairs of texts to scores."""

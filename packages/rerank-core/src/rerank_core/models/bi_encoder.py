@@ -1,0 +1,76 @@
+"""The bi-encoder: query and document go through the network apart, the score compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rerank_core.checkpoints.sentence_transformers import Similarity
+from rerank_core.forking import running
+from rerank_core.models.local import LocalModel
+from rerank_core.text.windows import window_score
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rerank_core.engines.base import Engine
+    from rerank_core.text.pair_tokenizers import BiEncoderTokenizer
+
+
+class BiEncoder(LocalModel):
+    """Raw score: the similarity of the two embeddings, larger for more alike.
+
+    ``similarity``: the cosine, the dot product, or the Euclidean or Manhattan distance with a minus before it.
+    ``normalizes``: embeddings become unit vectors first, which the cosine does anyway.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: BiEncoderTokenizer,
+        info: ModelInfo,
+        fingerprint: Callable[[], str],
+        *,
+        similarity: Similarity = "cosine",
+        normalizes: bool = True,
+        reload: partial[LocalModel] | None = None,
+    ) -> None:
+        super().__init__(engine, info, fingerprint, reload=reload)
+        self._tokenizer = tokenizer
+        self._similarity = similarity
+        self._normalizes = normalizes or similarity == "cosine"
+
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
+        with running():
+            return self._tokenizer(pairs, options, first)
+
+    def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        """Return the embeddings in double precision."""
+        import numpy as np
+
+        vectors = list(rows.astype(np.float64))
+        if not self._normalizes:
+            return vectors
+        with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
+            return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
+
+    def combine(
+        self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
+    ) -> tuple[float, int]:
+        """Compare the query, which is the first segment, with the document, of a long one with its windows together."""
+        query, *parts = outputs
+        score, winner = window_score([self._compare(query, part) for part in parts], options)
+        return score, winner + 1
+
+    def _compare(self, query: NDArray[np.float64], document: NDArray[np.float64]) -> float:
+        import numpy as np
+
+        if self._similarity == "euclidean":
+            return -float(np.sqrt(np.square(query - document).sum()))
+        if self._similarity == "manhattan":
+            return -float(np.abs(query - document).sum())
+        return float((query * document).sum())

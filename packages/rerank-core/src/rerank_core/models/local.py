@@ -1,0 +1,181 @@
+"""A model in this process: what a cross-encoder and a bi-encoder share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from rerank_core.errors import DeviceError, EngineError, RerankError
+from rerank_core.forking import PerProcess, current_process, running
+from rerank_core.inputs import as_pair_list, as_pairs, score_options
+from rerank_core.models.batching import micro_batches
+from rerank_core.models.prefetch import prefetch
+from rerank_core.models.scoring import distinct_segments, to_scores
+from rerank_core.scorer import Output
+from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rerank_core.engines.base import Engine
+
+_PAIRS_AT_ONCE = 256  # that are tokenised
+
+logger = logging.getLogger(__name__)
+
+
+class LocalModel(ABC):
+    """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time.
+
+    May be loaded before a fork, on a CPU: parent and children score the same. A copy shares the weights. Pickled, it
+    is its name and the options that it was loaded with; unpickled, it is loaded again, and raises as ``load``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        fingerprint: Callable[[], str],
+        *,
+        reload: partial[LocalModel] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._info = info
+        self._fingerprint = fingerprint
+        self._reload = reload
+        self._process = current_process()
+        self._lock = PerProcess(threading.Lock)
+        self._most_tokens = sys.maxsize  # less once memory has run out
+
+    def __copy__(self) -> Self:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Callable[..., LocalModel], tuple[object, ...]]:
+        if self._reload is None:
+            raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
+        return self._reload.func, self._reload.args
+
+    @property
+    def info(self) -> ModelInfo:
+        """A description of the model, and of how it runs here."""
+        return self._info
+
+    @property
+    def batch_tokens(self) -> int:
+        """The number of tokens that one call of ``forward`` should have."""
+        return min(self._engine.batch_tokens, self._most_tokens)
+
+    def fingerprint(self) -> str:
+        """See ``PairModel.fingerprint``. Reads the checkpoint's files, so it takes seconds for a large one."""
+        return self._fingerprint()
+
+    def score(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        raw: bool = False,
+        truncate: bool = True,
+        options: ScoreOptions | None = None,
+    ) -> Scores:
+        """See ``Scorer.score``."""
+        return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
+
+    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
+        """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``.
+
+        A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document.
+        """
+        return self._score(as_pair_list(pairs), options or ScoreOptions())
+
+    def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
+        encodings: list[Encoding] = []
+        outputs: dict[Segment, Output] = {}
+        waiting: list[Segment] = []
+        for part in self._tokenized(pairs, options):
+            encodings += part
+            new = [segment for segment in distinct_segments(part) if segment not in outputs]
+            *full, waiting = self._batches({*waiting, *new})  # the last one waits for company
+            for batch in full:
+                outputs.update(zip(batch, self.forward(batch), strict=True))
+        if waiting:
+            outputs.update(zip(waiting, self.forward(waiting), strict=True))
+        return to_scores(self, encodings, outputs, options)
+
+    def _batches(self, segments: set[Segment]) -> list[list[Segment]]:
+        """Make at least one batch, the longest segments first, so that those of a batch are alike."""
+        ordered = sorted(segments, key=lambda segment: (len(segment), segment.token_ids), reverse=True)
+        return list(micro_batches(ordered, self.batch_tokens)) or [[]]
+
+    def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
+        """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
+        return prefetch(
+            lambda start: self.tokenize(pairs[start : start + _PAIRS_AT_ONCE], options, start),
+            range(0, len(pairs), _PAIRS_AT_ONCE),
+        )
+
+    @abstractmethod
+    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``PairModel.tokenize``."""
+
+    def forward(self, segments: Sequence[Segment]) -> list[Output]:
+        """See ``PairModel.forward``."""
+        if self._info.device != "cpu" and self._process != current_process():
+            raise DeviceError(
+                f"{self._info.name} was loaded on {self._info.device} before this process was forked, and a device "
+                "does not compute for a forked process: load the model after the fork, or start processes with "
+                "multiprocessing's 'spawn'"
+            )
+        with running(), self._lock.get():
+            return self._outputs(self._rows(list(segments)))
+
+    def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:
+        """Compute the engine's rows; where memory is short, those of one half after the other."""
+        import numpy as np
+
+        from rerank_core.engines.base import Batch
+        from rerank_core.engines.hardware.failures import is_device_error, is_out_of_memory
+        from rerank_core.engines.hardware.memory import release_memory
+
+        tokens = sum(len(segment) for segment in segments)
+        if len(segments) == 1 or tokens <= self._most_tokens:
+            try:
+                return self._engine.forward(Batch.of(segments))
+            except RerankError:
+                raise
+            except Exception as error:  # an engine may fail in as many ways as its library
+                if is_device_error(error):
+                    raise DeviceError(
+                        f"{self._info.device} is in an error state and computes no more ({type(error).__name__}): "
+                        "start the process again"
+                    ) from error
+                if len(segments) == 1 or not is_out_of_memory(error):
+                    raise EngineError(
+                        f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "
+                        f"({type(error).__name__}: {error})"
+                    ) from error
+            # Only here, where the error is gone, is what it held on to.
+            release_memory()
+            self._most_tokens = tokens // 2
+            logger.warning("out of memory with %d tokens: batches have at most %d from now on", tokens, tokens // 2)
+        middle = len(segments) // 2
+        return np.concatenate([self._rows(segments[:middle]), self._rows(segments[middle:])])
+
+    @abstractmethod
+    def _outputs(self, rows: NDArray[np.float32]) -> list[Output]:
+        """Turn the engine's rows into outputs."""
+
+    @abstractmethod
+    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
+        """See ``PairModel.combine``."""

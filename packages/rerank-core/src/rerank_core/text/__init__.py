@@ -1,0 +1,1 @@
+"""Turns texts into token ids: templates, truncation, windows."""

@@ -1,0 +1,247 @@
+"""Turns pairs of texts into segments: one a pair for a cross-encoder, two for a bi-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rerank_core.errors import InputTooLong, InvalidRequest
+from rerank_core.text.template import Template
+from rerank_core.text.tokenizer import TextIds, TextTokenizer
+from rerank_core.text.truncation import cut, kept_lengths, query_too_long, side_of
+from rerank_core.text.windows import query_room
+from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation, TruncationSide
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class CrossEncoderTokenizer:
+    """Turns a pair into one segment, query and document together: what a cross-encoder reads."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        truncation: Truncation,
+        has_type_ids: bool,
+        long_documents: LongDocuments = "truncate",
+        truncation_side: TruncationSide = "right",
+        max_characters: int | None = None,
+    ) -> None:
+        self._long_documents = long_documents
+        self._truncation_side = truncation_side
+        self._text_ids = TextTokenizer(tokenizer, max_characters)
+        self.template = Template.of(tokenizer, texts=2)
+        self._max_length = max_length
+        self._truncation = truncation
+        self._has_type_ids = has_type_ids
+
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """Return one encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+
+        Raises ``InputTooLong``.
+        """
+        options = _with_side(options, self._truncation_side)
+        room = self.template.room(self._max_length, options)
+        limits = {pair.document: _limit(room, options.max_document_tokens, options) for pair in pairs}
+        for query in {pair.query for pair in pairs}:
+            limits[query] = _larger(limits.get(query, 0), _limit(room, options.max_query_tokens, options))
+        text_ids = self._text_ids(limits, side_of(options))
+        return [self._encode(index, pair, text_ids, room, options) for index, pair in enumerate(pairs, first)]
+
+    def _encode(
+        self, index: int, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions
+    ) -> Encoding:
+        side = options.truncation_side
+        whole_query, whole_document = text_ids[pair.query], text_ids[pair.document]
+        query = cut(whole_query.ids, options.max_query_tokens, side)
+        document = cut(whole_document.ids, options.max_document_tokens, side)
+        fits = len(query) + len(document) <= room
+
+        if options.windows(self._long_documents):
+            if not fits and self._is_cut(len(query), len(document), room, options):
+                is_capped = len(query) < len(whole_query.ids)
+                return self._encode_windows(index, pair.document, query, is_capped, room, options)
+            whole = (Span(0, len(pair.document)),)
+        else:
+            whole = None
+        if not fits and not options.truncate:
+            total = len(query) + len(document) + self.template.special_tokens
+            raise InputTooLong(
+                f"document {index} has {total} tokens together with its query, the model reads "
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
+            )
+        kept = self._kept(pair, text_ids, room, options)
+        ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
+        segment = _segment(ids, types if self._has_type_ids else [], f"document {index}")
+        is_cut = _is_cut(whole_query, kept[0]) or _is_cut(whole_document, kept[1])
+        return Encoding(index, (segment,), truncated=is_cut, spans=whole)
+
+    def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
+        """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
+
+        So ``kept_lengths`` gives the same as for their true lengths: it asks for more than ``room`` only to know which
+        is longer, where both are and an odd token is left.
+        """
+        caps = options.max_query_tokens, options.max_document_tokens
+        truncation = options.truncation or self._truncation
+        query, document = text_ids[pair.query].length(caps[0]), text_ids[pair.document].length(caps[1])
+        if truncation == "only_second" and query >= room and not text_ids[pair.query].is_settled(caps[0]):
+            raise query_too_long(f"{query} tokens or more", room)
+        if truncation == "longest_first" and min(query, document) > room and room % 2:
+            is_longer = self._text_ids.is_longer(pair.query, pair.document, text_ids, caps, side_of(options))
+            query, document = (room + 2, room + 1) if is_longer else (room + 1, room + 2)
+        return kept_lengths(query, document, room, truncation)
+
+    def _is_cut(self, query: int, document: int, room: int, options: ScoreOptions) -> bool:
+        """Return whether some of a document would be lost; else it is a long query that has to be cut."""
+        return kept_lengths(query, document, room, options.truncation or self._truncation)[1] < document
+
+    def _encode_windows(
+        self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
+    ) -> Encoding:
+        kept = cut(query, query_room(len(query), room), options.truncation_side)
+        windows = self._text_ids.windows_of(document, room - len(kept), options)
+        is_cut = windows.loses or len(kept) < len(query)
+        if is_cut and not options.truncate:
+            raise InputTooLong(
+                f"document {index} and its query do not fit into {len(windows.found)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
+                "truncation"
+            )
+        segments = []
+        for window in windows.found:
+            ids, types = self.template.build([kept, window.ids])
+            segments.append(Segment.of(ids, types if self._has_type_ids else []))
+        truncated = is_cut or is_capped or windows.is_capped
+        return Encoding(index, tuple(segments), truncated, tuple(window.span for window in windows.found))
+
+
+class BiEncoderTokenizer:
+    """Turns a pair into two segments, the query and the document: what a bi-encoder reads.
+
+    ``query_prompt`` and ``document_prompt`` are put before the texts, as the checkpoint asks.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        has_type_ids: bool,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        long_documents: LongDocuments = "truncate",
+        truncation_side: TruncationSide = "right",
+        max_characters: int | None = None,
+    ) -> None:
+        self._long_documents = long_documents
+        self._truncation_side = truncation_side
+        self._text_ids = TextTokenizer(tokenizer, max_characters)
+        self.template = Template.of(tokenizer, texts=1)
+        self._max_length = max_length
+        self._has_type_ids = has_type_ids
+        self._query_prompt = query_prompt
+        self._document_prompt = document_prompt
+
+    def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """Return one encoding per pair, numbered from ``first``; each distinct text is tokenised once.
+
+        Raises ``InputTooLong``.
+        """
+        options = _with_side(options, self._truncation_side)
+        queries = [self._query_prompt + pair.query for pair in pairs]
+        documents = [self._document_prompt + pair.document for pair in pairs]
+        room = self.template.room(self._max_length, options)
+        limits: dict[str, int | None] = dict.fromkeys(documents, _limit(room, options.max_document_tokens, options))
+        for query in set(queries):
+            limits[query] = _larger(limits.get(query, 0), _limit(room, options.max_query_tokens, options))
+        text_ids = self._text_ids(limits, side_of(options))
+        query_segments = {
+            text: self._segment_of(text_ids[text], options.max_query_tokens, "the query", options)
+            for text in set(queries)
+        }
+        encodings = []
+        for index, (pair, query, document) in enumerate(zip(pairs, queries, documents, strict=True), first):
+            query_segment, query_cut = query_segments[query]
+            if options.windows(self._long_documents):
+                segments, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
+                encodings.append(Encoding(index, (query_segment, *segments), query_cut or is_cut, (Span(0, 0), *spans)))
+                continue
+            document_segment, document_cut = self._segment_of(
+                text_ids[document], options.max_document_tokens, f"document {index}", options
+            )
+            encodings.append(Encoding(index, (query_segment, document_segment), truncated=query_cut or document_cut))
+        return encodings
+
+    def _document_windows(
+        self, index: int, document: str, ids: TextIds, options: ScoreOptions
+    ) -> tuple[list[Segment], list[Span], bool]:
+        """Return a document's windows, their spans, and whether something is in none; a short one has one window."""
+        room = self.template.room(self._max_length, options)
+        if ids.length(options.max_document_tokens) <= room:
+            segment, is_cut = self._segment_of(ids, options.max_document_tokens, f"document {index}", options)
+            return [segment], [Span(0, len(document))], is_cut
+        prompt: Sequence[int] = ()
+        if self._document_prompt:
+            prompt = self._text_ids({self._document_prompt: None})[self._document_prompt].ids
+        if len(prompt) >= room:
+            raise InvalidRequest(
+                f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
+                f"{len(prompt)}: raise max_length"
+            )
+        windows = self._text_ids.windows_of(document, room - len(prompt), options)
+        if windows.loses and not options.truncate:
+            raise InputTooLong(
+                f"document {index} does not fit into {len(windows.found)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
+            )
+        segments = []
+        for window in windows.found:
+            kept, types = self.template.build([[*prompt, *window.ids]])
+            segments.append(Segment.of(kept, types if self._has_type_ids else []))
+        return segments, [window.span for window in windows.found], windows.loses or windows.is_capped
+
+    def _segment_of(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
+        capped = cut(text.ids, cap, options.truncation_side)
+        room = self.template.room(self._max_length, options)
+        if len(capped) > room and not options.truncate:
+            raise InputTooLong(
+                f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
+            )
+        kept = cut(capped, room, options.truncation_side)
+        ids, types = self.template.build([kept])
+        return _segment(ids, types if self._has_type_ids else [], name), _is_cut(text, len(kept))
+
+
+def _limit(room: int, cap: int | None, options: ScoreOptions) -> int | None:
+    """Count the tokens of a text that have to be known: one more than can be read, to know that it is cut.
+
+    All of them, None, where too many are an error that says their number.
+    """
+    if not options.truncate:
+        return None
+    return 1 + (room if cap is None else min(room, cap))
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _is_cut(text: TextIds, kept: int) -> bool:
+    return text.is_cut or kept < len(text.ids)
+
+
+def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions:
+    """Set the checkpoint's truncation side where the options have none."""
+    return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
+
+
+def _segment(ids: list[int], types: list[int], name: str) -> Segment:
+    if not ids:
+        raise InvalidRequest(f"{name} has no tokens: this model needs some text")
+    return Segment.of(ids, types)

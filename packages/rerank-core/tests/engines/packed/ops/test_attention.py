@@ -1,0 +1,77 @@
+"""Attention over sequences laid end to end: the road of the CPU, and the one kernel of CUDA on a stand-in for it."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from rerank_core.engines.packed.encoder import AbsorbedAttention, WholeAttention, filled_up
+from rerank_core.engines.packed.ops.attention import Bounds, per_sequence, variable_length
+from rerank_core.engines.packed.ops.linear import FloatLinear
+from torch.nn import functional
+
+LENGTHS = [3, 1, 40, 17]
+HEADS, WIDTH = 4, 8
+
+
+def flash(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
+    """What ``varlen_attn`` promises, in plain words; on a CPU it has no kernel of its own."""
+    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+    assert query.is_contiguous() or query.stride(-1) == 1
+    out = torch.empty_like(query)
+    assert max_q == max_k == int((cu_seq_q[1:] - cu_seq_q[:-1]).max())
+    for start, end in pairwise(cu_seq_q.tolist()):
+        weights = torch.einsum("qhw,khw->hqk", query[start:end], key[start:end]) / query.shape[-1] ** 0.5
+        out[start:end] = torch.einsum("hqk,khw->qhw", weights.softmax(-1), value[start:end])
+    return out
+
+
+@pytest.fixture
+def bounds() -> Bounds:
+    places = [0, *torch.tensor(LENGTHS).cumsum(0).tolist()]
+    return Bounds(places, torch.tensor(places, dtype=torch.int32))
+
+
+def some(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape) + shape[0]))
+
+
+def test_each_token_attends_to_its_own_sequence_only(bounds):
+    query, key, value = some(70, 3, HEADS, WIDTH).unbind(1)
+    out = torch.full((70, HEADS, WIDTH), 7.0)
+
+    per_sequence(query, key, value, bounds, out)
+
+    assert torch.allclose(out[:61], flash(query, key, value, bounds.offsets, bounds.offsets, 40, 40)[:61], atol=1e-6)
+    assert (out[61:] == 7.0).all()
+
+
+def test_the_one_kernel_is_asked_for_the_same_as_the_loop(bounds, monkeypatch):
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash)
+    query, key, value = some(70, 3, HEADS, WIDTH).unbind(1)
+    loop, kernel = torch.zeros(2, 70, HEADS, WIDTH)
+
+    per_sequence(query, key, value, bounds, loop)
+    variable_length(query, key, value, bounds, kernel)
+
+    assert torch.allclose(loop, kernel, atol=1e-6)
+
+
+def test_absorbed_keys_and_values_give_the_context_of_first_tokens(bounds):
+    """Two ways to the same: see the algebra at ``AbsorbedAttention``."""
+    hidden = HEADS * WIDTH
+    weight, bias = some(3 * hidden, hidden), some(3 * hidden)
+    x = some(61, hidden)
+    first = filled_up(x[bounds.starts])
+    query, key, value = weight.split(hidden)
+    absorbed = AbsorbedAttention(
+        query=FloatLinear(query, bias[:hidden]),
+        key=key.view(HEADS, WIDTH, hidden),
+        value=value.view(HEADS, WIDTH, hidden),
+        value_bias=bias[2 * hidden :],
+    )
+    whole = WholeAttention(FloatLinear(weight, bias))
+
+    ours, golden = (kind(x, first, HEADS, per_sequence, bounds)[: len(LENGTHS)] for kind in (absorbed, whole))
+
+    assert torch.allclose(ours, golden, atol=1e-4)
+    assert functional.cosine_similarity(ours, golden).min() > 0.99999

@@ -1,0 +1,1 @@
+"""Scores from a rerank-server, over HTTP."""

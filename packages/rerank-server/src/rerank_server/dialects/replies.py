@@ -1,0 +1,122 @@
+"""Parts of responses that several dialects have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+from rerank_core.errors import RerankError
+from rerank_core.types import Scores
+
+from rerank_server.dialects import fields
+from rerank_server.dialects.base import Reply
+from rerank_server.dialects.fields import RelevantSpan, RerankRequest
+from rerank_server.errors import field_of, public_code
+
+
+class Result(Struct):
+    """A document's position in the request and its score."""
+
+    index: int
+    relevance_score: float
+    raw_score: float | UnsetType = UNSET
+    document: dict[str, Any] | str | UnsetType = UNSET
+    relevant_spans: list[RelevantSpan] | UnsetType = UNSET
+
+
+class ErrorDetail(Struct):
+    """An error in the shape of OpenAI's API."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class DocumentsError(Struct):
+    """An error. ``code`` is stable: it stays the same from version to version."""
+
+    id: str
+    message: str
+    detail: str
+    code: str
+    error: ErrorDetail
+
+
+class Detail(Struct):
+    """An error, in one sentence."""
+
+    detail: str
+
+
+class FieldError(Struct):
+    """The error of one field, in the shape of pydantic's validation errors."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class WrongFields(Struct):
+    """All wrong fields of a body."""
+
+    detail: list[FieldError]
+
+
+def results(
+    request: RerankRequest,
+    scores: Scores,
+    *,
+    as_text: bool = False,
+    spans: bool | None = None,
+    raw_values: Sequence[float] | None = None,
+) -> list[Result]:
+    """The best documents, best first; with their texts, and with their spans, where the request asks for them.
+
+    ``as_text``: texts are strings instead of objects. ``spans``: True gives all spans, whatever the request asks for.
+    ``raw_values``: the raw score of each document, to be given beside its score.
+    """
+    spans = fields.asks_for_spans(request) if spans is None else spans
+    given = documents(request) if fields.returns_documents(request) else None
+    texts = fields.texts(request) if as_text and given else None
+    return [
+        Result(
+            index=best.index,
+            relevance_score=best.score,
+            raw_score=raw_values[best.index] if raw_values else UNSET,
+            document=texts[best.index] if texts else given[best.index] if given else UNSET,
+            relevant_spans=fields.spans_of(request, best) if spans else UNSET,
+        )
+        for best in fields.ranked(request, scores)
+    ]
+
+
+def documents(request: RerankRequest) -> list[dict[str, Any]]:
+    """The documents as objects: all fields of a document that was an object, and the text that was read as ``text``."""
+    given = request.documents if isinstance(request.documents, list) else [request.documents]
+    return [
+        {"text": text} if isinstance(document, str) else {"text": text} | document
+        for document, text in zip(given, fields.texts(request), strict=True)
+    ]
+
+
+def cohere_meta(scores: Scores, version: str = "2") -> dict[str, Any]:
+    """The usage in the shape of Cohere's API."""
+    return {
+        "api_version": {"version": version},
+        "billed_units": {"search_units": 1},
+        "tokens": {"input_tokens": scores.usage.tokens, "output_tokens": 0},
+    }
+
+
+def detail(error: RerankError, _: Reply) -> Detail:
+    """Translate an error to one sentence."""
+    return Detail(str(error))
+
+
+def documents_error(error: RerankError, reply: Reply) -> DocumentsError:
+    """Translate an error to the shape that the clients of most vendors can read."""
+    message, code = str(error), public_code(error)
+    shape = ErrorDetail(message=message, type=code, param=field_of(error), code=code)
+    return DocumentsError(id=reply.id, message=message, detail=message, code=code, error=shape)

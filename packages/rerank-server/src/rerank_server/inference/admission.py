@@ -1,0 +1,171 @@
+"""Admission control: a limit on the pairs and the tokens of all requests in the server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.text.windows import query_room, windows
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
+
+_TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
+_SPECIAL = 4  # tokens around two texts
+_UNKNOWN = 5.0  # seconds to wait, while nothing is measured yet
+_LONGEST = 600.0
+
+
+def estimated_tokens(
+    pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions, max_characters: int | None = None
+) -> int:
+    """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
+
+    Tokens that will be truncated are not counted: those beyond the maximums of the options and of the model, and beyond
+    ``max_characters`` of a document that is read in windows.
+    """
+    max_length = min(info.max_length, options.max_length or info.max_length)
+    if options.windows(info.long_documents):
+        most = max_characters if options.truncate else None
+        return sum(_window_tokens(pair, max_length, options, most) for pair in pairs)
+    most = max(0, max_length - _SPECIAL)
+    return sum(
+        _SPECIAL
+        + math.ceil(
+            min(
+                most,
+                _tokens(pair.query, options.max_query_tokens) + _tokens(pair.document, options.max_document_tokens),
+            )
+        )
+        for pair in pairs
+    )
+
+
+def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> float:
+    length = len(text) if max_characters is None else min(max_characters, len(text))
+    tokens = _TOKENS_PER_CHARACTER * length
+    return tokens if cap is None else min(cap, tokens)
+
+
+def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
+    """Estimate the tokens of a long document: all windows but the last one are full."""
+    room = max(4, max_length - _SPECIAL)
+    query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
+    document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
+    if query + document <= room:
+        return query + document + _SPECIAL
+    wanted = 1 if options.chunk_score == "first" else options.max_chunks
+    found = windows(document, room - query, options.overlap_tokens)[:wanted]
+    return sum(len(window) + query + _SPECIAL for window in found)
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """The pairs and tokens of one admitted request. ``tokens`` is an estimate until the texts are tokenized."""
+
+    pairs: int
+    tokens: int
+
+
+class Admission:
+    """Admits or refuses whole requests, before any work is done.
+
+    ``tokens_per_second`` gives the measured rate, None before there is one; ``waiting_tokens`` the tokens that wait for
+    the model or the tokenizer; ``seconds_left`` the estimated end of each reservation, None where there is no estimate.
+    A request that was admitted is never refused later: a corrected number of tokens only affects the next ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_pairs: int,
+        max_tokens: int,
+        tokens_per_second: Callable[[], float | None],
+        waiting_tokens: Callable[[], int],
+        seconds_left: Callable[[], Mapping[Reservation, float] | None],
+    ) -> None:
+        self.max_pairs = max_pairs
+        self.max_tokens = max_tokens
+        self._rate = tokens_per_second
+        self._waiting_tokens = waiting_tokens
+        self._seconds_left = seconds_left
+        self._reservations: set[Reservation] = set()
+        self.admitted = 0
+        """The number of requests that were admitted so far."""
+
+    @property
+    def pairs(self) -> int:
+        """The pairs of all requests in the server."""
+        return sum(reservation.pairs for reservation in self._reservations)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all requests in the server."""
+        return sum(reservation.tokens for reservation in self._reservations)
+
+    @contextmanager
+    def reserve(self, pairs: int, tokens: int, *, seconds: float) -> Iterator[Reservation]:
+        """Reserve room for one request with a timeout of ``seconds``, until the end of the context.
+
+        Raises ``TooManyDocuments`` for a request that the server can never hold, and ``Overloaded``, with the time
+        after which there should be room, for one that it cannot hold now or could not finish in time.
+        """
+        self._check_size(pairs, tokens)
+        held_pairs, held_tokens = self.pairs, self.tokens
+        if held_pairs + pairs > self.max_pairs or held_tokens + tokens > self.max_tokens:
+            raise Overloaded(
+                f"the server holds {held_pairs} of {self.max_pairs} pairs, {held_tokens} of {self.max_tokens} tokens: "
+                f"no room for {pairs} pairs of about {tokens} tokens; try again later, or send fewer at once",
+                retry_after=self._seconds_until_room(pairs, tokens),
+            )
+        wait = self._seconds_ahead(tokens)
+        if wait > seconds:
+            raise Overloaded(
+                f"{pairs} pairs would wait about {wait:.0f} s, longer than the {seconds:g} s that the request has: "
+                "try again later, or send fewer at once",
+                retry_after=min(_LONGEST, wait - seconds + 1),
+            )
+        reservation = Reservation(pairs, tokens)
+        self._reservations.add(reservation)
+        self.admitted += 1
+        try:
+            yield reservation
+        finally:
+            self._reservations.discard(reservation)
+
+    def _check_size(self, pairs: int, tokens: int) -> None:
+        if pairs > self.max_pairs:
+            raise TooManyDocuments(
+                f"the request has {pairs} pairs, the server holds {self.max_pairs}: "
+                "send several requests (the limit is RERANK_MAX_QUEUE_PAIRS)"
+            )
+        if tokens > self.max_tokens:
+            raise TooManyDocuments(
+                f"the request has about {tokens} tokens, the server holds {self.max_tokens}: "
+                "send several requests (the limit is RERANK_MAX_QUEUE_TOKENS)"
+            )
+
+    def _seconds_ahead(self, tokens: int) -> float:
+        """A lower bound of the waiting time of a request: it is overtaken by no more than its own work."""
+        rate = self._rate()
+        if not rate:
+            return 0.0
+        return (
+            min(self._waiting_tokens(), sum(min(reservation.tokens, tokens) for reservation in self._reservations))
+            / rate
+        )
+
+    def _seconds_until_room(self, pairs: int, tokens: int) -> float:
+        """Estimate the seconds until there is room: requests end in the order of the forecast."""
+        seconds_left = self._seconds_left()
+        if seconds_left is None:
+            return _UNKNOWN
+        room_pairs, room_tokens, wait = self.max_pairs - self.pairs, self.max_tokens - self.tokens, 0.0
+        for reservation in sorted(self._reservations, key=lambda reservation: seconds_left.get(reservation, 0.0)):
+            if room_pairs >= pairs and room_tokens >= tokens:
+                break
+            room_pairs += reservation.pairs
+            room_tokens += reservation.tokens
+            wait = seconds_left.get(reservation, 0.0)
+        return min(_LONGEST, max(1.0, wait))

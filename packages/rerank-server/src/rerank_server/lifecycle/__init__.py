@@ -1,0 +1,1 @@
+"""The server's states, from the loading of the model to its end."""

@@ -1,0 +1,64 @@
+"""Loads the model that the settings name."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from rerank_core import load
+from rerank_core.engines.hardware.cpus import available_cpus
+from rerank_core.engines.hardware.devices import choose_device
+from rerank_core.loading import require_libraries
+from rerank_core.models.local import LocalModel
+from rerank_core.scorer import PairModel
+
+from rerank_server.inference.cache import ScoreCache
+from rerank_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model, and the cache of its scores, if there is one."""
+
+    model: PairModel
+    cache: ScoreCache | None = None
+
+    @classmethod
+    def of(cls, model: PairModel, settings: Settings) -> LoadedModel:
+        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read."""
+        if not settings.cache_mb:
+            return cls(model)
+        return cls(model, ScoreCache(settings.cache_mb * 1_000_000, model.fingerprint()))
+
+
+def load_model(settings: Settings) -> LocalModel:
+    """Load the model. Raises ``RerankError`` where it cannot be loaded."""
+    require_libraries()
+    device = choose_device(settings.device)
+    label = settings.label
+    return load(
+        settings.model,
+        revision=settings.revision,
+        device=device,
+        dtype=_dtype(settings, device),
+        max_length=settings.max_length,
+        truncation=settings.truncation,
+        long_documents=settings.long_documents,
+        calibration=settings.calibration,
+        label=int(label) if label is not None and label.isdigit() else label,
+        engine=settings.engine,
+        threads=settings.threads or available_cpus(),
+        trust_remote_code=settings.trust_remote_code,
+        max_characters=settings.max_text_chars,
+    )
+
+
+def _dtype(settings: Settings, device: str) -> str:
+    if not settings.use_fp16:
+        return settings.dtype
+    if device.startswith("cuda") or settings.dtype == "float16":
+        return "float16"
+    logger.warning("USE_FP16=true needs CUDA, and the device is %s: the model computes in float32", device)
+    return "float32"

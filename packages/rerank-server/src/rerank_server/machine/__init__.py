@@ -1,0 +1,1 @@
+"""The resources of the machine, or of the container that this process runs in."""

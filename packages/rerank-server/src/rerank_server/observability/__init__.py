@@ -1,0 +1,1 @@
+"""Metrics, log lines and traces, all from one record of each request."""

@@ -1,0 +1,1 @@
+"""Reception and decoding of request bodies, in bounded memory and short steps."""
