@@ -1,4 +1,4 @@
-"""The install lines of README.md and docs/install.md: each in an empty environment, and an example after it."""
+"""The install lines of the pages: each in an empty environment, and an example after it."""
 
 import os
 import re
@@ -15,9 +15,10 @@ import pytest
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-TEXT = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/install.md"))
-# A command may go on in the next line, behind a backslash.
-COMMANDS = sorted(set(re.findall(r"^\$ ((?:uv )?pip install .*)$", re.sub(r"\\\n *", "", TEXT), re.MULTILINE)))
+PAGES = ("README.md", "docs/install.md", "docs/first-reranker.md")
+TEXT = "".join((ROOT / page).read_text("utf-8") for page in PAGES)
+LINES = re.findall(r"^\$ ((?:uv )?pip install (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)
+COMMANDS = sorted({re.sub(r"\\\n *", "", line) for line in LINES})
 LOCAL_COMMANDS = [command for command in COMMANDS if "[lite]" in command and "server" not in command]
 SERVER_COMMANDS = [command for command in COMMANDS if "rerank-server" in command]
 HTTP_COMMANDS = [command for command in COMMANDS if "torch" not in command]
@@ -80,7 +81,12 @@ def test_every_install_line_is_run_here() -> None:
 def test_a_model_scores_in_process_after_its_line(install: Install, root: Path, command: str) -> None:
     environment = install(command)
 
-    if "[langchain]" in command:
+    if "bm25s" in command:
+        for program in sorted((root / "examples" / "library").glob("with_*.py")):
+            status, out, error = environment.run("python", program)
+            assert status == 0, error
+            assert out
+    elif "[langchain]" in command:
         run_example(environment, root, LANGCHAIN, 'from_url("http://localhost:8000"', 'from_model("lite"')
     else:
         run_example(environment, root, "examples/python_local.py", "lite", "lite")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 PACKAGES = ("rerank-core", "rerank-server", "rerank-integrations")
-INSTALL_PAGES = ("README.md", "docs/install.md")
+INSTALL_PAGES = ("README.md", "docs/install.md", "docs/first-reranker.md")
 
 
 def project(root: Path, name: str) -> dict[str, Any]:

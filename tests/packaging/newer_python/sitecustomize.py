@@ -1,4 +1,4 @@
-"""Ignore warnings of other libraries; Python imports this before the program that it runs."""
+"""Warnings of other libraries that no test of ours may fail for; Python imports this before any program."""
 
 import warnings
 
