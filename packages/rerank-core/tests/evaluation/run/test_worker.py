@@ -6,7 +6,7 @@ from rerank_core import CheckpointError, EngineError, InvalidRequest
 from rerank_core.errors import error_class
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.run import run as run_module
-from rerank_core.evaluation.run.answers import Answer, LoadedModel
+from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory, own_memory
 from rerank_core.evaluation.run.processes import measure
 from rerank_core.evaluation.run.systems import System
@@ -70,8 +70,14 @@ def test_an_error_keeps_its_class_and_its_words(kind):
     assert error_class(kind.code) is kind
 
 
-def test_a_model_runs_in_a_process_of_its_own(tiny):
-    loaded, first, second = measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS)
+@pytest.fixture(scope="module")
+def measured(tiny) -> list[Event]:
+    """A model's events, from a process of its own."""
+    return list(measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS))
+
+
+def test_a_model_runs_in_a_process_of_its_own(measured, tiny):
+    loaded, first, second = measured
 
     assert isinstance(loaded, LoadedModel)
     assert (loaded.model, loaded.dtype, loaded.engine) == (str(tiny("bert")), "float32", "packed")
@@ -81,9 +87,9 @@ def test_a_model_runs_in_a_process_of_its_own(tiny):
     assert second == Answer((), 0.0, 0.0, second.memory)
 
 
-def test_its_scores_and_its_fingerprint_are_those_of_the_model(tiny, tiny_model):
+def test_its_scores_and_its_fingerprint_are_those_of_the_model(measured, tiny_model):
     model = tiny_model("bert")
-    loaded, first, _ = measure(System(model=str(tiny("bert")), device="cpu"), QUESTIONS)
+    loaded, first, _ = measured
 
     assert loaded.fingerprint == model.fingerprint()
     assert first.scores == model.score("giant panda", QUESTIONS[0].documents, raw=True).values
