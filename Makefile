@@ -172,7 +172,7 @@ test: $(SETUP) ## the tests of every day; what had to be skipped is listed at th
 	$(PYTEST) -m everyday $(PARALLEL)
 
 .PHONY: test-all
-test-all: test ## and parity of all families, real servers, command lines, browser
+test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser
 	$(PYTEST) -m full $(PARALLEL)
 
 .PHONY: test-release

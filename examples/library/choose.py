@@ -69,13 +69,13 @@ def print_thresholds(
 ) -> None:
     """Print, for each threshold, what is kept of the pages that answer, and of the others."""
     without = [name for name in scores if name not in answers]
-    print(f"\nthreshold  answered (of {len(answers)})  wrong pages each  silent (of {len(without)})")
+    print(f"\nthreshold  answered/{len(answers)}  wrong pages  silent/{len(without)}")
     for threshold in thresholds:
         kept = {name: {page for page, score in own.items() if score >= threshold} for name, own in scores.items()}
         answered = sum(bool(pages & kept[name]) for name, pages in answers.items())
         wrong = sum(len(kept[name] - pages) for name, pages in answers.items()) / len(answers)
         silent = sum(not kept[name] for name in without)
-        print(f"{threshold:9.2f}  {answered:16}  {wrong:16.1f}  {silent:14}")
+        print(f"{threshold:9.2f}  {answered:11}  {wrong:11.1f}  {silent:9}")
 
 
 def print_shares(answers: dict[str, set[str]], scores: dict[str, dict[str, float]]) -> None:

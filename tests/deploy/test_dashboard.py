@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rerank_server.observability.metrics import Metrics
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 WATCHED = (
     "queue_pairs",
@@ -36,8 +36,8 @@ def exposed() -> dict[str, set[str]]:
     """The names of all samples of a server that has seen everything once, each with its labels."""
     metrics = Metrics()
     metrics.watch(**dict.fromkeys(WATCHED, lambda: 1.0))
-    metrics.request(Record(request_id="1", method="POST", route="/rerank", status=200, pairs=1))
-    metrics.request(Record(request_id="2", method="POST", route="/rerank", status=429, error="overloaded"))
+    metrics.request(RequestRecord(request_id="1", method="POST", route="/rerank", status=200, pairs=1))
+    metrics.request(RequestRecord(request_id="2", method="POST", route="/rerank", status=429, error="overloaded"))
     metrics.rejected("pairs")
     metrics.batch(segments=1, tokens=10, seconds=0.01, failed=False)
     names: dict[str, set[str]] = {}

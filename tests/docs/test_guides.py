@@ -37,7 +37,7 @@ class Reader:
 
     def console(self, session: str) -> None:
         """Run each command, and compare what it prints with the lines below it; ``...`` stands for anything."""
-        for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+        for step in re.split(r"^\$ ", session.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
             command, _, output = step.partition("\n")
             self.run(shlex.split(command))
             if output:

@@ -198,7 +198,7 @@ def test_keys_are_read_again_at_sighup_and_no_other_signal_ends_the_process(faul
             keys.unlink() if broken is None else keys.write_bytes(broken)
             server.process.send_signal(signal.SIGHUP)
             until(logged(server, reason))
-            until(lambda: server.log.read_text().count("the keys of before stay (3)") > 0)
+            until(lambda: server.log.read_text().count("the earlier keys stay (3)") > 0)
             assert [status(server, key) for key in ("old-key", "new-key")] == [401, 200]
 
         for number in harmless:

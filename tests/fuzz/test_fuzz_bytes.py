@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from rerank_server.dialects.routing import PLACES
+from rerank_server.dialects.routing import ROUTES
 
 AT_ONCE = 24  # connections: most of the time they wait for a request that never gets complete
 
@@ -46,8 +46,8 @@ def template(dice: random.Random) -> bytes:
     """A request that is right."""
     if dice.random() < 0.25:
         return b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % dice.choice(PAGES).encode()
-    place = dice.choice(PLACES)
-    body = json.dumps(dict(dice.choice(place.dialects).example)).encode()
+    route = dice.choice(ROUTES)
+    body = json.dumps(dict(dice.choice(route.dialects).example)).encode()
     headers = [b"Host: x", b"Content-Type: application/json"]
     match dice.randrange(6):
         case 0:
@@ -62,7 +62,7 @@ def template(dice: random.Random) -> bytes:
             headers.append(b"Content-Length: %d" % len(body))
     if dice.random() < 0.1:
         headers.append(dice.choice((b"Expect: 100-continue", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c")))
-    return b"POST %s HTTP/1.1\r\n%s\r\n\r\n%s" % (place.path.encode(), b"\r\n".join(headers), body)
+    return b"POST %s HTTP/1.1\r\n%s\r\n\r\n%s" % (route.path.encode(), b"\r\n".join(headers), body)
 
 
 def damage(dice: random.Random, request: bytes) -> bytes:

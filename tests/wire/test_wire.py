@@ -19,7 +19,7 @@ from httpx import ASGITransport, AsyncClient
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
 from rerank_server.app import create_app
-from rerank_server.dialects.routing import PLACES
+from rerank_server.dialects.routing import ROUTES
 from rerank_server.settings import Settings
 
 Servers: TypeAlias = Callable[[dict[str, Any]], Awaitable[AsyncClient]]
@@ -102,13 +102,13 @@ def test_every_language_has_an_answer_and_an_error_here() -> None:
     asked: dict[bool, set[str]] = {True: set(), False: set()}
     for file in FILES:
         case = json.loads(file.read_text())
-        place = next((place for place in PLACES if place.path == case["request"]["path"].rstrip("/")), None)
-        if place is not None:
+        route = next((route for route in ROUTES if route.path == case["request"]["path"].rstrip("/")), None)
+        if route is not None:
             dialect = (
-                place.dialects if case["answer"]["status"] == 400 else [place.dialect(case["request"].get("body"))]
+                route.dialects if case["answer"]["status"] == 400 else [route.dialect(case["request"].get("body"))]
             )
             asked[case["answer"]["status"] == 200] |= {each.name for each in dialect}
-    spoken = {dialect.name for place in PLACES for dialect in place.dialects}
+    dialects = {dialect.name for route in ROUTES for dialect in route.dialects}
 
-    assert asked[True] == spoken
-    assert asked[False] == spoken
+    assert asked[True] == dialects
+    assert asked[False] == dialects

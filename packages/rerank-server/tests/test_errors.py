@@ -4,7 +4,7 @@ import re
 
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError, Overloaded, RerankError, UnknownModel
 from rerank_server import errors
-from rerank_server.dialects.routing import PLACES
+from rerank_server.dialects.routing import ROUTES
 from rerank_server.errors import PUBLIC_CODES, STATUS, EmptyBody, NoDocuments, UnsupportedCoding, public_code, status_of
 
 
@@ -14,7 +14,7 @@ def all_classes(root: type[RerankError] = RerankError) -> list[type[RerankError]
 
 OURS = [class_ for class_ in all_classes() if class_.__module__ == errors.__name__]
 CORES = [class_ for class_ in all_classes() if class_.__module__ == RerankError.__module__]
-DIALECTS = {dialect.name: dialect for place in PLACES for dialect in place.dialects}
+DIALECTS = {dialect.name: dialect for route in ROUTES for dialect in route.dialects}
 
 
 def test_the_tree_is_the_one_in_the_docstring():

@@ -1,4 +1,4 @@
-"""The reranker as a sidecar that speaks HTTP."""
+"""The reranker as an HTTP server."""
 
 from importlib.metadata import version
 

@@ -1,7 +1,7 @@
-"""``rerank-server``: settings → application → uvicorn.
+"""The command ``rerank-server``: it reads the settings, makes the application and serves it.
 
-Exit codes: 0 stopped as asked, 1 it could not begin or the model could not be loaded, 2 the command line or a setting
-is wrong, 128 + a signal that ended it at once.
+Exit codes: 0 after a drain, 1 where it could not start or load the model, 2 for a wrong command line or setting, 128 +
+the signal that ended it at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Gives the exit code."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="rerank-server",
         description="Serve a reranker over HTTP. All settings come from the environment.",
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="load the model, score once, say so and exit")
-    parser.add_argument("--ready", action="store_true", help="ask the server that runs here whether it is ready")
-    parser.add_argument("--reload", action="store_true", help="start again whenever the code changes")
+    parser.add_argument("--check", action="store_true", help="load the model, score one pair, print a line and exit")
+    parser.add_argument("--ready", action="store_true", help="ask the server on this machine whether it is ready")
+    parser.add_argument("--reload", action="store_true", help="restart whenever the code changes")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the e
 
 
 def application() -> Litestar:
-    """The application as the environment says, for ``--reload`` and for other ASGI servers."""
+    """Make the application from the environment, for ``--reload`` and for other ASGI servers."""
     from rerank_server.app import create_app
 
     settings = Settings.from_env(os.environ)
@@ -101,8 +101,8 @@ def _check(settings: Settings) -> int:
 def _ready(settings: Settings) -> int:
     from rerank_server.process.healthcheck import is_ready
 
-    ready, said = is_ready(settings)
-    print(said)  # noqa: T201
+    ready, answer = is_ready(settings)
+    print(answer)  # noqa: T201
     return 0 if ready else 1
 
 
@@ -128,7 +128,7 @@ def _help() -> str:
     for field in settings_fields():
         default = "" if field.default is None else f" (default: {_text(field.default)})"
         lines.append(f"  {variable_of(field.name):<24} {allowed(field)}{default}")
-    return "\n".join([*lines, "", "docs/configuration.md says what each of them does."])
+    return "\n".join([*lines, "", "docs/configuration.md describes each of them."])
 
 
 def _text(value: object) -> str:

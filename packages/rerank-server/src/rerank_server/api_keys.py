@@ -1,4 +1,4 @@
-"""The API keys that clients may use: from the environment and from a file, which may be read again."""
+"""Reads the API keys of clients from the environment and from a file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from rerank_server.middleware.auth import Guard
+from rerank_server.middleware.auth import ApiKeys
 from rerank_server.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
 
 def read_keys(settings: Settings) -> tuple[bytes, ...]:
-    """The keys of the environment and of the file. Raises ``SettingsError`` where there should be some but are none."""
+    """Read the keys of the environment and of the file. Raises ``SettingsError`` where one is set and has no key."""
     keys = _words((settings.api_keys or "").split(","))
     if settings.api_keys and not keys:
         raise SettingsError("RERANK_API_KEYS holds no key: set at least one, or leave it out")
@@ -30,18 +30,18 @@ def read_keys(settings: Settings) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def reload_keys(settings: Settings, guard: Guard) -> None:
-    """Read the keys file again; where it is broken, the keys of before stay. The log says how many there are."""
+def reload_keys(settings: Settings, api_keys: ApiKeys) -> None:
+    """Read the keys file again. Where it is invalid, the earlier keys stay. The number of keys is logged."""
     if not settings.api_keys_file:
         logger.info("SIGHUP: ignored, RERANK_API_KEYS_FILE is not set, so that there are no keys to read again")
         return
     try:
         keys = read_keys(settings)
     except SettingsError as error:
-        logger.error("%s: the keys of before stay (%d)", error, guard.count)
+        logger.error("%s: the earlier keys stay (%d)", error, api_keys.count)
         return
-    guard.replace(keys)
-    logger.info("the keys were read again: there are %d", guard.count)
+    api_keys.replace(keys)
+    logger.info("the keys were read again: there are %d", api_keys.count)
 
 
 def _words(texts: Iterable[str]) -> list[bytes]:

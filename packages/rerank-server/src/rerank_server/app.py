@@ -1,4 +1,4 @@
-"""The application, put together. Wiring, nothing else."""
+"""The application: it puts all parts together."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from rerank_server.api_keys import read_keys
 from rerank_server.dialects.routing import PREFIXES
 from rerank_server.inference.limits import Limits
 from rerank_server.inference.service import Service
-from rerank_server.lifecycle.lifecycle import Lifecycle, OnDeath
-from rerank_server.lifecycle.loading import Loaded, load_model
-from rerank_server.lifecycle.watchdog import Deadman
-from rerank_server.middleware.auth import Guard, Guarded
-from rerank_server.middleware.cors import Cors
-from rerank_server.middleware.dialect_prefix import WithoutPrefix, asked_path
-from rerank_server.middleware.methods import AnswerOptions, Methods
+from rerank_server.lifecycle.lifecycle import Lifecycle, OnFatal
+from rerank_server.lifecycle.loading import LoadedModel, load_model
+from rerank_server.lifecycle.watchdog import ExitTimer
+from rerank_server.middleware.auth import ApiKeys, AuthMiddleware
+from rerank_server.middleware.cors import CorsMiddleware
+from rerank_server.middleware.dialect_prefix import DialectPrefixMiddleware, original_path
+from rerank_server.middleware.methods import AllowedMethods, OptionsMiddleware
 from rerank_server.middleware.origins import Origins
-from rerank_server.middleware.response_headers import NoSniff
-from rerank_server.middleware.root_path import BelowRoot
-from rerank_server.middleware.telemetry import TIMING_HEADERS, LoopLag, Telemetry
+from rerank_server.middleware.response_headers import NoSniffMiddleware
+from rerank_server.middleware.root_path import RootPathMiddleware
+from rerank_server.middleware.telemetry import TIMING_HEADERS, LoopLag, TelemetryMiddleware
 from rerank_server.observability.logs import dropped_lines
 from rerank_server.observability.metrics import Metrics
 from rerank_server.observability.tracing import Tracing, open_tracing
@@ -43,11 +43,11 @@ from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.replies import refusal, unrouted
+from rerank_server.routes.replies import error_body, unrouted_body
 from rerank_server.routes.scoring import scoring_routes
 from rerank_server.settings import Settings
 
-_LAST_SPANS = 2.0  # seconds
+_FLUSH_SECONDS = 2.0  # to send the last spans
 
 
 def create_app(
@@ -55,18 +55,18 @@ def create_app(
     *,
     load: Callable[[Settings], PairModel] = load_model,
     stop: Callable[[], None] | None = None,
-    deadman: Deadman | None = None,
+    exit_timer: ExitTimer | None = None,
 ) -> Litestar:
-    """The server as an ASGI application.
+    """Make the ASGI application.
 
-    ``load`` makes the model, in a thread of its own while the application already answers. ``stop`` is called where
-    that fails, or the model can compute no more, and should end the process; by default it is sent SIGTERM.
-    ``deadman`` ends a process in which no Python runs any more; without it nothing does. Raises
-    ``SettingsError`` and ``MissingExtra`` for settings that cannot be followed here.
+    ``load`` loads the model, in a thread of its own while the application already answers. ``stop`` is called where it
+    fails, or the model cannot compute any more, and should end the process; by default it sends SIGTERM. ``exit_timer``
+    ends a process in which no Python code runs any more; without it nothing does. Raises ``SettingsError`` and
+    ``MissingExtra`` for settings that do not work here.
     """
     metrics, tracing = Metrics(), open_tracing(settings.otlp_endpoint)
 
-    def serve(loaded: Loaded, on_death: OnDeath) -> Service:
+    def serve(loaded: LoadedModel, on_fatal: OnFatal) -> Service:
         service = Service(
             loaded.model,
             max_pairs=settings.max_queue_pairs,
@@ -74,20 +74,20 @@ def create_app(
             max_text_chars=settings.max_text_chars,
             cache=loaded.cache,
             on_batch=metrics.batch,
-            on_death=on_death,
+            on_fatal=on_fatal,
         )
         _watch(metrics, service)
         return service
 
     lifecycle = Lifecycle(
-        lambda: Loaded.of(load(settings), settings),
+        lambda: LoadedModel.of(load(settings), settings),
         serve,
         stop or _terminate,
         stuck_seconds=settings.stuck_seconds,
-        deadman=deadman,
+        exit_timer=exit_timer,
     )
     metrics.watch(model_ready=lambda: lifecycle.state == "healthy", batch_age_seconds=lambda: lifecycle.batch_age)
-    guard = Guard(read_keys(settings), metrics=settings.metrics_auth)
+    api_keys = ApiKeys(read_keys(settings), metrics=settings.metrics_auth)
     limits = Limits(
         max_documents=settings.max_documents,
         max_text_chars=settings.max_text_chars,
@@ -99,12 +99,12 @@ def create_app(
     metrics.watch(body_bytes_in_flight=lambda: budget.bytes, log_lines_dropped=dropped_lines)
 
     @asynccontextmanager
-    async def life(_: Litestar) -> AsyncIterator[None]:
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
         try:
             async with lifecycle.run(), _measured_lag(metrics):
                 yield
         finally:
-            await _closed(tracing)
+            await _close_tracing(tracing)
 
     handlers = [
         *health_routes(lifecycle, settings),
@@ -115,43 +115,43 @@ def create_app(
         *docs_routes(),
         *playground_routes(),
     ]
-    methods = Methods(_methods_by_path(handlers), prefixes=PREFIXES.keys())
+    methods = AllowedMethods(_methods_by_path(handlers), prefixes=PREFIXES.keys())
     app = Litestar(
         route_handlers=handlers,
-        lifespan=[life],
-        middleware=[DefineMiddleware(Guarded, guard=guard, refusal=refusal)],
-        state=State({"lifecycle": lifecycle, "guard": guard}),
+        lifespan=[lifespan],
+        middleware=[DefineMiddleware(AuthMiddleware, api_keys=api_keys, error_body=error_body)],
+        state=State({"lifecycle": lifecycle, "api_keys": api_keys}),
         exception_handlers={HTTPException: _unrouted(methods)},
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=None,  # openapi.py writes it: the routes read their bodies themselves
+        openapi_config=None,  # routes/openapi.py makes it: the routes read their bodies themselves
         logging_config=None,  # __main__ configures it
         debug=False,
     )
-    # Around everything, what the framework answers itself included; its own middleware stands inside each route.
+    # Around the whole application: middleware of Litestar runs inside a route only.
     routes = {route.path for route in app.routes}
-    cors = Cors(
-        AnswerOptions(app.asgi_handler, methods),
+    cors = CorsMiddleware(
+        OptionsMiddleware(app.asgi_handler, methods),
         origins=Origins(settings.origins),
         exposed=("Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS),
-        refusal=refusal,
+        error_body=error_body,
     )
-    told = NoSniff(Telemetry(cors, routes=routes, metrics=metrics, tracing=tracing))
-    app.asgi_handler = BelowRoot(WithoutPrefix(told, methods), root=settings.root_path)
+    telemetry = NoSniffMiddleware(TelemetryMiddleware(cors, routes=routes, metrics=metrics, tracing=tracing))
+    app.asgi_handler = RootPathMiddleware(DialectPrefixMiddleware(telemetry, methods), root=settings.root_path)
     return app
 
 
-async def _closed(tracing: Tracing) -> None:
-    """Send the last spans, where that does not take long: a collector that is gone must not keep the process."""
+async def _close_tracing(tracing: Tracing) -> None:
+    """Send the last spans, for two seconds at most: a collector that is gone must not keep the process."""
     loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
     def close() -> None:
         tracing.close()
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+        with suppress(RuntimeError):  # the loop has ended: nobody waits for it
             loop.call_soon_threadsafe(sent.set)
 
     threading.Thread(target=close, name="traces", daemon=True).start()
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LAST_SPANS):
+        async with asyncio.timeout(_FLUSH_SECONDS):
             await sent.wait()
 
 
@@ -189,15 +189,15 @@ def _methods_by_path(handlers: Iterable[HTTPRouteHandler]) -> dict[str, set[str]
     return methods
 
 
-def _unrouted(methods: Methods) -> Callable[[AnyRequest, HTTPException], Response[bytes]]:
-    """Answers an unknown path or method, in the dialect of the prefix, or in the shape of the documented API."""
+def _unrouted(methods: AllowedMethods) -> Callable[[AnyRequest, HTTPException], Response[bytes]]:
+    """Make the handler of unknown paths and methods, which answers in the dialect of the prefix, or in our own."""
 
     def answer(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-        path, status, headers = asked_path(request.scope), error.status_code, {}
+        path, status, headers = original_path(request.scope), error.status_code, {}
         allowed = methods.allowed(path)
         if allowed and status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-            status, headers = 405, {"Allow": ", ".join(allowed)}  # also of what is answered below a prefix only
-        return Response(unrouted(path, status), status_code=status, headers=headers, media_type="application/json")
+            status, headers = 405, {"Allow": ", ".join(allowed)}  # also for a path that exists below a prefix only
+        return Response(unrouted_body(path, status), status_code=status, headers=headers, media_type="application/json")
 
     return answer
 

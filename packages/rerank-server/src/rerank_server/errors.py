@@ -1,4 +1,4 @@
-"""What can go wrong in the server, as one tree: the second half of ``rerank_core.errors``.
+"""The errors of the server, as one tree: the second half of ``rerank_core.errors``.
 
     InvalidRequest                   code
     ├── BodyTooLarge                 body_too_large          more bytes than a request may have
@@ -11,7 +11,7 @@
     ├── WrongField                   wrong_field             a field is missing, of the wrong type, or out of range
     │   └── NoDocuments              no_documents            a list of documents is empty
     ├── InvalidHeader                invalid_header          a header has an impossible value
-    │   ├── WrongCompression         wrong_compression       the body is not what its Content-Encoding says
+    │   ├── WrongCompression         wrong_compression       the body does not have its Content-Encoding
     │   ├── UnsupportedMedia         unsupported_media_type  a character set that is not supported
     │   │   └── UnsupportedCoding    unsupported_coding      a Content-Encoding that is not supported
     │   └── ForeignOrigin            foreign_origin          a page of an origin that may not call the server
@@ -99,7 +99,7 @@ class AmbiguousBody(InvalidRequest):
 class InvalidField:
     """A wrong field: its place in the body, the reason, and the kind of error in pydantic's words."""
 
-    place: tuple[str | int, ...]
+    path: tuple[str | int, ...]
     reason: str
     kind: str
 
@@ -110,7 +110,7 @@ class InvalidFields(InvalidRequest):
     code = "invalid_fields"
 
     def __init__(self, fields: Sequence[InvalidField]) -> None:
-        super().__init__("; ".join(f"{'.'.join(map(str, field.place))}: {field.reason}" for field in fields))
+        super().__init__("; ".join(f"{'.'.join(map(str, field.path))}: {field.reason}" for field in fields))
         self.fields = fields
 
 
@@ -137,7 +137,7 @@ class InvalidHeader(InvalidRequest):
 
 
 class WrongCompression(InvalidHeader):
-    """The body is not what its Content-Encoding says, or only a part of it."""
+    """The body does not have its Content-Encoding, or is only a part of it."""
 
     code = "wrong_compression"
 

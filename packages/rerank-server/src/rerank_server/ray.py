@@ -1,11 +1,11 @@
-"""The server on Ray Serve: the same application in every replica, and replicas as many as the load asks for.
+"""The server on Ray Serve: the same application in every replica, and a number of replicas that follows the load.
 
     python -m rerank_server.ray max_replicas=4                                # a cluster on this machine
     serve run rerank_server.ray:build MODEL_NAME=lite max_replicas=4          # one that is there
 
-Serve deals requests out; what batches them in a replica is our own scheduler, by tokens, and what refuses them when
-there are too many is our own admission. A replica takes requests when its model is loaded. It is as healthy as
-``/health`` says, and Serve puts another in the place of one that is not.
+Serve distributes requests to replicas. In a replica, our own scheduler batches them by tokens, and our own admission
+control refuses them when there are too many. A replica accepts requests when its model is loaded. Its health is that of
+``/health``, and Serve replaces one that is not healthy.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from rerank_server.settings import Settings, SettingsError
 
 NAME = "rerank"
 
-_POLL = 0.05  # seconds between two looks at a model that warms up
+_POLL = 0.05  # seconds between two checks of a model that warms up
 _HEALTH_PERIOD = 5.0  # seconds; Serve replaces a replica after three in a row
-_LAST_WORDS = 5.0  # seconds to send answers that are made already
+_FLUSH_SECONDS = 5.0  # seconds to send the last answers
 
 
 class Scale(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many replicas there are, and what each takes.
+    """The number of replicas, and the resources of each.
 
     - ``min_replicas``, ``max_replicas``: between which Serve keeps their number.
     - ``target_ongoing_requests``: that a replica should have at once; above it Serve starts more of them.
@@ -57,31 +57,31 @@ class Scale(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     num_gpus: Annotated[float, Meta(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is well-formed and still cannot be."""
+        """Refuse values that contradict each other."""
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas is {self.min_replicas}, more than max_replicas, {self.max_replicas}")
 
 
 class Replica:
-    """What runs in a process of Serve's: the application, with its own life inside."""
+    """A replica: the application in a process of Serve."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lifecycle: Lifecycle | None = None
 
     async def __serve_build_asgi_app__(self) -> Litestar:
-        """The application, once its model is loaded. Made here: an application cannot be sent between processes."""
+        """Load the model and make the application: here, because it cannot be sent between processes."""
         settings = self._settings
         configure_logging(settings.log_level, settings.log_format)
         model = await asyncio.to_thread(load_model, settings)
-        # Health tells Serve, which ends the process.
+        # Serve ends the process, by its health check.
         app = create_app(settings, load=lambda _: model, stop=lambda: None)
         app.asgi_handler = _WithoutRequestId(app.asgi_handler)
         self._lifecycle = app.state.lifecycle
         return app
 
     async def check_health(self) -> None:
-        """Asked once before the first request, and then again and again. Raises ``ModelError`` for a broken model."""
+        """Check the health, before the first request and then periodically. Raises ``ModelError`` if it is broken."""
         while self._state == "loading":  # noqa: ASYNC110 (for the moment that a first batch takes, once)
             await asyncio.sleep(_POLL)
         if self._state in {"unhealthy", "stuck"}:
@@ -93,7 +93,7 @@ class Replica:
 
 
 class _WithoutRequestId:
-    """Takes our ``X-Request-ID`` from an answer: Serve gives the same once more, which it told us with the request."""
+    """ASGI: removes our ``X-Request-ID`` from a response, because Serve adds the same one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -108,7 +108,7 @@ class _WithoutRequestId:
 
 
 def build(arguments: Mapping[str, Any]) -> Any:
-    """The Serve application, for ``serve run`` and Serve's configuration files.
+    """Make the Serve application, for ``serve run`` and Serve's configuration files.
 
     ``arguments`` in small letters are fields of ``Scale``; others are settings, such as ``MODEL_NAME``, which go before
     those of the environment. Raises ``SettingsError`` for one that is neither or cannot be, and ``MissingExtra`` where
@@ -127,13 +127,13 @@ def build(arguments: Mapping[str, Any]) -> Any:
         max_ongoing_requests=scale.max_ongoing_requests,
         health_check_period_s=_HEALTH_PERIOD,
         # Serve itself sends no more requests to a replica that ends, and waits for those that it has.
-        graceful_shutdown_timeout_s=settings.drain_seconds + _LAST_WORDS,
+        graceful_shutdown_timeout_s=settings.drain_seconds + _FLUSH_SECONDS,
     )(serve.ingress()(Replica))
     return deployment.bind(settings)
 
 
 def read(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Settings, Scale]:
-    """Settings and scale of ``build``'s arguments. Raises ``SettingsError``."""
+    """Read settings and scale from the arguments of ``build``. Raises ``SettingsError``."""
     scaling = {name: value for name, value in arguments.items() if name in Scale.__struct_fields__}
     given = {name: str(value) for name, value in arguments.items() if name not in scaling}
     for name in given:
@@ -174,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         serve_here(application, host=settings.host, port=settings.port)
-        _wait_until_told_to_stop()
+        _wait_for_signal()
     except KeyboardInterrupt:
         return 130
     _serve().delete(NAME)  # waits for requests in flight, as shutdown does not
@@ -196,11 +196,11 @@ def serve_here(application: Any, *, host: str, port: int, **ray_options: Any) ->
     serve.run(application, name=NAME)
 
 
-def _wait_until_told_to_stop() -> None:
-    told = threading.Event()
+def _wait_for_signal() -> None:
+    stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # here: Ray has set a handler of its own
-        signal.signal(number, lambda *_: told.set())
-    told.wait()
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()
 
 
 def _serve() -> Any:

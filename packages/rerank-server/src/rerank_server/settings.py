@@ -1,4 +1,4 @@
-"""Every setting, its default, and what it may be. The only reader of the environment."""
+"""All settings: defaults, allowed values and descriptions. Nothing else reads the environment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from rerank_server.machine.memory import available_memory
 from rerank_server.middleware.origins import parse_origins
 
 PREFIX = "RERANK_"
-_DAY = 86_400  # seconds: whoever needs longer has mistaken the unit
+_DAY = 86_400  # seconds; a longer time is a mistake in the unit
 _THREADS_PER_CPU = 4
-_LONGEST = 512  # tokens that a pair has at most where RERANK_MAX_LENGTH is not set
+_LONGEST = 512  # tokens of a pair where RERANK_MAX_LENGTH is not set
 
-# What stands beside our settings in many environments, and is not ours to judge: variables of our own client and of the
-# examples; what Kubernetes injects for every Service of the namespace, and Docker for a link, whose name begins with
-# rerank.
+# Variables with our prefix that are no settings: those of our own client and of the examples, and those that Kubernetes
+# injects for every Service of the namespace, and Docker for a link, whose name begins with rerank.
 _OTHERS = frozenset({"RERANK_API_KEY", "RERANK_URL"})
 _INJECTED = re.compile(
     r"RERANK_(?:[A-Z0-9_]+_)?"
@@ -46,11 +45,11 @@ DOCUMENTED = {
 
 
 class SettingsError(Exception):
-    """A setting that cannot be: the message names the variable and what is allowed."""
+    """A setting has a value that is not allowed: the message names the variable and the allowed values."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a server runs. See ``docs/configuration.md``, which is generated from here."""
+    """The configuration of a server. ``docs/configuration.md`` is generated from it."""
 
     model: Annotated[
         str, Meta(min_length=1, description="The model: a local directory, a name on the Hugging Face hub, or `lite`.")
@@ -79,28 +78,30 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dtype: Annotated[
         DType,
         Meta(
-            description="The numbers to compute with. `auto` is float32. A CPU has also `float16-weights` (half the "
+            description="The data type to compute in. `auto` is float32. A CPU also has `float16-weights` (half the "
             "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/performance.md`), a GPU "
             "`float16` and `bfloat16`."
         ),
     ] = "auto"
     engine: Annotated[
         Literal["auto", "packed", "reference"],
-        Meta(description="What runs the network: `packed` is the fast one, `reference` is plain transformers."),
+        Meta(
+            description="The engine that runs the model: `packed` is the fast one, `reference` is plain transformers."
+        ),
     ] = "auto"
     max_length: Annotated[
         Annotated[int, Meta(ge=8)] | None,
-        Meta(description="Tokens the model reads of a pair. Without it: 512, or fewer where it reads fewer."),
+        Meta(description="The maximum number of tokens of a pair. Without it: 512, or fewer if the model reads fewer."),
     ] = None
     truncation: Annotated[
         Truncation,
-        Meta(description="What is cut where a pair is longer: the longer text first, or only the document."),
+        Meta(description="The text of a longer pair that is truncated: the longer text first, or only the document."),
     ] = "longest_first"
     long_documents: Annotated[
         LongDocuments,
         Meta(
-            description="What becomes of a document longer than the model reads, where a request does not say: "
-            "`truncate` cuts it, `chunk` scores all of it, in windows, and takes as much longer."
+            description="How a document is scored that is longer than the model reads, unless the request sets it: "
+            "`truncate` truncates it, `chunk` scores all of its windows, and takes as much longer."
         ),
     ] = "truncate"
     calibration: Annotated[
@@ -111,42 +112,48 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = None
     strict_model: Annotated[
-        bool, Meta(description="Answer 404 where a request names another model; otherwise any name will do.")
+        bool, Meta(description="Answer 404 where a request names another model. Without it any name is accepted.")
     ] = False
     label: Annotated[
-        str | None, Meta(description="Which output is the score, by number or name, for a model with several.")
+        str | None,
+        Meta(description="The output that is the score, by its number or name, for a model with several outputs."),
     ] = None
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="CPU threads of the network. Without it: as many as the container may use."),
+        Meta(description="The number of CPU threads of the model. Without it: as many as the container may use."),
     ] = None
-    trust_remote_code: Annotated[bool, Meta(description="Run Python code that a checkpoint brings along.")] = False
-    max_documents: Annotated[int, Meta(ge=1, description="Documents a request may have.")] = 1000
+    trust_remote_code: Annotated[bool, Meta(description="Run Python code of the checkpoint.")] = False
+    max_documents: Annotated[int, Meta(ge=1, description="The maximum number of documents in a request.")] = 1000
     max_text_chars: Annotated[
         int,
         Meta(
             ge=1,
-            description="Characters a query or a document may have where it may not be cut (`truncate` false). "
-            "Where it may, so many of it are read for windows (`long_documents` is `chunk`), and by a tokenizer that "
-            "cannot read only the beginning; otherwise the body's size is the limit. `/rerank` with pairs: 10,000.",
+            description="The maximum number of characters in a text that must not be truncated (`truncate` is false). "
+            "Of other texts, this many are read for windows (`long_documents` is `chunk`), and by a tokenizer that "
+            "cannot read only the beginning; else the size of the body is the limit. `/rerank` with pairs: 10,000.",
         ),
     ] = 100_000
-    max_body_bytes: Annotated[int, Meta(ge=1024, description="Bytes a request's body may have.")] = 10_000_000
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="The maximum number of bytes in the body of a request.")
+    ] = 10_000_000
     max_body_bytes_in_flight: Annotated[
         Annotated[int, Meta(ge=1024)] | None,
         Meta(
-            description="Bytes of all bodies that may be received at once; beyond them the server answers 429, but "
-            "never to a body of up to 64 KiB. Without it: 16 times `RERANK_MAX_BODY_BYTES`."
+            description="The maximum number of bytes of all bodies that are received at once; beyond it the server "
+            "answers 429, but never to a body of up to 64 KiB. Without it: 16 times `RERANK_MAX_BODY_BYTES`."
         ),
     ] = None
     max_queue_pairs: Annotated[
         int,
-        Meta(ge=1, description="Pairs of all requests that may be in the server at once; beyond them it answers 429."),
+        Meta(
+            ge=1,
+            description="The maximum number of pairs of all requests in the server; beyond it the answer is 429.",
+        ),
     ] = 4000
     max_queue_tokens: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="The same in tokens. Without it: `RERANK_MAX_QUEUE_PAIRS` of the longest that the model reads."
+            description="The same in tokens. Without it: `RERANK_MAX_QUEUE_PAIRS` times the maximum length of a pair."
         ),
     ] = None
     timeout: Annotated[
@@ -154,7 +161,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0.01,
             le=_DAY,
-            description="Seconds a request may take, then it is answered 504; `X-Request-Timeout` may shorten it.",
+            description="Seconds after which a request is answered 504; the header `X-Request-Timeout` may shorten it.",
         ),
     ] = 300.0
     receive_timeout: Annotated[
@@ -162,8 +169,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=_DAY,
-            description="Seconds a client has to deliver its request, or may take nothing of its answer; then the "
-            "connection is closed.",
+            description="Seconds after which a connection is closed whose request is not complete, or whose client "
+            "reads nothing of the answer.",
         ),
     ] = 30.0
     keep_alive_seconds: Annotated[
@@ -171,14 +178,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=_DAY,
-            description="Seconds that a connection is kept open after an answer, for the next request. More than what "
-            "a balancer in front keeps (often 60), so that the balancer is the one that closes.",
+            description="Seconds that a connection is kept open after an answer, for the next request. Set more than "
+            "the load balancer in front has (often 60), so that the balancer closes it.",
         ),
     ] = 75.0
     max_connections: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="Connections that may be open at once; beyond them the one that has been silent longest is "
+            description="The maximum number of open connections; beyond it the one that has been idle longest is "
             "closed. Without it: 4096, or fewer where the process may open fewer files."
         ),
     ] = None
@@ -187,56 +194,55 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=_DAY,
-            description="Seconds that one batch may take before the server is not ready, and refuses what waits with "
-            "503; at twice that the process ends with status 1. Earlier, at twenty times the longest of late (5 s at "
-            "least); later on a machine where batches take long, at five times the longest, and for the first batch at "
-            "ten times this.",
+            description="Seconds after which a batch counts as stuck: the server is not ready, and answers waiting "
+            "requests with 503; after twice that time the process ends with status 1. The limit is less, twenty times "
+            "the longest recent batch (at least 5 s), where that is shorter. It is more for slow batches, at least "
+            "five times the longest one, and ten times as much for the first batch.",
         ),
     ] = 60.0
-    cache_mb: Annotated[
-        int, Meta(ge=0, description="Megabytes for the scores of pairs that were scored before; 0 keeps none.")
-    ] = 0
+    cache_mb: Annotated[int, Meta(ge=0, description="Megabytes of the cache for scores of pairs; 0 is no cache.")] = 0
     prestop_seconds: Annotated[
         float,
-        Meta(ge=0, le=_DAY, description="Seconds that new requests are still taken after the server is told to stop."),
+        Meta(ge=0, le=_DAY, description="Seconds in which new requests are still accepted after the signal to stop."),
     ] = 0.0
     drain_seconds: Annotated[
         int, Meta(ge=0, le=_DAY, description="Seconds that requests in flight then have to finish.")
     ] = 30
     api_keys: Annotated[
         str | None,
-        Meta(description="Keys that clients may use, separated by commas. Without any, no key is asked for."),
+        Meta(description="API keys of clients, separated by commas. Without any, no key is required."),
     ] = None
-    api_keys_file: Annotated[
-        str | None, Meta(description="A file with such keys, one a line, beside those of `RERANK_API_KEYS`.")
-    ] = None
-    metrics_auth: Annotated[bool, Meta(description="Ask for a key at `/metrics` too.")] = False
+    api_keys_file: Annotated[str | None, Meta(description="A file with more API keys, one per line.")] = None
+    metrics_auth: Annotated[bool, Meta(description="Require an API key for `/metrics` too.")] = False
     uds: Annotated[str | None, Meta(description="A Unix socket to listen on, instead of `HOST` and `PORT`.")] = None
     uds_mode: Annotated[
         str,
         Meta(
             pattern=r"^0?[0-7]{3}$",
-            description="Who may open that socket, as the octal digits of `chmod`: by default its user and group.",
+            description="The permissions of that socket, as in `chmod`: by default its user and group may open it.",
         ),
     ] = "0660"
     root_path: Annotated[
         str,
         Meta(
-            pattern=r"^(/[^/\s]+)*$", description="The prefix under which an ingress serves this, such as `/ranking`."
+            pattern=r"^(/[^/\s]+)*$",
+            description="The prefix of the paths under which an ingress serves the server, such as `/ranking`.",
         ),
     ] = ""
     otlp_endpoint: Annotated[
         str | None,
         Meta(
-            description="Where to send OpenTelemetry traces over HTTP, such as `http://collector:4318`; needs "
-            "the extra `otel`."
+            description="The URL of an OpenTelemetry collector for traces over HTTP, such as "
+            "`http://collector:4318`; needs the extra `otel`."
         ),
     ] = None
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="What is logged.")] = "info"
-    log_format: Annotated[Literal["console", "json"], Meta(description="How a line of the log looks.")] = "console"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The lowest level that is logged.")
+    ] = "info"
+    log_format: Annotated[Literal["console", "json"], Meta(description="The format of log lines.")] = "console"
 
     def __post_init__(self) -> None:
-        """Refuse what is well-formed and still cannot be."""
+        """Refuse values that contradict each other."""
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
             raise _disagreement(self)
         if self.root_path in {"/rerank", "/v1"}:
@@ -267,7 +273,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingsError(str(error)) from None
 
     def __repr__(self) -> str:
-        """All fields; of the keys only that there are some."""
+        """All fields, without the API keys."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         if self.api_keys is not None:
             values["api_keys"] = "(hidden)"
@@ -308,7 +314,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return settings
 
     def check_machine(self, cpus: int, memory: int) -> None:
-        """Raise ``SettingsError`` for what a machine with so many CPUs and bytes of memory cannot do."""
+        """Raise ``SettingsError`` for settings that a machine with these CPUs and bytes of memory does not allow."""
         if self.threads is not None and self.threads > _THREADS_PER_CPU * cpus:
             raise SettingsError(
                 f"RERANK_THREADS is {self.threads}, more than {_THREADS_PER_CPU} for each of the {cpus} CPUs here: use "
@@ -332,12 +338,12 @@ def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:
 
 
 def allowed(field: msgspec.structs.FieldInfo) -> str:
-    """What a field may be, in words."""
+    """The allowed values of a field, in words."""
     return _in_words(msgspec.inspect.type_info(field.type))
 
 
 def description(field: msgspec.structs.FieldInfo) -> str:
-    """What a field does, as its declaration says."""
+    """The description of a field."""
     kind = msgspec.inspect.type_info(field.type)
     schema = kind.extra_json_schema if isinstance(kind, msgspec.inspect.Metadata) else None
     return str((schema or {}).get("description", ""))
@@ -373,7 +379,7 @@ def _field_of(cls: type[Settings], variable: str) -> str | None:
 
 
 def _check(cls: type[Settings], name: str, value: str) -> Iterator[str]:
-    """Convert one value alone, so that the message can name its variable and what is allowed."""
+    """Convert one value alone, so that the message can name its variable and the allowed values."""
     if _QUOTED.fullmatch(value):
         yield f"{variable_of(name)} stands in quotes: leave them out"
         return
@@ -386,12 +392,12 @@ def _check(cls: type[Settings], name: str, value: str) -> Iterator[str]:
 
 
 def _disagreement(settings: Settings) -> SettingsError:
-    said = str(settings.use_fp16).lower()
-    return SettingsError(f"USE_FP16={said} and RERANK_DTYPE={settings.dtype} disagree: set only one of them")
+    use_fp16 = str(settings.use_fp16).lower()
+    return SettingsError(f"USE_FP16={use_fp16} and RERANK_DTYPE={settings.dtype} disagree: set only one of them")
 
 
 def _is_of_others(variable: str, value: str) -> bool:
-    """Whether a variable that begins as ours do belongs to somebody else."""
+    """Whether a variable with our prefix belongs to another program."""
     return (
         variable in _OTHERS
         or _INJECTED.fullmatch(variable) is not None

@@ -8,7 +8,7 @@ from httpx import AsyncClient as Client
 from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.errors import InvalidRequest
-from rerank_server.dialects.routing import BY_PATH, PLACES
+from rerank_server.dialects.routing import ROUTES, ROUTES_BY_PATH
 
 QUERY = "where do pandas live"
 TEXTS = ["Paris is a city", "pandas live in China"]
@@ -128,24 +128,26 @@ KEYS = st.sampled_from(
 )
 
 
-@given(path=st.sampled_from(sorted(BY_PATH)), body=st.dictionaries(KEYS, st.sampled_from([None, "a", ["a"], {}, 7])))
+@given(
+    path=st.sampled_from(sorted(ROUTES_BY_PATH)), body=st.dictionaries(KEYS, st.sampled_from([None, "a", ["a"], {}, 7]))
+)
 def test_the_language_of_a_body_has_all_the_keys_that_tell_one_or_the_body_is_refused(
     path: str, body: dict[str, Any]
 ) -> None:
-    place = BY_PATH[path]
-    told = {key for key in place.told_by if body.get(key) is not None}
-    speaking = [dialect for dialect in place.dialects if told <= set(dialect.request.__struct_fields__)]
+    route = ROUTES_BY_PATH[path]
+    found = {key for key in route.dialect_keys if body.get(key) is not None}
+    speaking = [dialect for dialect in route.dialects if found <= set(dialect.request.__struct_fields__)]
 
     if speaking:
-        assert place.dialect(body) in speaking
-    elif len(told - {"query"}) > 1 or "pairs" in told:
+        assert route.dialect(body) in speaking
+    elif len(found - {"query"}) > 1 or "pairs" in found:
         with pytest.raises(InvalidRequest, match="the body has "):
-            place.dialect(body)
+            route.dialect(body)
     else:
-        assert place.dialect(body) is place.dialects[0]
+        assert route.dialect(body) is route.dialects[0]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.path)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 @pytest.mark.parametrize("body", [[], 7, None, "text", True], ids=str)
-def test_a_body_that_is_no_object_is_in_the_first_language(place: Any, body: object) -> None:
-    assert place.dialect(body) is place.dialects[0]
+def test_a_body_that_is_no_object_is_in_the_first_language(route: Any, body: object) -> None:
+    assert route.dialect(body) is route.dialects[0]

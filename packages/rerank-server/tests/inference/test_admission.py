@@ -1,10 +1,12 @@
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
-from rerank_server.inference.admission import Admission, Hold, estimated_tokens
+from rerank_server.inference.admission import Admission, Reservation, estimated_tokens
 
 
-def house(rate: float | None = 100.0, waiting: int = 0, left: dict[Hold, float] | None = None, **limits) -> Admission:
+def house(
+    rate: float | None = 100.0, waiting: int = 0, left: dict[Reservation, float] | None = None, **limits
+) -> Admission:
     return Admission(
         **{"max_pairs": 10, "max_tokens": 1000} | limits,
         tokens_per_second=lambda: rate,
@@ -15,7 +17,7 @@ def house(rate: float | None = 100.0, waiting: int = 0, left: dict[Hold, float] 
 
 def test_room_is_given_back() -> None:
     admission = house()
-    with admission.hold(4, 100, seconds=60), admission.hold(6, 200, seconds=60):
+    with admission.reserve(4, 100, seconds=60), admission.reserve(6, 200, seconds=60):
         assert (admission.pairs, admission.tokens) == (10, 300)
 
     assert (admission.pairs, admission.tokens) == (0, 0)
@@ -23,49 +25,49 @@ def test_room_is_given_back() -> None:
 
 def test_a_request_comes_in_whole_or_not_at_all() -> None:
     admission = house()
-    with admission.hold(8, 100, seconds=60):
-        with pytest.raises(Overloaded, match="8 of 10 pairs"), admission.hold(3, 30, seconds=60):
+    with admission.reserve(8, 100, seconds=60):
+        with pytest.raises(Overloaded, match="8 of 10 pairs"), admission.reserve(3, 30, seconds=60):
             pass
         assert admission.pairs == 8
-        with admission.hold(2, 30, seconds=60):
+        with admission.reserve(2, 30, seconds=60):
             assert admission.pairs == 10
 
 
 def test_tokens_are_a_limit_of_their_own() -> None:
     admission = house()
     with (
-        admission.hold(1, 900, seconds=60),
+        admission.reserve(1, 900, seconds=60),
         pytest.raises(Overloaded, match="900 of 1000 tokens"),
-        admission.hold(1, 200, seconds=60),
+        admission.reserve(1, 200, seconds=60),
     ):
         pass
 
 
 @pytest.mark.parametrize(("pairs", "tokens", "limit"), [(11, 20, "MAX_QUEUE_PAIRS"), (2, 1001, "MAX_QUEUE_TOKENS")])
 def test_what_the_house_can_never_hold_is_not_a_matter_of_waiting(pairs: int, tokens: int, limit: str) -> None:
-    with pytest.raises(TooManyDocuments, match=limit), house().hold(pairs, tokens, seconds=60):
+    with pytest.raises(TooManyDocuments, match=limit), house().reserve(pairs, tokens, seconds=60):
         pass
 
 
 def test_a_corrected_count_keeps_the_next_one_out_and_nobody_is_turned_out() -> None:
     admission = house()
-    with admission.hold(1, 100, seconds=60) as hold:
+    with admission.reserve(1, 100, seconds=60) as hold:
         hold.tokens = 1500
         assert admission.tokens == 1500
-        with pytest.raises(Overloaded), admission.hold(1, 10, seconds=60):
+        with pytest.raises(Overloaded), admission.reserve(1, 10, seconds=60):
             pass
 
 
 def refused(admission: Admission, pairs: int) -> float | None:
-    with pytest.raises(Overloaded) as caught, admission.hold(pairs, 1, seconds=60):
+    with pytest.raises(Overloaded) as caught, admission.reserve(pairs, 1, seconds=60):
         pass
     return caught.value.retry_after
 
 
 def test_the_time_to_wait_is_until_so_many_requests_have_ended_as_make_room() -> None:
-    left: dict[Hold, float] = {}
+    left: dict[Reservation, float] = {}
     admission = house(left=left)
-    with admission.hold(2, 300, seconds=60) as late, admission.hold(8, 500, seconds=60) as soon:
+    with admission.reserve(2, 300, seconds=60) as late, admission.reserve(8, 500, seconds=60) as soon:
         left |= {late: 8.0, soon: 3.0}
 
         assert refused(admission, 5) == 3.0
@@ -74,22 +76,22 @@ def test_the_time_to_wait_is_until_so_many_requests_have_ended_as_make_room() ->
 
 def test_who_is_about_to_end_makes_room_in_a_second() -> None:
     admission = house(left={})
-    with admission.hold(10, 800, seconds=60):
+    with admission.reserve(10, 800, seconds=60):
         assert refused(admission, 1) == 1.0
 
 
 def test_where_nothing_was_measured_the_time_to_wait_is_a_guess() -> None:
     admission = house(left=None)
-    with admission.hold(10, 800, seconds=60):
+    with admission.reserve(10, 800, seconds=60):
         assert refused(admission, 1) == 5.0
 
 
 def test_who_would_wait_longer_than_it_has_is_told_at_once() -> None:
     admission = house(rate=10.0, waiting=900)
     with (
-        admission.hold(1, 900, seconds=300),
+        admission.reserve(1, 900, seconds=300),
         pytest.raises(Overloaded, match="would wait about 9 s") as caught,
-        admission.hold(1, 90, seconds=5),
+        admission.reserve(1, 90, seconds=5),
     ):
         pass
     assert caught.value.retry_after == 5.0
@@ -97,12 +99,12 @@ def test_who_would_wait_longer_than_it_has_is_told_at_once() -> None:
 
 def test_a_small_request_does_not_wait_for_a_large_one_and_is_let_in() -> None:
     admission = house(rate=10.0, waiting=900)
-    with admission.hold(1, 900, seconds=300), admission.hold(1, 40, seconds=5):
+    with admission.reserve(1, 900, seconds=300), admission.reserve(1, 40, seconds=5):
         assert admission.pairs == 2
 
 
 def test_a_request_alone_in_the_house_is_let_in_however_long_it_takes() -> None:
-    with house(rate=1.0).hold(10, 1000, seconds=5) as hold:
+    with house(rate=1.0).reserve(10, 1000, seconds=5) as hold:
         assert hold.tokens == 1000
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
-from rerank_server.inference.cache import Known, ScoreCache, key_of
+from rerank_server.inference.cache import CacheEntry, ScoreCache, key_of
 
-KNOWN = Known(Encoding(0, (Segment.of(range(100)),)), (1.5,))
+KNOWN = CacheEntry(Encoding(0, (Segment.of(range(100)),)), (1.5,))
 
 
 def cache(entries: float = 10) -> ScoreCache:

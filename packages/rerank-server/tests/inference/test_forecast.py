@@ -1,17 +1,17 @@
 """How long a request will wait, against what a queue really does."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rerank_core.types import Segment
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
-from rerank_server.inference.queue import Order, Queue
+from rerank_server.inference.queue import Queue, QueuedRequest
 
 NEVER = float("inf")
 
 
-def order_of(queue: Queue[Segment], name: int, count: int, tokens: int) -> Order[Segment]:
+def order_of(queue: Queue[Segment], name: int, count: int, tokens: int) -> QueuedRequest[Segment]:
     order = queue.open(NEVER)
     queue.add(order, [Segment.of([name, number, *[0] * (tokens - 2)]) for number in range(count)])
     return order
@@ -21,17 +21,19 @@ def measured(fixed: float, per_token: float, budget: int) -> Pace:
     pace = Pace()
     for tokens in (budget // 8, budget // 2, budget):
         for _ in range(3):
-            pace.note(tokens, fixed + per_token * tokens)
+            pace.update(tokens, fixed + per_token * tokens)
     return pace
 
 
-def played(queue: Queue[Segment], orders: list[Order[Segment]], budget: int, pace: Pace) -> dict[Order[Segment], float]:
+def played(
+    queue: Queue[Segment], orders: list[QueuedRequest[Segment]], budget: int, pace: Pace
+) -> dict[QueuedRequest[Segment], float]:
     """Seconds until each order is done where nobody else comes."""
     clock, done = 0.0, {}
     while batch := queue.take(budget, now=0):
-        clock += pace.seconds(sum(len(job.segment) for job in batch)) or 0.0
+        clock += pace.seconds(sum(len(job.work) for job in batch)) or 0.0
         for job in batch:
-            queue.settle(job)
+            queue.complete(job)
         done |= {order: clock for order in orders if not order.missing and order not in done}
     return done
 
@@ -39,7 +41,6 @@ def played(queue: Queue[Segment], orders: list[Order[Segment]], budget: int, pac
 Load = st.lists(st.tuples(st.integers(1, 60), st.integers(8, 120)), min_size=1, max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
 @given(Load, st.integers(0, 12), st.sampled_from([0.0, 0.05, 0.5]), st.sampled_from([256, 1024]))
 def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: float, budget: int) -> None:
     queue: Queue[Segment] = Queue()
@@ -47,7 +48,7 @@ def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: fl
     orders = [order_of(queue, name, count, tokens) for name, (count, tokens) in enumerate(load)]
     for _ in range(begun):
         for job in queue.take(budget, now=0):
-            queue.settle(job)
+            queue.complete(job)
     waiting = [order for order in orders if order.missing]
     assume(waiting)
 
@@ -103,21 +104,21 @@ def test_nothing_is_foreseen_where_nothing_like_it_was_measured() -> None:
     pace = Pace()
     assert seconds_left(queue, {}, 1000, pace) is None
 
-    pace.note(10, 0.001)  # a warm-up
+    pace.update(10, 0.001)  # a warm-up
     assert seconds_left(queue, {}, 1000, pace) is None
 
-    pace.note(500, 0.5)
+    pace.update(500, 0.5)
     assert seconds_left(queue, {}, 1000, pace) is not None
 
 
 def test_the_forecast_leaves_the_queue_as_it_was() -> None:
     queue: Queue[Segment] = Queue()
     orders = [order_of(queue, name, 20, 30) for name in range(3)]
-    before = queue.tokens, [order.given for order in orders], [order.waiting for order in orders]
+    before = queue.tokens, [order.served for order in orders], [order.waiting for order in orders]
 
     queue.forecast({})
 
-    assert before == (queue.tokens, [order.given for order in orders], [order.waiting for order in orders])
+    assert before == (queue.tokens, [order.served for order in orders], [order.waiting for order in orders])
 
 
 def test_a_small_batch_takes_longer_for_each_token_than_a_large_one() -> None:
@@ -130,9 +131,9 @@ def test_a_small_batch_takes_longer_for_each_token_than_a_large_one() -> None:
 
 def test_the_first_batch_of_a_size_is_forgotten_for_the_second() -> None:
     pace = Pace()
-    pace.note(100, 30.0)
+    pace.update(100, 30.0)
     assert pace.seconds(100) == 30.0
-    pace.note(100, 1.0)
+    pace.update(100, 1.0)
     assert pace.seconds(100) == 1.0
-    pace.note(100, 2.0)
+    pace.update(100, 2.0)
     assert 1.0 < pace.seconds(100) < 2.0

@@ -2,10 +2,10 @@
 
 from collections import deque
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.types import Segment
-from rerank_server.inference.queue import Order, Queue
+from rerank_server.inference.queue import Queue, QueuedRequest
 
 NEVER = float("inf")
 
@@ -15,14 +15,14 @@ def segments(count: int, tokens: int, name: int) -> list[Segment]:
 
 
 def lengths(batch) -> list[int]:
-    return [len(job.segment) for job in batch]
+    return [len(job.work) for job in batch]
 
 
-def owners(batch) -> set[Order]:
-    return {order for job in batch for order in job.orders}
+def owners(batch) -> set[QueuedRequest]:
+    return {order for job in batch for order in job.requests}
 
 
-def order_of(queue: Queue, wanted: list[Segment], deadline: float = NEVER) -> Order:
+def order_of(queue: Queue, wanted: list[Segment], deadline: float = NEVER) -> QueuedRequest:
     order = queue.open(deadline)
     queue.add(order, wanted)
     return order
@@ -37,7 +37,7 @@ def test_a_batch_keeps_to_its_budget_and_the_order_of_the_request() -> None:
     wanted = segments(5, 30, name=1)
     order_of(queue, wanted)
 
-    batches = [[job.segment for job in queue.take(100, now=0)] for _ in range(3)]
+    batches = [[job.work for job in queue.take(100, now=0)] for _ in range(3)]
 
     assert batches == [wanted[:3], wanted[3:], []]
     assert (queue.segments, queue.tokens) == (0, 0)
@@ -87,7 +87,7 @@ def test_the_oldest_request_has_half_of_what_is_computed_whatever_comes_behind_i
         for new in range(20):
             order_of(queue, segments(1, 10, name=100 * number + new))
         for job in queue.take(100, now=0):
-            taken[oldest in job.orders] += 1
+            taken[oldest in job.requests] += 1
 
     assert taken == {True: 100, False: 100}
 
@@ -100,7 +100,7 @@ def test_equal_segments_are_one_job_for_all_who_want_it() -> None:
     batch = queue.take(100, now=0)
 
     assert len(batch) == 2
-    assert [queue.settle(job) for job in batch] == [[first, second], [first, second]]
+    assert [queue.complete(job) for job in batch] == [[first, second], [first, second]]
     assert not first.missing
     assert not second.missing
 
@@ -113,7 +113,7 @@ def test_a_segment_in_the_network_is_waited_for_and_not_computed_again() -> None
     late = order_of(queue, wanted)
 
     assert queue.take(100, now=0) == []
-    assert late in queue.settle(running)
+    assert late in queue.complete(running)
 
 
 def test_what_is_dropped_is_never_taken_unless_somebody_else_wants_it() -> None:
@@ -125,7 +125,7 @@ def test_what_is_dropped_is_never_taken_unless_somebody_else_wants_it() -> None:
     queue.drop(leaving)
 
     assert (queue.segments, queue.tokens) == (1, 10)
-    assert [job.segment for job in queue.take(100, now=0)] == shared
+    assert [job.work for job in queue.take(100, now=0)] == shared
 
 
 def test_a_segment_that_was_dropped_may_be_wanted_again() -> None:
@@ -151,10 +151,10 @@ def test_orders_that_are_gone_do_not_pile_up_under_load() -> None:
         order = order_of(queue, segments(3, 10, name=number))
         (job,) = queue.take(10, now=0)
         queue.drop(order)
-        queue.settle(job)
+        queue.complete(job)
 
-    assert len(queue._by_given) < 100
-    assert (queue.segments, queue.tokens, len(queue._jobs)) == (0, 0, 0)
+    assert len(queue._by_served) < 100
+    assert (queue.segments, queue.tokens, len(queue._items)) == (0, 0, 0)
 
 
 Step = st.one_of(
@@ -164,28 +164,27 @@ Step = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(Step, max_size=40))
 def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_to_all(steps) -> None:
     queue = Queue()
-    orders: dict[int, Order] = {}
-    wanted: dict[Order, set[Segment]] = {}
-    told: dict[Order, set[Segment]] = {}
+    orders: dict[int, QueuedRequest] = {}
+    wanted: dict[QueuedRequest, set[Segment]] = {}
+    told: dict[QueuedRequest, set[Segment]] = {}
     running: deque = deque()
 
     def take(budget: int) -> bool:
         batch = queue.take(budget, now=0)
         assert len(batch) <= 1 or sum(lengths(batch)) <= budget
-        assert not {job.segment for job in batch} & {job.segment for old in running for job in old}
-        assert all(job.orders for job in batch)
+        assert not {job.work for job in batch} & {job.work for old in running for job in old}
+        assert all(job.requests for job in batch)
         if batch:
             running.append(batch)
         return bool(batch)
 
-    def settle() -> None:
+    def complete() -> None:
         for job in running.popleft():
-            for order in queue.settle(job):
-                told[order].add(job.segment)
+            for order in queue.complete(job):
+                told[order].add(job.work)
 
     for kind, number, numbers in steps:
         if kind == "add":
@@ -202,18 +201,17 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
         elif kind == "take":
             take(number)
             if len(running) > 1:
-                settle()
+                complete()
     while take(20):
         pass
     while running:
-        settle()
+        complete()
 
     assert told == wanted
     assert (queue.segments, queue.tokens) == (0, 0)
-    assert not queue._jobs
+    assert not queue._items
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(2, 40)), min_size=1, max_size=12), st.integers(10, 80))
 def test_nobody_starves(requests, budget) -> None:
     """While others keep coming, an order is done after at most twice the work that was there before it."""
@@ -225,7 +223,7 @@ def test_nobody_starves(requests, budget) -> None:
         name += 1
         order_of(queue, segments(2, 5, name=name))
         for job in queue.take(budget, now=0):
-            computed += len(job.segment)
-            queue.settle(job)
+            computed += len(job.work)
+            queue.complete(job)
 
     assert computed <= 2 * work + 4 * (budget + 40)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.errors import DeviceError, EngineError, Unavailable
 from rerank_core.testing.doubles import OverlapModel
@@ -59,7 +59,7 @@ def segments(model: Model, *documents: str) -> list[Segment]:
 
 
 async def compute(scheduler: Scheduler, wanted: list[Segment], deadline: float = NEVER):
-    with scheduler.ticket(deadline) as ticket:
+    with scheduler.open(deadline) as ticket:
         ticket.add(wanted)
         return await ticket.outputs()
 
@@ -105,7 +105,7 @@ async def test_equal_segments_in_flight_are_computed_once(start, model) -> None:
 
 async def test_a_ticket_may_be_added_to_while_it_is_computed(start, model) -> None:
     wanted = segments(model, "a", "b")
-    with start().ticket(NEVER) as ticket:
+    with start().open(NEVER) as ticket:
         ticket.add(wanted[:1])
         await ticket.outputs()
         ticket.add(wanted)
@@ -178,7 +178,7 @@ class PanicException(BaseException):
     [MemoryError, RecursionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, PanicException],
 )
 async def test_whatever_a_model_raises_fails_its_own_request_and_the_thread_goes_on(start, model, failure) -> None:
-    scheduler = start(on_death=lambda error: pytest.fail(f"the thread ended: {error}"))
+    scheduler = start(on_fatal=lambda error: pytest.fail(f"the thread ended: {error}"))
     bad, good = segments(model, "bad", "good")
     model.poison[bad] = failure("the text of a document")
 
@@ -240,14 +240,14 @@ async def test_three_bad_batches_and_a_bad_sample_are_not_fine_until_one_succeed
     sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())[0].segments[0]
     model.poison = dict.fromkeys([*bad, sample], RuntimeError("bad"))
     for segment in bad:
-        assert scheduler.is_fine
+        assert scheduler.is_healthy
         with pytest.raises(EngineError):
             await compute(scheduler, [segment])
-    await asyncio.to_thread(until, lambda: not scheduler.is_fine)
+    await asyncio.to_thread(until, lambda: not scheduler.is_healthy)
     model.poison.clear()
 
     await compute(scheduler, [good])
-    await asyncio.to_thread(until, lambda: scheduler.is_fine)
+    await asyncio.to_thread(until, lambda: scheduler.is_healthy)
 
 
 async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is_fine(start, model) -> None:
@@ -258,13 +258,13 @@ async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is
             await compute(scheduler, [segment])
     await compute(scheduler, segments(model, "good"))
 
-    assert scheduler.is_fine
+    assert scheduler.is_healthy
     assert len(model.batches) > len(bad) + 1  # the sample was asked
 
 
 async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model) -> None:
     died = asyncio.Event()
-    scheduler = start(on_death=lambda _: died.set())
+    scheduler = start(on_fatal=lambda _: died.set())
     running, waiting = segments(model, "deadly", "waiting")
     model.poison[running] = DeviceError("the device is lost")
     model.gate.clear()
@@ -336,7 +336,6 @@ Request = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(Request, min_size=1, max_size=10), st.sets(st.sampled_from("abcdefgh"), max_size=2), st.booleans())
 def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_segments(requests, poison, dies) -> None:
     asyncio.run(asyncio.wait_for(_all_are_answered(requests, poison, dies=dies), 5))

@@ -15,8 +15,8 @@ from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
 from rerank_server.app import create_app
-from rerank_server.inference.service import Service, part_bounds
-from rerank_server.observability.request_record import Record
+from rerank_server.inference.service import Service, batch_bounds
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.settings import Settings
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -312,7 +312,7 @@ async def test_a_request_that_was_admitted_is_finished_though_its_tokens_were_mo
     model: OverlapModel,
 ) -> None:
     service = Service(model, max_pairs=10, max_tokens=18)
-    record = Record(request_id="1", method="POST", route="/rerank")
+    record = RequestRecord(request_id="1", method="POST", route="/rerank")
     pairs = [Pair("a b c", f"{number} b c d e f") for number in range(2)]
 
     scores = await service.score_pairs(pairs, ScoreOptions(), seconds=60, record=record)
@@ -381,8 +381,8 @@ async def test_a_request_that_has_failed_is_answered_at_once_and_not_tokenised_t
 def test_a_part_has_few_pairs_and_few_characters() -> None:
     short, long = Pair("q", "d"), Pair("q", "d" * 99_999)
 
-    assert part_bounds([]) == [0]
-    assert part_bounds([short] * 130) == [0, 64, 128, 130]
-    assert part_bounds([long] * 3) == [0, 1, 2, 3]
-    assert part_bounds([Pair("q", "d" * 9_999)] * 12) == [0, 5, 10, 12]
-    assert part_bounds([Pair("q", "d" * 500_000)] * 2) == [0, 1, 2]
+    assert batch_bounds([]) == [0]
+    assert batch_bounds([short] * 130) == [0, 64, 128, 130]
+    assert batch_bounds([long] * 3) == [0, 1, 2, 3]
+    assert batch_bounds([Pair("q", "d" * 9_999)] * 12) == [0, 5, 10, 12]
+    assert batch_bounds([Pair("q", "d" * 500_000)] * 2) == [0, 1, 2]

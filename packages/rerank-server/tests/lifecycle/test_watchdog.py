@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from rerank_server.inference.progress import Progress
-from rerank_server.lifecycle.watchdog import TICK, Watchdog, patience, stacks
+from rerank_server.lifecycle.watchdog import TICK, Watchdog, stacks, time_limit
 
 
 class Clock:
@@ -45,7 +45,7 @@ def timer() -> Timer:
 
 @pytest.fixture
 def watchdog(clock: Clock, progress: Progress, timer: Timer) -> Watchdog:
-    return Watchdog({"compute": progress, "tokenize": Progress(clock)}, limit=60.0, deadman=timer, clock=clock)
+    return Watchdog({"compute": progress, "tokenize": Progress(clock)}, limit=60.0, exit_timer=timer, clock=clock)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def finish(progress: Progress, clock: Clock, seconds: float, size: int = 100) ->
 
 
 def test_an_idle_thread_is_fine(wait) -> None:
-    assert wait(1e4) == "fine"
+    assert wait(1e4) == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_an_idle_thread_is_fine(wait) -> None:
     ],
 )
 def test_a_thread_has_twenty_times_the_longest_of_late_and_a_slow_machine_has_time(longest, expected) -> None:
-    assert patience(60.0, longest) == expected
+    assert time_limit(60.0, longest) == expected
 
 
 def test_an_operator_may_be_less_patient() -> None:
-    assert patience(1.0, 0.01) == 1.0
-    assert patience(1.0, None) == 10.0
+    assert time_limit(1.0, 0.01) == 1.0
+    assert time_limit(1.0, None) == 10.0
 
 
 def test_a_batch_that_does_not_end_is_stuck_then_lost(wait, progress, clock) -> None:
     finish(progress, clock, 0.01)
     with progress.working(100):
-        assert wait(4.5) == "fine"
+        assert wait(4.5) == "healthy"
         assert wait(1.5) == "stuck"
         assert wait(3.5) == "stuck"
         assert wait(1.5) == "lost"
@@ -105,28 +105,28 @@ def test_a_batch_that_ends_after_all_is_fine_again(wait, progress, clock, watchd
     with progress.working(100):
         assert wait(6) == "stuck"
         assert watchdog.age > 5
-        assert "the compute thread has been at one piece of work for 6 s" in watchdog.reason
+        assert "the compute thread has worked on one batch for 6 s" in watchdog.reason
 
-    assert wait(TICK) == "fine"
+    assert wait(TICK) == "healthy"
     assert watchdog.age == 0
 
 
 def test_a_thread_that_does_one_short_batch_after_the_other_is_fine(wait, progress) -> None:
     for _ in range(100):
         with progress.working(100):
-            assert wait(1.0) == "fine"
+            assert wait(1.0) == "healthy"
 
 
 def test_a_batch_a_hundred_times_as_large_has_a_hundred_times_as_long(wait, progress, clock) -> None:
     finish(progress, clock, 0.05, size=80)
     with progress.working(8000):
-        assert wait(59) == "fine"
+        assert wait(59) == "healthy"
         assert wait(2) == "stuck"
 
 
 def test_the_first_batch_has_ten_times_the_limit(wait, progress) -> None:
     with progress.working(8000):
-        assert wait(599) == "fine"
+        assert wait(599) == "healthy"
         assert wait(2) == "stuck"
 
 
@@ -135,8 +135,8 @@ def test_a_process_that_was_paused_is_not_stuck(progress, clock, watchdog, wait)
     with progress.working(100):
         wait(1)
         clock.now += 3600
-        assert watchdog.tick() == "fine"
-        assert wait(1) == "fine"
+        assert watchdog.tick() == "healthy"
+        assert wait(1) == "healthy"
 
 
 def test_what_was_slow_long_ago_is_forgotten(wait, progress, clock) -> None:

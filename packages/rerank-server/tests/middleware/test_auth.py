@@ -7,7 +7,7 @@ from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.api_keys import read_keys
 from rerank_server.app import create_app
-from rerank_server.middleware.auth import Guard
+from rerank_server.middleware.auth import ApiKeys
 from rerank_server.settings import Settings, SettingsError
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -23,10 +23,8 @@ OPEN = [
 
 
 @pytest.fixture
-async def client(serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready):
-    async with serve(lambda _: OverlapModel(), api_keys="first-key, second-key") as client:
-        await until_ready(client)
-        yield client
+async def client(shared) -> Client:
+    return (await shared(api_keys="first-key, second-key"))[0]
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -95,7 +93,7 @@ async def test_a_browser_may_send_its_key(
 
 
 def test_without_keys_everything_is_open() -> None:
-    Guard((), metrics=True).check("POST", "/rerank", None)
+    ApiKeys((), metrics=True).check("POST", "/rerank", None)
 
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:

@@ -1,12 +1,7 @@
 """405 and OPTIONS say which methods a path takes."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 import pytest
-from httpx import AsyncClient as Client
-from rerank_core.testing.doubles import OverlapModel
-from rerank_server.dialects.routing import PLACES
+from rerank_server.dialects.routing import ROUTES
 
 LOOK, SCORE, BOTH = "GET, HEAD, OPTIONS", "OPTIONS, POST", "GET, HEAD, OPTIONS, POST"
 PATHS = {
@@ -33,10 +28,10 @@ PATHS = {
 
 
 @pytest.fixture(params=["", "/ranking"])
-async def asked(request, serve: Callable[..., AbstractAsyncContextManager[Client]]):
+async def asked(request, shared):
     """Asks a server, also one below a prefix of an ingress."""
-    async with serve(lambda _: OverlapModel(), root_path=request.param) as client:
-        yield lambda method, path: client.request(method, request.param + path)
+    client, _ = await shared(root_path=request.param)
+    return lambda method, path: client.request(method, request.param + path)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -70,5 +65,5 @@ async def test_a_path_that_does_not_exist_is_404_for_every_method(asked, method:
 
 
 async def test_every_route_that_scores_allows_post(asked) -> None:
-    for place in PLACES:
-        assert "POST" in (await asked("OPTIONS", place.path)).headers["Allow"].split(", ")
+    for route in ROUTES:
+        assert "POST" in (await asked("OPTIONS", route.path)).headers["Allow"].split(", ")

@@ -9,9 +9,9 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from rerank_server.middleware.telemetry import LoopLag, Telemetry, record_of
+from rerank_server.middleware.telemetry import LoopLag, TelemetryMiddleware, record_of
 from rerank_server.observability.metrics import Metrics
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.observability.tracing import open_tracing
 
 ROUTES = {"/rerank", "/livez", "/info", "/"}
@@ -37,13 +37,13 @@ class House:
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]] = application) -> None:
         self.metrics = Metrics()
         self.spans = InMemorySpanExporter()
-        self.records: list[Record] = []
+        self.records: list[RequestRecord] = []
 
         async def remembering(scope: Any, receive: Any, send: Any) -> None:
             self.records.append(record_of(scope))
             await app(scope, receive, send)
 
-        self.app = Telemetry(
+        self.app = TelemetryMiddleware(
             remembering,
             routes=ROUTES,
             metrics=self.metrics,
@@ -214,7 +214,7 @@ async def test_what_is_not_http_passes_through(kind: str) -> None:
         seen.extend(given)
 
     scope, receive, send = {"type": kind}, object(), object()
-    await Telemetry(app, routes=ROUTES, metrics=Metrics(), tracing=open_tracing(None))(scope, receive, send)
+    await TelemetryMiddleware(app, routes=ROUTES, metrics=Metrics(), tracing=open_tracing(None))(scope, receive, send)
 
     assert [id(one) for one in seen] == [id(scope), id(receive), id(send)]
     assert scope == {"type": kind}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from rerank_server.observability.logs import configure_logging, flush_logs, log_request
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 OURS = ("rerank_core", "rerank_server", "uvicorn", "uvicorn.access")
 
@@ -29,8 +29,8 @@ def configured(level: str, format_: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(before)
 
 
-def scored() -> Record:
-    return Record(
+def scored() -> RequestRecord:
+    return RequestRecord(
         request_id="r-1",
         method="POST",
         route="/rerank",
@@ -135,7 +135,7 @@ def test_a_request_is_a_line_with_what_it_held_and_took(capsys: pytest.CaptureFi
 def test_a_failed_request_says_its_error_at_the_same_level(caplog: pytest.LogCaptureFixture) -> None:
     """A client's mistake is no warning, and the server's own is logged where it happens."""
     with caplog.at_level(logging.INFO, "rerank_server.access"):
-        log_request(Record(request_id="r-2", method="POST", route="/v1/rerank", status=429, error="overloaded"))
+        log_request(RequestRecord(request_id="r-2", method="POST", route="/v1/rerank", status=429, error="overloaded"))
 
     (line,) = caplog.records
     assert (line.levelname, line.getMessage()) == ("INFO", "POST /v1/rerank 429")
@@ -144,7 +144,7 @@ def test_a_failed_request_says_its_error_at_the_same_level(caplog: pytest.LogCap
 
 @pytest.mark.parametrize("probe", ["/livez", "/readyz", "/health", "/metrics", "/ping"])
 def test_probes_are_logged_for_who_debugs(capsys: pytest.CaptureFixture[str], probe: str) -> None:
-    asked = Record(request_id="r-3", method="GET", route=probe, status=503)
+    asked = RequestRecord(request_id="r-3", method="GET", route=probe, status=503)
     with configured("info", "console"):
         log_request(asked)
     quiet = capsys.readouterr().err

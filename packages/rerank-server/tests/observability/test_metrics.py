@@ -10,10 +10,10 @@ from httpx import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.observability.metrics import Metrics
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 
-def record(**fields: Any) -> Record:
+def record(**fields: Any) -> RequestRecord:
     """A request that was answered with ten scores, three of them from a cache."""
     defaults: dict[str, Any] = {
         "request_id": "r-1",
@@ -29,7 +29,7 @@ def record(**fields: Any) -> Record:
         "forward_seconds": 0.25,
         "total_seconds": 0.3,
     }
-    return Record(**defaults | fields)
+    return RequestRecord(**defaults | fields)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

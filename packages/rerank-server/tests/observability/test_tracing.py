@@ -8,14 +8,14 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.observability.tracing import Tracing, open_tracing
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 BEGAN = 1000.0  # seconds since 1970
 
 
-def record(**fields: Any) -> Record:
+def record(**fields: Any) -> RequestRecord:
     defaults: dict[str, Any] = {
         "request_id": "r-1",
         "method": "POST",
@@ -29,7 +29,7 @@ def record(**fields: Any) -> Record:
         "forward_seconds": 1.0,
         "total_seconds": 2.0,
     }
-    return Record(**defaults | fields)
+    return RequestRecord(**defaults | fields)
 
 
 @pytest.fixture

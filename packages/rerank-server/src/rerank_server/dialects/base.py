@@ -16,7 +16,7 @@ from rerank_server.errors import status_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a response has beside its content: an identifier (a UUID), and its time in seconds since 1970."""
+    """The identifier of a response (a UUID), and its time in seconds since 1970."""
 
     id: str
     created: int

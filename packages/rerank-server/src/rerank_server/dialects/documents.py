@@ -1,6 +1,6 @@
 """The common request, answered in a superset of the responses of the hosted APIs and of most servers.
 
-All of these have the same paths, and some of their clients cannot be told apart: each finds the fields that it reads.
+All of these have the same paths, and their clients cannot always be distinguished: each finds the fields that it reads.
 """
 
 from __future__ import annotations

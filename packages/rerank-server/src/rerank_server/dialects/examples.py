@@ -13,6 +13,6 @@ MODEL = "BAAI/bge-reranker-v2-m3"
 REPLY = Reply(id="6f8c2a1e-6f0f-4d34-9a3e-0a9b8f0a7c11", created=1767225600)
 SCORE_ID = "score-" + REPLY.id.replace("-", "")
 ERROR_DESCRIPTIONS = {
-    400: "The body is not as it should be.",
-    404: "Another model is asked for (RERANK_STRICT_MODEL).",
+    400: "The body is invalid.",
+    404: "The request names another model, and RERANK_STRICT_MODEL is set.",
 }

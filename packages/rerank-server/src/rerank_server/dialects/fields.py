@@ -1,4 +1,4 @@
-"""One query and many documents: the request that nearly all of these languages share, under all of its names."""
+"""The request that most dialects have in common: a query, documents and options, under all names of each field."""
 
 from __future__ import annotations
 
@@ -31,54 +31,68 @@ _MOST_RANK_FIELDS = 100
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
 
 
-class Switches(Struct, kw_only=True):
-    """What may change a score, whatever is scored. Several names are several servers' words for one thing."""
+class ScoringFields(Struct, kw_only=True):
+    """The fields that may change a score. Some fields have several names, from the APIs of several vendors."""
 
-    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
-    raw_scores: Annotated[Flag, Meta(description="The model's own numbers instead of [0, 1].")] = None
-    normalize: Annotated[Flag, Meta(description="The contrary of `raw_scores`.")] = None
-    use_activation: Annotated[Flag, Meta(description="The contrary of `raw_scores`.")] = None
-    truncate: Annotated[Flag, Meta(description="Cut what is longer than the model reads, or refuse it.")] = None
+    model: Annotated[
+        str | None, Meta(description="The name of the model: any name is accepted, unless RERANK_STRICT_MODEL is set.")
+    ] = None
+    raw_scores: Annotated[Flag, Meta(description="Return raw scores (logits) instead of scores in [0, 1].")] = None
+    normalize: Annotated[Flag, Meta(description="The opposite of `raw_scores`.")] = None
+    use_activation: Annotated[Flag, Meta(description="The opposite of `raw_scores`.")] = None
+    truncate: Annotated[
+        Flag,
+        Meta(description="Whether a text that is longer than the model reads is truncated (the default) or refused."),
+    ] = None
     truncation: Annotated[Flag, Meta(description="Another name of `truncate`.")] = None
     truncate_prompt_tokens: Annotated[
         int | None,
         Meta(
-            description="Read so many tokens of each pair at most, special tokens counted; -1 is what the model reads, "
-            "more is refused; 0 is no cap."
+            description="The maximum number of tokens of a pair, special tokens included. -1 is the length of the "
+            "model, and a larger number is refused; 0 is no maximum."
         ),
     ] = None
-    truncation_strategy: Annotated[Truncation | None, Meta(description="What is cut; by default as configured.")] = None
+    truncation_strategy: Annotated[
+        Truncation | None, Meta(description="Which text is truncated; the default is RERANK_TRUNCATION.")
+    ] = None
     truncation_side: Annotated[
         str | None,
-        Meta(description="Where it is cut: `right` or `left`; default: the checkpoint's own, mostly `right`."),
+        Meta(description="The end that is cut off: `right` or `left`; the default is that of the checkpoint."),
     ] = None
     truncation_direction: Annotated[str | None, Meta(description="Another name of `truncation_side`.")] = None
-    max_tokens_per_query: Annotated[int | None, Meta(description="Cut the query to so many tokens first.")] = None
-    max_tokens_per_doc: Annotated[int | None, Meta(description="Cut each document to so many tokens first.")] = None
+    max_tokens_per_query: Annotated[int | None, Meta(description="The maximum number of tokens of the query.")] = None
+    max_tokens_per_doc: Annotated[int | None, Meta(description="The maximum number of tokens of each document.")] = None
     long_documents: Annotated[
         LongDocuments | None,
-        Meta(description="`chunk` scores all of a long document, in windows; by default as configured."),
+        Meta(description="`chunk` scores all windows of a long document; the default is RERANK_LONG_DOCUMENTS."),
     ] = None
-    max_chunks_per_doc: Annotated[int | None, Meta(description="Score in windows, and read so many at most.")] = None
-    overlap_tokens: Annotated[int | None, Meta(description="Score in windows that share so many tokens.")] = None
+    max_chunks_per_doc: Annotated[
+        int | None, Meta(description="Score a long document in at most this many windows.")
+    ] = None
+    overlap_tokens: Annotated[
+        int | None, Meta(description="Score a long document in windows that overlap by this many tokens.")
+    ] = None
     chunk_score: Annotated[
-        ChunkScore | None, Meta(description="A long document's score: `max` of its windows (the default), ...")
+        ChunkScore | None,
+        Meta(description="The score of a long document, from the scores of its windows; the default is `max`."),
     ] = None
-    best_chunks: Annotated[int | None, Meta(description="Of how many windows `mean` is the mean; 3.")] = None
-    instruction: Annotated[str | None, Meta(description="Only empty: no model here takes one.")] = None
+    best_chunks: Annotated[
+        int | None, Meta(description="The number of windows that `mean` takes the mean of; the default is 3.")
+    ] = None
+    instruction: Annotated[str | None, Meta(description="Must be empty: the model takes no instruction.")] = None
 
 
 class RelevantSpans(Struct):
-    """As Cohere asks for spans. At most one of a document is found."""
+    """Cohere's request for spans. A document has at most one."""
 
     mode: Literal["enabled", "disabled"] = "enabled"
     threshold: float = 0.1
 
 
-class RerankRequest(Switches, kw_only=True):
-    """A query and the documents to order. A null is as good as nothing; unknown fields are ignored."""
+class RerankRequest(ScoringFields, kw_only=True):
+    """A query and the documents to order. A field with a null counts as missing; unknown fields are ignored."""
 
-    query: Annotated[str | dict[str, Any], Meta(description="What the documents should answer.")]
+    query: Annotated[str | dict[str, Any], Meta(description="The query that the documents are scored for.")]
     documents: Annotated[
         list[str | dict[str, Any]] | str | dict[str, Any],
         Meta(
@@ -86,21 +100,23 @@ class RerankRequest(Switches, kw_only=True):
             "a `content` of text parts."
         ),
     ]
-    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
+    top_n: Annotated[
+        int | None, Meta(description="The number of documents to return; without it, and for 0, all of them.")
+    ] = None
     top_k: Annotated[int | None, Meta(description="Another name of `top_n`.")] = None
     return_documents: Annotated[Flag, Meta(description="Return each document's text with its score.")] = None
     return_text: Annotated[Flag, Meta(description="Another name of `return_documents`.")] = None
     rank_fields: Annotated[
-        list[str] | None, Meta(description="Which fields of documents that are objects are read, in this order.")
+        list[str] | None, Meta(description="The fields of a document that is an object which are read, in this order.")
     ] = None
     threshold: Annotated[
-        float | None, Meta(description="Return what scores at least as much only, on the scale of the answer.")
+        float | None, Meta(description="Return only documents with at least this score, on the scale of the response.")
     ] = None
     return_raw_scores: Annotated[
-        Flag, Meta(description="Return the model's own number of each document too, whatever the scale of the scores.")
+        Flag, Meta(description="Return the raw score (logit) of each document too, whatever the scale of the scores.")
     ] = None
     relevant_spans: Annotated[
-        RelevantSpans | None, Meta(description="Score in windows, and say which of a document is the best.")
+        RelevantSpans | None, Meta(description="Score long documents in windows, and return the best window of each.")
     ] = None
 
 
@@ -113,7 +129,7 @@ class RelevantSpan(Struct):
 
 
 def read(body: object) -> RerankRequest:
-    """The request. Raises ``WrongField`` naming the field that is wrong."""
+    """Read a body. Raises ``WrongField`` with the name of the field."""
     request: RerankRequest = converted(body, RerankRequest)
     if not request.documents and request.documents != "":
         raise NoDocuments("documents is empty: send at least one", field="documents")
@@ -136,13 +152,13 @@ def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> Sc
 
 
 def texts(request: RerankRequest) -> list[str]:
-    """What is read of each document. Raises ``WrongField``."""
+    """The text of each document. Raises ``WrongField``."""
     documents = request.documents if isinstance(request.documents, list) else [request.documents]
     return [text_of(document, f"documents[{index}]", request.rank_fields) for index, document in enumerate(documents)]
 
 
-def options(request: Switches, *, raw_by_default: bool = False) -> ScoreOptions:
-    """What may change a score. Raises ``WrongField``."""
+def options(request: ScoringFields, *, raw_by_default: bool = False) -> ScoreOptions:
+    """The options of scoring. Raises ``WrongField``."""
     if request.instruction:
         raise WrongField("instruction is not supported: the model here takes none", field="instruction")
     raw = _one_of(request, {"raw_scores": True, "normalize": False, "use_activation": False})
@@ -169,13 +185,13 @@ def ranked(request: RerankRequest, scores: Scores) -> list[RankedDocument]:
 
 
 def asks_for_spans(request: RerankRequest) -> bool:
-    """Whether it wants to know which part of a document is the best."""
+    """Whether the best window of each document is to be returned."""
     spans = request.relevant_spans
     return spans.mode == "enabled" if spans else request.long_documents == "chunk"
 
 
 def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan] | UnsetType:
-    """The part of a document that won, where windows were scored."""
+    """The best window of a document, where windows were scored."""
     if best.span is None:
         return UNSET
     least = request.relevant_spans.threshold if request.relevant_spans else -math.inf
@@ -183,7 +199,7 @@ def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan]
 
 
 def side(asked: str | None) -> TruncationSide | None:
-    """The side that is cut, None for the checkpoint's own. Raises ``WrongField``."""
+    """The end of a text that is cut off, None for that of the checkpoint. Raises ``WrongField``."""
     if asked is None:
         return None
     if asked not in _SIDES:
@@ -192,7 +208,7 @@ def side(asked: str | None) -> TruncationSide | None:
 
 
 def top_n(request: RerankRequest) -> int | None:
-    """How many to return, None for all. Raises ``WrongField``."""
+    """The number of documents to return, None for all. Raises ``WrongField``."""
     best, same = count("top_n", request.top_n), count("top_k", request.top_k)
     if best and same and best != same:
         raise WrongField(f"top_n is {best} and top_k {same}: send only one of them", field="top_n")
@@ -200,39 +216,39 @@ def top_n(request: RerankRequest) -> int | None:
 
 
 def count(name: str, value: int | None) -> int | None:
-    """How many to return, None for all, as the field of that name says it. Raises ``WrongField``."""
+    """The number of documents to return, None for all, from the field ``name``. Raises ``WrongField``."""
     if value is not None and value < 0:
         raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for all", field=name)
     return value or None
 
 
 def returns_documents(request: RerankRequest) -> bool:
-    """Whether texts are asked for."""
+    """Whether the texts of documents are to be returned."""
     return bool(_one_of(request, {"return_documents": True, "return_text": True}))
 
 
-def text_of(value: str | dict[str, Any], place: str, fields: list[str] | None = None) -> str:
-    """The text of a string, or of an object: some of its fields, its parts, or its ``text``. Raises ``WrongField``."""
+def text_of(value: str | dict[str, Any], path: str, fields: list[str] | None = None) -> str:
+    """The text of a string, or of an object: of ``fields``, its ``content`` or its ``text``. Raises ``WrongField``."""
     if isinstance(value, str):
         return value
     if fields:
         found = {name: value[name] for name in fields if value.get(name) is not None}
         if not found:
-            raise WrongField(f"{place} has none of rank_fields ({', '.join(fields)})", field=place)
+            raise WrongField(f"{path} has none of rank_fields ({', '.join(fields)})", field=path)
         written = {name: item if isinstance(item, str) else _json(item) for name, item in found.items()}
         lines = written.values() if len(fields) == 1 else [f"{name}: {text}" for name, text in written.items()]
         return "\n".join(lines)
     if isinstance(value.get("content"), list):
-        return _parts(value["content"], f"{place}.content")
+        return _parts(value["content"], f"{path}.content")
     if "text" not in value:
-        raise WrongField(f"{place}.text is missing: send text, or name fields in rank_fields", field=f"{place}.text")
+        raise WrongField(f"{path}.text is missing: send text, or name fields in rank_fields", field=f"{path}.text")
     if not isinstance(value["text"], str):
-        raise WrongField(f"{place}.text: expected str", field=f"{place}.text")
+        raise WrongField(f"{path}.text: expected str", field=f"{path}.text")
     return value["text"]
 
 
 def converted(body: object, request: type[Any]) -> Any:
-    """A body as one of these Structs, with every null left out. Raises ``WrongField``."""
+    """Convert a body to a Struct, without the fields that are null. Raises ``WrongField``."""
     if not isinstance(body, dict):
         raise WrongField("the body is not as it should be: expected object", field=None)
     given = {key: value for key, value in body.items() if value is not None}
@@ -242,8 +258,8 @@ def converted(body: object, request: type[Any]) -> Any:
         raise _wrong_field(str(error)) from None
 
 
-def _one_of(request: Switches, names: Mapping[str, bool]) -> bool | None:
-    """What several names of one switch say together; False in ``names`` means the contrary. None: nothing.
+def _one_of(request: ScoringFields, names: Mapping[str, bool]) -> bool | None:
+    """The value of a flag that has several names, None where none is set. A name with False means the opposite.
 
     Raises ``WrongField`` where they contradict each other.
     """
@@ -260,26 +276,26 @@ def _at_least(least: int, name: str, value: int | None) -> int | None:
 
 
 def _max_length(asked: int | None) -> int | None:
-    """The tokens of a pair that are read, None for what the model reads. Raises ``WrongField``."""
+    """The maximum length of a pair in tokens, None for that of the model. Raises ``WrongField``."""
     return None if asked == -1 else _cap("truncate_prompt_tokens", asked)
 
 
 def _cap(name: str, value: int | None) -> int | None:
-    """A cap in tokens; 0 is none, as vLLM has it."""
+    """A maximum in tokens; 0 is no maximum, as in vLLM."""
     if value is not None and value < 0:
         raise WrongField(f"{name} is {value}: use 1 or more, or leave it out for no cap", field=name)
     return value or None
 
 
-def _parts(parts: list[Any], place: str) -> str:
-    """The text of parts, as chat messages have them. Raises ``WrongField`` for a part that is none, or no parts."""
+def _parts(parts: list[Any], path: str) -> str:
+    """The text of the parts of a chat message. Raises ``WrongField`` where there is none, or one is not text."""
     if not parts:
-        raise WrongField(f"{place} is empty: send at least one part", field=place)
+        raise WrongField(f"{path} is empty: send at least one part", field=path)
     found = []
     for index, part in enumerate(parts):
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
         if not isinstance(text, str):
-            raise WrongField(f"{place}[{index}] is not text: the model here reads text only", field=place)
+            raise WrongField(f"{path}[{index}] is not text: the model here reads text only", field=path)
         found.append(text)
     return "\n".join(found)
 
@@ -298,15 +314,15 @@ _CHOICES = {
 
 
 def _wrong_field(message: str) -> WrongField:
-    """Msgspec's message, with the field in front: ``Expected `str`, got `int` - at `$.query` ``."""
+    """Translate a message of msgspec, such as ``Expected `str`, got `int` - at `$.query` ``: the field comes first."""
     if missing := re.search(r"missing required field `(\w+)`(?: - at `\$\.?(.*)`)?$", message):
-        place = ".".join(part for part in (missing[2], missing[1]) if part)
-        return WrongField(f"{place} is missing", field=place)
-    reason, _, place = message.partition(" - at `$")
+        path = ".".join(part for part in (missing[2], missing[1]) if part)
+        return WrongField(f"{path} is missing", field=path)
+    reason, _, path = message.partition(" - at `$")
     if reason.startswith("Invalid enum value"):  # it repeats what was sent, and does not say what may be
-        reason = f"Expected one of {', '.join(_CHOICES.get(place.strip('`.'), ()))}"
-    place = place.strip("`.")
+        reason = f"Expected one of {', '.join(_CHOICES.get(path.strip('`.'), ()))}"
+    path = path.strip("`.")
     reason = reason.replace("`", "").removesuffix(" | null")
-    if not place:
+    if not path:
         return WrongField(f"the body is not as it should be: {reason}", field=None)
-    return WrongField(f"{place}: {reason[0].lower()}{reason[1:]}", field=place)
+    return WrongField(f"{path}: {reason[0].lower()}{reason[1:]}", field=path)

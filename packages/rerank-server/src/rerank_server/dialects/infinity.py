@@ -45,7 +45,7 @@ class InfinityError(Struct):
     error: ErrorDetail
 
 
-# Whatever is wrong with a body is 422.
+# Any error of the body is 422.
 STATUSES = {"invalid_request": 422, "unknown_model": 400}
 
 
@@ -91,8 +91,8 @@ INFINITY = Dialect(
     response=InfinityResponse,
     errors=(WrongFields, InfinityError, Detail),
     error_descriptions={
-        400: "Another model is asked for (RERANK_STRICT_MODEL), or a header has an impossible value.",
-        422: "The body is not as it should be.",
+        400: "The request names another model (RERANK_STRICT_MODEL is set), or a header has an impossible value.",
+        422: "The body is invalid.",
     },
     example={"model": "default/not-specified", **examples.REQUEST, "return_documents": True},
     answered={

@@ -49,10 +49,14 @@ class LlamaError(Struct):
 
 
 class LlamaTextsRequest(TeiRequest, kw_only=True):
-    """A query and the texts to order, and how many of the best."""
+    """A query and the texts to order, and the number of texts to return."""
 
-    top_n: Annotated[int | None, Meta(description="How many to return; all without it, and for 0.")] = None
-    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
+    top_n: Annotated[
+        int | None, Meta(description="The number of texts to return; without it, and for 0, all of them.")
+    ] = None
+    model: Annotated[
+        str | None, Meta(description="The name of the model: any name is accepted, unless RERANK_STRICT_MODEL is set.")
+    ] = None
 
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}

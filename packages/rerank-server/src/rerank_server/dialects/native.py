@@ -1,4 +1,4 @@
-"""The native format of `/rerank` and `/rerank/batch`: one pair, or up to 100."""
+"""Our own API, at `/rerank` and `/rerank/batch`: one pair, or up to 100."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PairRequest(Struct):
 
 
 class PairResponse(Struct):
-    """Its score. The lengths are in characters."""
+    """The score of the pair. The lengths are in characters."""
 
     score: float
     normalized: bool
@@ -64,7 +64,7 @@ class BatchRequest(Struct):
 
 
 class BatchResponse(Struct):
-    """Their scores, in the order of the pairs."""
+    """The scores, in the order of the pairs."""
 
     scores: list[float]
     normalized: bool
@@ -72,19 +72,19 @@ class BatchResponse(Struct):
 
 
 class Problem(Struct):
-    """Any other error."""
+    """An error that is not one of fields."""
 
     detail: str
 
 
-# Whatever is wrong with a body is 422, but for one that no dialect can read.
+# Any error of the body is 422, except those that have a status of their own.
 STATUSES = {"invalid_request": 422}
 # The kind of an error of the whole body, in pydantic's words.
 _KINDS = {"malformed_body": "json_invalid", "empty_body": "missing", "wrong_content_type": "content_type"}
 
 
 def read_pair(body: object) -> PairRequest:
-    """The body of ``POST /rerank``. Raises ``InvalidFields`` with every field that is wrong."""
+    """Read the body of ``POST /rerank``. Raises ``InvalidFields`` with every field that is wrong."""
     check = _Check()
     fields = check.mapping(body, ["body"])
     query, passage = check.pair(fields, ["body"])
@@ -104,7 +104,7 @@ def pair_answer(request: PairRequest, scores: Scores, _: Reply) -> PairResponse:
 
 
 def read_batch(body: object) -> BatchRequest:
-    """The body of ``POST /rerank/batch``. Raises ``InvalidFields`` with every field that is wrong."""
+    """Read the body of ``POST /rerank/batch``. Raises ``InvalidFields`` with every field that is wrong."""
     check = _Check()
     fields = check.mapping(body, ["body"])
     pairs = []
@@ -132,13 +132,13 @@ def error(error: RerankError, _: Reply) -> WrongFields | Problem:
     if status_of(error, STATUSES) != 422:
         return Problem(str(error))
     if isinstance(error, InvalidFields):
-        return WrongFields([FieldError(list(field.place), field.reason, field.kind) for field in error.fields])
+        return WrongFields([FieldError(list(field.path), field.reason, field.kind) for field in error.fields])
     return WrongFields([FieldError(loc=["body"], msg=str(error), type=by_code(error, _KINDS, "value_error"))])
 
 
 _ERROR_DESCRIPTIONS = {
     400: "The body has fields of two dialects, or a header has an impossible value.",
-    422: "The body is not as it should be: every field that is wrong, and why.",
+    422: "The body is invalid: each wrong field, with a reason.",
 }
 
 PAIR = Dialect(
@@ -179,7 +179,7 @@ BATCH = Dialect(
 
 
 class _Check:
-    """Reads fields and notes every one that is wrong."""
+    """Reads fields and collects all errors, in the words of pydantic."""
 
     _TRUE: ClassVar = {"true", "1", "yes", "on", "t", "y"}
     _FALSE: ClassVar = {"false", "0", "no", "off", "f", "n"}
@@ -190,7 +190,7 @@ class _Check:
     def mapping(self, value: object, loc: Loc) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
-        self._note(loc, "Input should be an object", "model_attributes_type")
+        self._add(loc, "Input should be an object", "model_attributes_type")
         return {}
 
     def items(self, fields: dict[str, Any], key: str, loc: Loc) -> list[Any]:
@@ -198,9 +198,9 @@ class _Check:
         if found is None:
             return []
         if not found:
-            self._note([*loc, key], "List should have at least 1 item", "too_short")
+            self._add([*loc, key], "List should have at least 1 item", "too_short")
         if len(found) > MAX_PAIRS:
-            self._note([*loc, key], f"List should have at most {MAX_PAIRS} items, not {len(found)}", "too_long")
+            self._add([*loc, key], f"List should have at most {MAX_PAIRS} items, not {len(found)}", "too_long")
             return []
         return list(found)
 
@@ -217,15 +217,15 @@ class _Check:
             return ""
         text = str(found)
         if not text:
-            self._note([*loc, key], "String should have at least 1 character", "string_too_short")
+            self._add([*loc, key], "String should have at least 1 character", "string_too_short")
         elif len(text) > MAX_CHARS:
-            self._note(
+            self._add(
                 [*loc, key],
                 f"String should have at most {MAX_CHARS} characters, not {len(text)}",
                 "string_too_long",
             )
         elif not text.strip():
-            self._note([*loc, key], "String should have more than white space", "value_error")
+            self._add([*loc, key], "String should have more than white space", "value_error")
         return text
 
     def flag(self, fields: dict[str, Any], key: str, loc: Loc) -> bool:
@@ -233,7 +233,7 @@ class _Check:
         word = str(value).lower()
         if isinstance(value, bool | int | str) and word in self._TRUE | self._FALSE:
             return word in self._TRUE
-        self._note([*loc, key], "Input should be true or false", "bool_parsing")
+        self._add([*loc, key], "Input should be true or false", "bool_parsing")
         return False
 
     def _field(
@@ -246,14 +246,14 @@ class _Check:
         kind: str,
     ) -> Any:
         if key not in fields:
-            self._note([*loc, key], "Field required", "missing")
+            self._add([*loc, key], "Field required", "missing")
             return None
         if not fits(fields[key]):
-            self._note([*loc, key], f"Input should be {wanted}", kind)
+            self._add([*loc, key], f"Input should be {wanted}", kind)
             return None
         return fields[key]
 
-    def _note(self, loc: Loc, message: str, kind: str) -> None:
-        if loc[-1] != "body" and any(error.place == tuple(loc[: len(error.place)]) for error in self._errors):
+    def _add(self, loc: Loc, message: str, kind: str) -> None:
+        if loc[-1] != "body" and any(error.path == tuple(loc[: len(error.path)]) for error in self._errors):
             return  # its parent is wrong already
         self._errors.append(InvalidField(tuple(loc), message, kind))

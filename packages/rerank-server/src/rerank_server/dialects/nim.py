@@ -1,4 +1,4 @@
-"""NVIDIA's NIM: a query and passages that are objects (`/v1/ranking`)."""
+"""NVIDIA's NIM, whose passages are objects (`/v1/ranking`)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ class NimRequest(Struct):
 
     query: NimText
     passages: list[NimText]
-    model: Annotated[str | None, Meta(description="Any name, unless RERANK_STRICT_MODEL: one model runs here.")] = None
+    model: Annotated[
+        str | None, Meta(description="The name of the model: any name is accepted, unless RERANK_STRICT_MODEL is set.")
+    ] = None
     truncate: Annotated[
-        Literal["NONE", "END"] | None, Meta(description="NONE refuses what is longer than the model reads.")
+        Literal["NONE", "END"] | None,
+        Meta(description="`NONE` refuses a text that is longer than the model reads; `END` truncates it."),
     ] = None
 
 

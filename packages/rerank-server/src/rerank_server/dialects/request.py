@@ -9,7 +9,7 @@ from rerank_core.types import Pair, ScoreOptions
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Pairs to score, and how; ``model`` is the name of the model that the client asked for, if any."""
+    """Pairs to score, and the options; ``model`` is the model that the client has named, if any."""
 
     pairs: list[Pair]
     options: ScoreOptions

@@ -1,4 +1,4 @@
-"""Which language is spoken where: every path that scores, and what tells at those that speak several."""
+"""The scoring routes: the dialects of each path, and how a body tells its dialect at a path that has several."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from rerank_server.dialects.voyage import VOYAGE
 from rerank_server.dialects.xinference import XINFERENCE
 from rerank_server.errors import AmbiguousBody
 
-# A body has its texts below some of these, and they tell its language.
+# The keys of a body that hold its texts, and tell its dialect.
 _CONTENT_KEYS = ("passage", "documents", "texts", "passages", "pairs")
 _SIDES = ("queries", "items", "data_1", "data_2", "text_1", "text_2")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A path that scores, and the languages that are spoken there: the first is that of a body that tells nothing.
+class ScoringRoute:
+    """A path that scores, and its dialects. The first one is the default.
 
-    ``told_by`` are the keys that tell the language. Without any, every body is in the first.
+    ``dialect_keys`` are the keys of a body that tell its dialect. Without any, every body is in the default dialect.
     """
 
     path: str
     dialects: tuple[Dialect, ...]
-    told_by: tuple[str, ...] = ()
+    dialect_keys: tuple[str, ...] = ()
 
     @property
     def default(self) -> Dialect:
-        """The language of a body that tells nothing."""
+        """The dialect of a body that has none of the keys."""
         return self.dialects[0]
 
     def dialect(self, body: object) -> Dialect:
-        """The language that has all the keys of a body. A null tells no more than a field that is not about texts.
+        """The dialect that has all of the body's keys. A key with a null counts as missing.
 
-        Raises ``AmbiguousBody`` for one in two languages at once, or in one that is spoken elsewhere.
+        Raises ``AmbiguousBody`` for a body with keys of two dialects, or of a dialect that has another path.
         """
-        if not self.told_by or not isinstance(body, dict):
+        if not self.dialect_keys or not isinstance(body, dict):
             return self.default
-        found = [key for key in self.told_by if body.get(key) is not None]
-        possible = self._knowing(found)
+        found = [key for key in self.dialect_keys if body.get(key) is not None]
+        possible = self._with_fields(found)
         if possible:  # of several it is the one that has most of the fields: who sends `top_n` misses no `passage`
             return max(possible, key=lambda dialect: len(_fields(dialect).intersection(body)))
         texts = [key for key in found if key != "query"]
-        names = found if self._knowing(texts) else texts
+        names = found if self._with_fields(texts) else texts
         if len(names) > 1:
             raise AmbiguousBody(f"the body has {' and '.join(names)}: send only one of them")
         if names == ["pairs"]:
@@ -60,16 +60,16 @@ class Place:
         return self.default
 
     def keys_of(self, dialect: Dialect) -> list[str]:
-        """The keys that tell this language here."""
-        return [key for key in self.told_by if key != "query" and self._knowing([key])[:1] == [dialect]]
+        """The keys that tell this dialect at this path."""
+        return [key for key in self.dialect_keys if key != "query" and self._with_fields([key])[:1] == [dialect]]
 
     @property
-    def refusal(self) -> Dialect:
-        """The language of an error before the body is read: the one whose errors have the most to say."""
+    def fallback(self) -> Dialect:
+        """The dialect of an error before the body is read: the one whose errors have the most fields."""
         return DOCUMENTS if DOCUMENTS in self.dialects else self.default
 
-    def _knowing(self, keys: Sequence[str]) -> list[Dialect]:
-        """The languages that have each of these fields."""
+    def _with_fields(self, keys: Sequence[str]) -> list[Dialect]:
+        """The dialects that have all of these fields."""
         return [dialect for dialect in self.dialects if _fields(dialect).issuperset(keys)]
 
 
@@ -77,10 +77,10 @@ def _fields(dialect: Dialect) -> frozenset[str]:
     return frozenset(dialect.request.__struct_fields__)
 
 
-_FAMILY = ("/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/")
+_COMMON_PATHS = ("/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/")
 _RERANK = ("/rerank", "/v1/rerank", "/v2/rerank")
 
-# For what a body cannot tell: a language for all that is below a prefix.
+# Where a body cannot tell its dialect, the prefix of the path does.
 PREFIXES: Mapping[str, Mapping[str, Dialect]] = {
     "/cohere": {"/rerank": COHERE_V2, "/v1/rerank": COHERE_V1, "/v2/rerank": COHERE_V2},
     "/jina": dict.fromkeys(_RERANK, JINA),
@@ -94,55 +94,55 @@ PREFIXES: Mapping[str, Mapping[str, Dialect]] = {
     "/nim": {"/v1/ranking": NIM},
 }
 
-# Below a prefix, where one path has several.
-_SEVERAL: Mapping[str, Place] = {
+# Paths below a prefix that have several dialects.
+_SHARED: Mapping[str, ScoringRoute] = {
     **{
-        path: Place(path, (LLAMA_CPP, LLAMA_CPP_TEXTS), _CONTENT_KEYS)
+        path: ScoringRoute(path, (LLAMA_CPP, LLAMA_CPP_TEXTS), _CONTENT_KEYS)
         for path in (f"/llamacpp{path}" for path in PREFIXES["/llamacpp"])
     },
-    "/vllm/invocations": Place("/vllm/invocations", (VLLM, SCORE), ("query", *_CONTENT_KEYS, *_SIDES)),
+    "/vllm/invocations": ScoringRoute("/vllm/invocations", (VLLM, SCORE), ("query", *_CONTENT_KEYS, *_SIDES)),
 }
 
 
-def _places() -> Iterator[Place]:
+def _routes() -> Iterator[ScoringRoute]:
     family = (DOCUMENTS, PAIR, TEI, NIM)
-    yield Place("/rerank", (PAIR, DOCUMENTS, TEI, NIM), _CONTENT_KEYS)
-    yield Place("/rerank/batch", (BATCH,), _CONTENT_KEYS)
-    for path in _FAMILY:
-        yield Place(path, family, _CONTENT_KEYS)
-    yield Place("/invocations", (*family, SCORE), ("query", *_CONTENT_KEYS, *_SIDES))
-    yield Place("/score", (SCORE,))
-    yield Place("/v1/score", (SCORE,))
-    yield Place("/v1/ranking", (NIM,))
+    yield ScoringRoute("/rerank", (PAIR, DOCUMENTS, TEI, NIM), _CONTENT_KEYS)
+    yield ScoringRoute("/rerank/batch", (BATCH,), _CONTENT_KEYS)
+    for path in _COMMON_PATHS:
+        yield ScoringRoute(path, family, _CONTENT_KEYS)
+    yield ScoringRoute("/invocations", (*family, SCORE), ("query", *_CONTENT_KEYS, *_SIDES))
+    yield ScoringRoute("/score", (SCORE,))
+    yield ScoringRoute("/v1/score", (SCORE,))
+    yield ScoringRoute("/v1/ranking", (NIM,))
     for prefix, paths in PREFIXES.items():
         for path, dialect in paths.items():
             below = (prefix + path).rstrip("/")
-            yield _SEVERAL.get(below) or Place(below, (dialect,))
+            yield _SHARED.get(below) or ScoringRoute(below, (dialect,))
 
 
-PLACES = tuple(_places())
-BY_PATH = {place.path: place for place in PLACES}
+ROUTES = tuple(_routes())
+ROUTES_BY_PATH = {route.path: route for route in ROUTES}
 
 
 def dialect_of_prefix(path: str) -> Dialect | None:
-    """The language of the prefix that a path begins with; None without a prefix."""
+    """The dialect of the prefix that a path begins with; None without a prefix."""
     below = PREFIXES.get(prefix_of(path))
     return next(iter(below.values())) if below else None
 
 
 def fallback_dialect(path: str) -> Dialect:
-    """The language of an error at a path, for those who answer before a body is read: the documented API's for most."""
-    place = BY_PATH.get("/" + "/".join(_parts(path)))
-    return place.refusal if place else dialect_of_prefix(path) or BATCH
+    """The dialect of an error before the body is read: that of the path, else that of its prefix, else our own."""
+    route = ROUTES_BY_PATH.get("/" + "/".join(_parts(path)))
+    return route.fallback if route else dialect_of_prefix(path) or BATCH
 
 
 def prefix_of(path: str) -> str:
-    """The first part of a path, which may be a prefix, however many slashes are around it."""
+    """The first segment of a path, which may be a prefix; slashes around it do not count."""
     return "/" + next(iter(_parts(path)), "")
 
 
 def paths_beside(path: str) -> list[str]:
-    """The paths that score below the prefix of a path."""
+    """The scoring paths below the prefix of a path."""
     prefix = prefix_of(path)
     return [prefix + below for below in PREFIXES[prefix]]
 
@@ -153,6 +153,6 @@ def _parts(path: str) -> list[str]:
 
 # Every field that some dialect reads, and those of them that may hold documents.
 FIELDS = frozenset(_CONTENT_KEYS).union(
-    *(dialect.request.__struct_fields__ for place in PLACES for dialect in place.dialects)
+    *(dialect.request.__struct_fields__ for route in ROUTES for dialect in route.dialects)
 )
 ARRAYS = (*_CONTENT_KEYS, *_SIDES)

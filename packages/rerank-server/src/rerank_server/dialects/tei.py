@@ -72,7 +72,7 @@ TEI = Dialect(
     error_descriptions={
         400: "There are no texts, or the body is not JSON.",
         415: "The content type of the body is not JSON.",
-        422: "The body is not as it should be.",
+        422: "The body is invalid.",
         424: "The model failed.",
     },
     example={"query": examples.QUERY, "texts": examples.DOCUMENTS},

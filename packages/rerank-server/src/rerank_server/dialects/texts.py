@@ -15,13 +15,16 @@ from rerank_server.errors import NoDocuments
 
 
 class TeiRequest(Struct):
-    """A query and the texts to order. Unknown fields are ignored; there is no number of the best."""
+    """A query and the texts to order. Unknown fields are ignored; all texts are returned."""
 
-    query: Annotated[str, Meta(description="What the texts should answer.")]
-    texts: Annotated[list[str], Meta(description="The texts.")]
-    truncate: Annotated[Flag, Meta(description="Cut what is longer than the model reads (the default).")] = None
-    truncation_direction: Annotated[str | None, Meta(description="Where it is cut: `Right` or `Left`.")] = None
-    raw_scores: Annotated[Flag, Meta(description="The model's own numbers instead of [0, 1].")] = None
+    query: Annotated[str, Meta(description="The query that the texts are scored for.")]
+    texts: Annotated[list[str], Meta(description="The texts to score.")]
+    truncate: Annotated[
+        Flag,
+        Meta(description="Whether a text that is longer than the model reads is truncated (the default) or refused."),
+    ] = None
+    truncation_direction: Annotated[str | None, Meta(description="The end that is cut off: `Right` or `Left`.")] = None
+    raw_scores: Annotated[Flag, Meta(description="Return raw scores (logits) instead of scores in [0, 1].")] = None
     return_text: Annotated[Flag, Meta(description="Return each text with its score.")] = None
 
 

@@ -10,7 +10,7 @@ from rerank_core.types import Pair, Scores
 
 from rerank_server.dialects import examples, fields
 from rerank_server.dialects.base import Dialect, Reply
-from rerank_server.dialects.fields import RerankRequest, Switches
+from rerank_server.dialects.fields import RerankRequest, ScoringFields
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import NoDocuments, WrongField, field_of, status_of
 
@@ -33,7 +33,7 @@ class VllmDocument(Struct):
 
 
 class VllmResult(Struct):
-    """A document, always with its text."""
+    """A document's position in the request, its text and its score."""
 
     index: int
     document: VllmDocument
@@ -49,8 +49,8 @@ class VllmResponse(Struct):
     results: list[VllmResult]
 
 
-class VllmScoreRequest(Switches, kw_only=True):
-    """One text beside one, one beside many, or as many beside as many, under one of four pairs of names."""
+class VllmScoreRequest(ScoringFields, kw_only=True):
+    """One text and one, one and many, or two lists of the same length, under one of four pairs of names."""
 
     queries: Texts | None = None
     documents: Annotated[Texts | None, Meta(description="With `queries`; `items` is another name.")] = None

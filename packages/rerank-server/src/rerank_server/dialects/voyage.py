@@ -44,7 +44,7 @@ VOYAGE = Dialect(
     response=VoyageResponse,
     errors=(Detail,),
     error_descriptions={
-        400: "The body is not as it should be, has too many documents, or asks for another model (RERANK_STRICT_MODEL)."
+        400: "The body is invalid, has too many documents, or names another model (RERANK_STRICT_MODEL is set)."
     },
     example={
         "query": examples.QUERY,

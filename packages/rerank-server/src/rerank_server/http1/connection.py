@@ -1,4 +1,4 @@
-"""A connection: requests in, answers out, one after the other; and no client may hold it up for ever."""
+"""A connection: it reads requests, has them answered in their order, and closes after timeouts of the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rerank_server.http1.exchange import UNREAD_LIMIT, Exchange
 from rerank_server.http1.head import Head, RequestError
 from rerank_server.http1.lingering import LINGER, Lingering
 from rerank_server.http1.parser import RequestParser
-from rerank_server.http1.polling import has_left, is_readable
+from rerank_server.http1.polling import has_disconnected, is_readable
 from rerank_server.http1.pool import Phase
 from rerank_server.http1.serving import Serving
 from rerank_server.http1.timer import Timer
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._incoming: Exchange | None = None  # whose body is not complete; it may have been answered already
         self._begun = False  # whether a request has begun that is not complete
         self._swallowed = 0  # bytes of a body that came behind its answer
-        self._refusal: bytes | None = None  # to be sent behind the answers that are under way
+        self._error_response: bytes | None = None  # to be sent behind the answers that are under way
         self._paused = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -70,17 +70,17 @@ class Connection(asyncio.Protocol):
             self._parse()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the applications that the client has left."""
+        """Report to the application that the client has disconnected."""
         self._pool.leave(self)
         self._let_go()
 
     def pause_writing(self) -> None:
-        """Let applications wait: the client is slower than they are."""
+        """Make the application wait for a client that reads slowly."""
         self._writable.clear()
         self._watch_writing()
 
     def resume_writing(self) -> None:
-        """Let applications go on."""
+        """Let the application go on."""
         self._writable.set()
         self._stalled.stop()
 
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
             self._answer(self._incoming)
 
     def on_body(self, data: bytes) -> None:
-        """Hand a part of the body on, or drop it behind an early answer."""
+        """Pass a part of the body on, or drop it where the request has been answered already."""
         assert self._incoming is not None  # noqa: S101  # a body follows its head
         self._incoming.add(data)
         if self._incoming.answered:
@@ -152,8 +152,8 @@ class Connection(asyncio.Protocol):
             return
         if self._exchanges:
             self._answer(self._exchanges[0])
-        elif self._refusal is not None:
-            self._send_refusal()
+        elif self._error_response is not None:
+            self._send_error_response()
             return
         if self._begun and self._incoming is not exchange:  # its time begins now: it stood behind this one
             self._start_deadline()
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._watch_writing()
 
     def abort(self) -> None:
-        """Close without regard to what is on its way."""
+        """Close at once, without sending the rest of an answer."""
         self._transport.abort()
 
     # What the pool needs.
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         if self._begun and not self._answered_early():
             path = self._incoming.scope["path"] if self._incoming is not None else ""
             detail = "there are too many connections, and this request was not complete: try again"
-            self._transport.write(self._serving.refusal(503, detail, path))
+            self._transport.write(self._serving.error_response(503, detail, path))
         self._transport.close()
         return True
 
@@ -233,22 +233,22 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _look_for_client(self) -> None:
-        """Who does not read does not notice that the client has left."""
+        """Check whether the client has disconnected: while nothing is read, the event loop does not notice it."""
         if not self._paused or self._transport.is_closing():
             return
-        if has_left(self._transport.get_extra_info("socket")):
+        if has_disconnected(self._transport.get_extra_info("socket")):
             self._transport.abort()
         else:
             self._looking.start(_LOOK)
 
     def _has_unread_bytes(self) -> bool:
-        """Whether something has come that the event loop has not seen."""
+        """Whether bytes have come that the event loop has not read yet."""
         return bool(self._received) or is_readable(self._transport.get_extra_info("socket"))
 
     def _has_more_than(self, exchange: Exchange) -> bool:
         """Whether the client has sent more than this one request."""
         behind = self._begun and self._incoming is not exchange
-        return len(self._exchanges) > 1 or behind or bool(self._received) or self._refusal is not None
+        return len(self._exchanges) > 1 or behind or bool(self._received) or self._error_response is not None
 
     # Answering.
 
@@ -294,17 +294,17 @@ class Connection(asyncio.Protocol):
             path = refused.scope["path"]
             self._exchanges.remove(refused)
             refused.disconnect()
-        self._refusal = self._serving.refusal(status, detail, path)
+        self._error_response = self._serving.error_response(status, detail, path)
         if not self._exchanges:
-            self._send_refusal()
+            self._send_error_response()
 
-    def _send_refusal(self) -> None:
-        assert self._refusal is not None  # noqa: S101
-        self._transport.write(self._refusal)
+    def _send_error_response(self) -> None:
+        assert self._error_response is not None  # noqa: S101
+        self._transport.write(self._error_response)
         self._linger(LINGER, _REFUSED_BYTES)
 
     def _linger(self, limit: float, most: float = math.inf) -> None:
-        """To close while bytes are on their way would reset the connection, and the client lose its answer."""
+        """Close later: closing while bytes are on their way would reset the connection, and lose the answer."""
         if self._transport.is_closing():
             return
         self._let_go()
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _let_go(self) -> None:
-        """Leave the connection: for the applications the client has left, and no timer runs any more."""
+        """Release the connection: disconnect its requests, and stop its timers."""
         self._reads_no_more = True
         self._received.clear()
         for exchange in self._exchanges:
@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _is_held_up(self) -> bool:
-        """Whether it is the client that waits: for room, for an earlier answer, or to be told to continue."""
+        """Whether the client waits: for room, for an earlier answer, or for ``100 Continue``."""
         if self._paused:
             return True
         if not self._exchanges:
@@ -365,7 +365,7 @@ class Connection(asyncio.Protocol):
             self._keep_alive.start(_LOOK)
 
     def _watch_writing(self) -> None:
-        """Look again after a while, for as long as there is something that the client has not taken."""
+        """Start a timer while there are bytes that the client has not read."""
         if not self._stalled.is_running and (untaken := self._transport.get_write_buffer_size()):
             self._untaken = untaken
             self._stalled.start(self._serving.receive_timeout)

@@ -1,4 +1,4 @@
-"""How many connections the open-files limit of the process allows."""
+"""The number of connections that the process's limit of open files allows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _RESERVE = 64  # for the model's files, the log, the event loop, and connections
 
 
 class TooManyConnections(Exception):
-    """More connections are wanted than files may be open."""
+    """More connections are configured than files may be open."""
 
 
 def connection_limit(wanted: int | None) -> int:
-    """The most connections that may be open at once.
+    """The maximum number of open connections.
 
     Raises the process's soft limit of open files as far as its hard limit allows, and ``TooManyConnections``.
     """
@@ -28,7 +28,7 @@ def connection_limit(wanted: int | None) -> int:
 
 
 def limit_for(files: int | None, wanted: int | None) -> int:
-    """The most connections where ``files`` may be open; None is any number of them."""
+    """The maximum number of connections where ``files`` may be open; None is no limit of files."""
     room = None if files is None else files - min(_RESERVE, files // 2)
     if wanted is None:
         return MOST_BY_DEFAULT if room is None else min(MOST_BY_DEFAULT, room)

@@ -1,4 +1,4 @@
-"""The end of a connection: the answer is sent, and the client gets the time to read it."""
+"""The end of a connection: its answer is sent, and the client gets time to read it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Lingering(asyncio.Protocol):
         self._look_later()
 
     def data_received(self, data: bytes) -> None:
-        """Drop it."""
+        """Drop the bytes."""
         self._heard = True
         self._room -= len(data)
         if self._room < 0:
@@ -57,7 +57,7 @@ class Lingering(asyncio.Protocol):
         """Wait: the answer is sent."""
 
     def abort(self) -> None:
-        """Close without regard to what is on its way."""
+        """Close at once, without sending the rest of an answer."""
         self._transport.abort()
 
     def _look_later(self) -> None:

@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, and the event loop does not yet."""
+"""The state of a connection in the kernel, which the event loop has not seen yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_readable(sock: socket.socket) -> bool:
     return bool(_polled(sock, select.POLLIN) & select.POLLIN)
 
 
-def has_left(sock: socket.socket) -> bool:
+def has_disconnected(sock: socket.socket) -> bool:
     """Whether the client has closed the connection, also where bytes before that are still unread."""
     closed = getattr(select, "POLLRDHUP", 0)  # Linux
     return bool(_polled(sock, closed) & (closed | select.POLLHUP | select.POLLERR))

@@ -1,4 +1,4 @@
-"""The open connections of a server: how many there may be, which is closed to make room, and how they end."""
+"""The open connections of a server: their limit, and the order in which they are closed to make room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRIES = 16  # connections of one phase that are looked at before the next one i
 
 
 class Phase(enum.IntEnum):
-    """What a connection is doing. The lower, the sooner it is closed to make room; one that is BUSY never is."""
+    """The phase of a connection. The lowest is closed first to make room; one that is BUSY is never closed."""
 
     LINGERING = 0  # answered, and about to be closed
     SILENT = 1  # no request has begun
@@ -23,7 +23,7 @@ class Phase(enum.IntEnum):
 
 
 class Member(Protocol):
-    """A connection, as its pool sees it."""
+    """The interface of a connection for its pool."""
 
     def evict(self) -> bool:
         """Close at once, to make room. False where that would lose something that has just come."""
@@ -35,7 +35,7 @@ class Member(Protocol):
         """Answer 503 to a request that is not complete."""
 
     def abort(self) -> None:
-        """Close without regard to what is on its way."""
+        """Close at once, without sending the rest of an answer."""
 
 
 class Pool:
@@ -71,7 +71,7 @@ class Pool:
         return sum(len(self._members[phase]) for phase in phases)
 
     def make_room(self, opening: int = 0) -> bool:
-        """Whether one more connection may be opened: where the limit is reached, one is closed that does least.
+        """Make room for one more connection: at the limit, one is closed. False where all are busy.
 
         ``opening`` connections are about to enter.
         """

@@ -15,13 +15,13 @@ _RETRY_AFTER = 5  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What all connections of a server share.
+    """The configuration that all connections of a server share.
 
-    ``receive_timeout`` seconds each request has to arrive, head and body. They count from its first byte, or from the
-    connection where it is the first, and no later byte extends them; while it is the client that waits for the server,
-    it is not late. A late request is answered 408, unless no request or already an answer has begun, and the
-    connection is closed. So is one whose client takes nothing of its answer for as long, and, after
-    ``keep_alive_seconds``, one on which no further request begins.
+    Head and body of a request have to arrive within ``receive_timeout`` seconds. They count from its first byte (the
+    first request: from the connection), and no later byte extends them; time in which the client waits for the server
+    does not count. A late request is answered 408, unless none has begun or the answer has, and its connection is
+    closed. So is a connection whose client reads nothing of its answer for as long, and, after ``keep_alive_seconds``,
+    one on which no further request begins.
     """
 
     app: ASGIApp
@@ -33,8 +33,8 @@ class Serving:
     unavailable: Callable[[str, str], bytes] = lambda _, message: _detail(message)
     """The body of a 503 for a path, with a message: where a request is not complete and the server cannot wait."""
 
-    def refusal(self, status: int, message: str, path: str) -> bytes:
-        """The answer to a request that is not handed to the application, head and body."""
+    def error_response(self, status: int, message: str, path: str) -> bytes:
+        """The response to a request that is not passed to the application, head and body."""
         body = self.unavailable(path, message) if status == 503 else _detail(message)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if status == 503:

@@ -16,7 +16,7 @@ class Timer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the call is still to come."""
+        """Whether the timer runs."""
         return self._handle is not None
 
     def start(self, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Timer:
         self._handle = self._loop.call_later(seconds, self._fire)
 
     def stop(self) -> None:
-        """Forget the call."""
+        """Cancel the call."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -1,4 +1,4 @@
-"""How much work may be in the server at once."""
+"""Admission control: a limit on the pairs and the tokens of all requests in the server."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
 _SPECIAL = 4  # tokens around two texts
-_UNKNOWN = 5.0  # seconds to wait where nothing was measured yet
+_UNKNOWN = 5.0  # seconds to wait, while nothing is measured yet
 _LONGEST = 600.0
 
 
 def estimated_tokens(
     pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions, max_characters: int | None = None
 ) -> int:
-    """How many tokens pairs may have, from their characters; those of a long document's windows together.
+    """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
 
-    What will be cut is not counted: beyond the caps, the model's length, and ``max_characters`` of a document that is
-    read in windows.
+    Tokens that will be truncated are not counted: those beyond the maximums of the options and of the model, and beyond
+    ``max_characters`` of a document that is read in windows.
     """
     max_length = min(info.max_length, options.max_length or info.max_length)
     if options.windows(info.long_documents):
@@ -49,7 +49,7 @@ def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> fl
 
 
 def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
-    """As many windows as there may be, and all of them full but the last."""
+    """Estimate the tokens of a long document: all windows but the last one are full."""
     room = max(4, max_length - _SPECIAL)
     query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
     document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
@@ -61,20 +61,19 @@ def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_chara
 
 
 @dataclass(slots=True, eq=False)
-class Hold:
-    """The room that one request has: ``tokens`` are estimated at first, and counted once they are known."""
+class Reservation:
+    """The pairs and tokens of one admitted request. ``tokens`` is an estimate until the texts are tokenized."""
 
     pairs: int
     tokens: int
 
 
 class Admission:
-    """Takes whole requests or refuses them, before any work is done.
+    """Admits or refuses whole requests, before any work is done.
 
-    ``tokens_per_second`` is the measured rate, None before there is one; ``waiting_tokens`` are those that wait for the
-    network, or to be tokenised; ``seconds_left`` is when each hold is expected to end, None where nobody can say. They
-    are asked when somebody is refused. What was admitted may always finish: a correction never turns it
-    out, it only keeps the next one waiting.
+    ``tokens_per_second`` gives the measured rate, None before there is one; ``waiting_tokens`` the tokens that wait for
+    the model or the tokenizer; ``seconds_left`` the estimated end of each reservation, None where there is no estimate.
+    A request that was admitted is never refused later: a corrected number of tokens only affects the next ones.
     """
 
     def __init__(
@@ -84,33 +83,33 @@ class Admission:
         max_tokens: int,
         tokens_per_second: Callable[[], float | None],
         waiting_tokens: Callable[[], int],
-        seconds_left: Callable[[], Mapping[Hold, float] | None],
+        seconds_left: Callable[[], Mapping[Reservation, float] | None],
     ) -> None:
         self.max_pairs = max_pairs
         self.max_tokens = max_tokens
         self._rate = tokens_per_second
         self._waiting_tokens = waiting_tokens
         self._seconds_left = seconds_left
-        self._holds: set[Hold] = set()
+        self._reservations: set[Reservation] = set()
         self.admitted = 0
-        """How many requests were let in so far."""
+        """The number of requests that were admitted so far."""
 
     @property
     def pairs(self) -> int:
-        """Of all requests in the server."""
-        return sum(hold.pairs for hold in self._holds)
+        """The pairs of all requests in the server."""
+        return sum(reservation.pairs for reservation in self._reservations)
 
     @property
     def tokens(self) -> int:
-        """Of all requests in the server."""
-        return sum(hold.tokens for hold in self._holds)
+        """The tokens of all requests in the server."""
+        return sum(reservation.tokens for reservation in self._reservations)
 
     @contextmanager
-    def hold(self, pairs: int, tokens: int, *, seconds: float) -> Iterator[Hold]:
-        """Room for one request, which has so many ``seconds``.
+    def reserve(self, pairs: int, tokens: int, *, seconds: float) -> Iterator[Reservation]:
+        """Reserve room for one request with a timeout of ``seconds``, until the end of the context.
 
-        Raises ``TooManyDocuments`` for what the server can never hold, and ``Overloaded``, with the time after which
-        there should be room, for what it cannot hold now, or could not finish in time.
+        Raises ``TooManyDocuments`` for a request that the server can never hold, and ``Overloaded``, with the time
+        after which there should be room, for one that it cannot hold now or could not finish in time.
         """
         self._check_size(pairs, tokens)
         held_pairs, held_tokens = self.pairs, self.tokens
@@ -127,13 +126,13 @@ class Admission:
                 "try again later, or send fewer at once",
                 retry_after=min(_LONGEST, wait - seconds + 1),
             )
-        held = Hold(pairs, tokens)
-        self._holds.add(held)
+        reservation = Reservation(pairs, tokens)
+        self._reservations.add(reservation)
         self.admitted += 1
         try:
-            yield held
+            yield reservation
         finally:
-            self._holds.discard(held)
+            self._reservations.discard(reservation)
 
     def _check_size(self, pairs: int, tokens: int) -> None:
         if pairs > self.max_pairs:
@@ -148,22 +147,25 @@ class Admission:
             )
 
     def _seconds_ahead(self, tokens: int) -> float:
-        """At least so long a request of ``tokens`` waits: nobody is overtaken by more than a request's own work."""
+        """A lower bound of the waiting time of a request: it is overtaken by no more than its own work."""
         rate = self._rate()
         if not rate:
             return 0.0
-        return min(self._waiting_tokens(), sum(min(hold.tokens, tokens) for hold in self._holds)) / rate
+        return (
+            min(self._waiting_tokens(), sum(min(reservation.tokens, tokens) for reservation in self._reservations))
+            / rate
+        )
 
     def _seconds_until_room(self, pairs: int, tokens: int) -> float:
-        """Room comes back when whole requests end, in the order that is expected."""
+        """Estimate the seconds until there is room: requests end in the order of the forecast."""
         seconds_left = self._seconds_left()
         if seconds_left is None:
             return _UNKNOWN
         room_pairs, room_tokens, wait = self.max_pairs - self.pairs, self.max_tokens - self.tokens, 0.0
-        for hold in sorted(self._holds, key=lambda hold: seconds_left.get(hold, 0.0)):
+        for reservation in sorted(self._reservations, key=lambda reservation: seconds_left.get(reservation, 0.0)):
             if room_pairs >= pairs and room_tokens >= tokens:
                 break
-            room_pairs += hold.pairs
-            room_tokens += hold.tokens
-            wait = seconds_left.get(hold, 0.0)
+            room_pairs += reservation.pairs
+            room_tokens += reservation.tokens
+            wait = seconds_left.get(reservation, 0.0)
         return min(_LONGEST, max(1.0, wait))

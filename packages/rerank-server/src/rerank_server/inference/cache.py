@@ -1,4 +1,4 @@
-"""Scores of pairs that were scored before."""
+"""A cache of the model's outputs for pairs that were scored before."""
 
 from __future__ import annotations
 
@@ -12,69 +12,69 @@ from hashlib import sha256
 from rerank_core.scorer import Output
 from rerank_core.types import Encoding, Pair, ScoreOptions
 
-_OVERHEAD = 600  # bytes that Python's objects take beside their contents, about
+_OVERHEAD = 600  # bytes of Python's objects beside their contents, about
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A pair as the network read it, and what it said."""
+class CacheEntry:
+    """The encoding of a pair, and the outputs of the model for it."""
 
     encoding: Encoding
     outputs: tuple[Output, ...]
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """The approximate size in bytes."""
         texts = sum(len(segment.token_ids) + len(segment.type_ids) for segment in self.encoding.segments)
         return _OVERHEAD + texts + sum(getattr(output, "nbytes", sys.getsizeof(output)) for output in self.outputs)
 
 
 class ScoreCache:
-    """Exact hits only, the least recently used leave first. May be used from several threads.
+    """An LRU cache with exact keys. May be used from several threads.
 
-    ``fingerprint``: what tells the model from every other.
+    ``fingerprint``: identifies the model.
     """
 
     def __init__(self, max_bytes: int, fingerprint: str) -> None:
         self._max_bytes = max_bytes
         self._fingerprint = fingerprint
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._entries: OrderedDict[bytes, CacheEntry] = OrderedDict()
         self._lock = threading.Lock()
         self.bytes = 0
 
     def __len__(self) -> int:
-        """How many pairs are known."""
-        return len(self._known)
+        """The number of pairs in the cache."""
+        return len(self._entries)
 
     def keys(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[bytes]:
-        """What each pair is known by: a hash of all that decides its raw score."""
+        """The key of each pair: a hash of everything that its raw score depends on."""
         start = key_of(self._fingerprint, options)
         return [start(pair) for pair in pairs]
 
-    def get(self, key: bytes, pair: int) -> Known | None:
-        """What is known, as of the pair at that position."""
+    def get(self, key: bytes, pair: int) -> CacheEntry | None:
+        """Look up an entry, with its encoding for the pair at the position ``pair``."""
         with self._lock:
-            known = self._known.get(key)
-            if known is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 return None
-            self._known.move_to_end(key)
-        return Known(replace(known.encoding, pair=pair), known.outputs)
+            self._entries.move_to_end(key)
+        return CacheEntry(replace(entry.encoding, pair=pair), entry.outputs)
 
-    def put(self, key: bytes, known: Known) -> None:
-        """Know a pair from now on, until others need the room."""
-        if known.size > self._max_bytes:
+    def put(self, key: bytes, entry: CacheEntry) -> None:
+        """Add an entry, and remove the least recently used ones where the cache is full."""
+        if entry.size > self._max_bytes:
             return
         with self._lock:
-            before = self._known.pop(key, None)
-            self.bytes += known.size - (before.size if before else 0)
-            self._known[key] = known
+            before = self._entries.pop(key, None)
+            self.bytes += entry.size - (before.size if before else 0)
+            self._entries[key] = entry
             while self.bytes > self._max_bytes:
-                _, oldest = self._known.popitem(last=False)
+                _, oldest = self._entries.popitem(last=False)
                 self.bytes -= oldest.size
 
 
 def key_of(fingerprint: str, options: ScoreOptions) -> Callable[[Pair], bytes]:
-    """A hash of the model, the options but for ``raw``, and a pair; each part with its length, so none runs over."""
+    """Make a function that hashes the model, the options except ``raw``, and a pair; each with its length in front."""
     common = sha256()
     for part in (fingerprint, repr(astuple(replace(options, raw=False)))):
         common.update(_framed(part))

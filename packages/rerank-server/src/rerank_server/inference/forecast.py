@@ -1,28 +1,28 @@
-"""When what waits will be done. Pure: no thread, no clock."""
+"""A forecast of the time until waiting work is completed. Pure: no thread, no clock."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from rerank_server.inference.pace import Pace
-from rerank_server.inference.queue import Item, Order, Queue
+from rerank_server.inference.queue import Queue, QueuedRequest, WorkT
 
 
 def seconds_left(
-    queue: Queue[Item], coming: Mapping[Order[Item], int], batch_tokens: int, pace: Pace
-) -> dict[Order[Item], float] | None:
-    """Seconds until each order has all that it waits for, from the end of the batch in progress.
+    queue: Queue[WorkT], coming: Mapping[QueuedRequest[WorkT], int], batch_tokens: int, pace: Pace
+) -> dict[QueuedRequest[WorkT], float] | None:
+    """Estimate the seconds until all work of each request is completed, from the end of the current batch.
 
-    ``coming``: tokens that orders will still add. None where too little was measured to say.
+    ``coming``: tokens that requests will still add. None while too few batches were measured.
     """
     total = queue.tokens + sum(coming.values())
     segment = max(1, queue.tokens // queue.segments) if queue.segments else 1
-    full = max(segment, batch_tokens // segment * segment)  # what a batch takes of whole segments
-    found: dict[Order[Item], float] = {}
-    for order, taken in queue.forecast(coming).items():
+    full = max(segment, batch_tokens // segment * segment)  # tokens of a full batch of whole segments
+    found: dict[QueuedRequest[WorkT], float] = {}
+    for request, taken in queue.forecast(coming).items():
         before = (taken - 1) // full  # batches
         each, last = pace.seconds(min(full, total)), pace.seconds(min(full, total - before * full))
         if each is None or last is None:
             return None
-        found[order] = before * each + last
+        found[request] = before * each + last
     return found

@@ -1,12 +1,12 @@
-"""How long batches take, as measured of late. Pure: no thread, no clock."""
+"""The duration of a batch by its size, as measured recently. Pure: no thread, no clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-_MEMORY = 0.7  # the weight of what was measured before, beside one further batch
-_REACH = 16  # how much larger than any that was measured a batch may be, for an estimate of its seconds
+_SMOOTHING = 0.7  # the weight of earlier measurements against the latest one
+_REACH = 16  # there is an estimate for batches up to this many times the largest that was measured
 
 
 @dataclass(slots=True)
@@ -17,25 +17,27 @@ class _Measured:
 
 
 class Pace:
-    """Seconds of a batch by its tokens: a small one takes more for each token than a large one."""
+    """The seconds of a batch as a function of its tokens: a small batch takes more time per token than a large one."""
 
     def __init__(self) -> None:
         self._by_size: dict[int, _Measured] = {}
 
-    def note(self, tokens: int, seconds: float) -> None:
-        """Learn what a batch took."""
+    def update(self, tokens: int, seconds: float) -> None:
+        """Add the measurement of a batch."""
         size = tokens.bit_length()
         known = self._by_size.get(size)
         if known is None:
             self._by_size[size] = _Measured(tokens, seconds)
             return
         known.count += 1
-        weight = _MEMORY if known.count > 2 else 0.0  # the first of a size sets things up
+        weight = (
+            _SMOOTHING if known.count > 2 else 0.0
+        )  # the first batch of a size also initializes buffers and kernels
         known.tokens = weight * known.tokens + (1 - weight) * tokens
         known.seconds = weight * known.seconds + (1 - weight) * seconds
 
     def seconds(self, tokens: float) -> float | None:
-        """Seconds that a batch of so many tokens should take, None where nothing comparable was measured."""
+        """Estimate the seconds of a batch of this size; None where no similar batch was measured."""
         points = sorted((known.tokens, known.seconds) for known in list(self._by_size.values()))
         if not points or tokens > _REACH * points[-1][0]:
             return None

@@ -1,4 +1,4 @@
-"""What a worker thread is doing, for those who watch it."""
+"""The progress of a worker thread, for the watchdog and for forecasts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_OF_LATE = 64
+_RECENT = 64  # work items
 
 
 class Progress:
     """Written by one worker thread, read by others.
 
-    ``number`` counts what was begun, ``size`` is that of the work in progress (None: idle), and ``recent`` holds size
-    and seconds of what was finished of late.
+    ``number`` counts the work items that were begun, ``size`` is the size of the current one (None: idle), and
+    ``recent`` has the size and the seconds of the last ones that ended.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class Progress:
         self.number = 0
         self.size: int | None = None
         self.began = 0.0
-        self.recent: deque[tuple[int, float]] = deque(maxlen=_OF_LATE)
+        self.recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
 
     @contextmanager
     def working(self, size: int) -> Iterator[None]:
-        """Say that a piece of work is in progress."""
+        """Mark a work item as in progress, until the end of the context."""
         if self.on_begin is not None:
             self.on_begin()
         self.began = self._clock()
@@ -45,13 +45,13 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the work in progress began, 0 where there is none."""
+        """Seconds since the current work item began, 0 while idle."""
         return 0.0 if self.size is None else max(0.0, self._clock() - self.began)
 
     def longest(self, size: int) -> float | None:
-        """Seconds that work of this size took at most of late, None before there was any.
+        """The longest recent duration of work of this size, in seconds; None before any work has ended.
 
-        Work that is larger than what was measured may take as much longer as it is larger.
+        The duration of smaller work is scaled up in proportion to its size.
         """
         recent = list(self.recent)
         return max((seconds * max(1.0, size / max(1, measured)) for measured, seconds in recent), default=None)

@@ -1,10 +1,11 @@
-"""What waits for one worker, of all requests, and which of it goes next. Pure: no thread, no clock.
+"""A fair queue for the work of all requests to one worker thread. Pure: no thread, no clock.
 
-What waits are segments for the network, or parts of requests for the tokenizer; "token" stands for the size of either.
+Work is a segment for the model, or a batch of pairs for the tokenizer; "token" stands for the unit of size of both.
 
-Each batch is dealt out in two halves. One goes to the request that has waited longest, so that everybody is done some
-day: a request is never overtaken by more than its own work. The other goes to the requests that will have been given
-least with their next, so that a small one that comes while large ones run is in the next batch.
+Each batch is divided in two halves. One half is for the request that has waited longest, so that every request is
+finished: a request is never overtaken by more than its own work. The other half is for the requests that have been
+served least, their next work item included, so that a small request that comes while large ones run is in the next
+batch.
 """
 
 from __future__ import annotations
@@ -15,205 +16,211 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
-_STEPS = 1000  # of the forecast, about: its cost, and its precision
+_STEPS = 1000  # of a forecast, about; more steps are more precise and cost more
 
 
 class Work(Hashable, Protocol):
-    """One thing to do, told from others by equality. Its length is its size."""
+    """A unit of work. Equal ones are the same work; the length is the size."""
 
     def __len__(self) -> int:
-        """Its size, at least 1."""
+        """The size, at least 1."""
         ...
 
 
-Item = TypeVar("Item", bound=Work)
+WorkT = TypeVar("WorkT", bound=Work)
 
 
 @dataclass(slots=True, eq=False)
-class Job(Generic[Item]):
-    """A segment to compute, once, for every order that wants it. ``taken`` when a batch has it."""
+class WorkItem(Generic[WorkT]):
+    """Work that is done once, for all requests that need it. ``taken``: whether a batch has it."""
 
-    segment: Item
-    orders: list[Order[Item]] = field(default_factory=list)
+    work: WorkT
+    requests: list[QueuedRequest[WorkT]] = field(default_factory=list)
     taken: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class Order(Generic[Item]):
-    """What one request wants computed. ``number``: by arrival; ``deadline``: when it wants nothing any more.
+class QueuedRequest(Generic[WorkT]):
+    """The work of one request. ``number``: by arrival; ``deadline``: after it, no work of the request is taken.
 
-    ``given``: tokens that batches took for it; ``waiting``: tokens of its segments that no batch has taken yet;
-    ``missing``: its segments that are not computed yet.
+    ``served``: tokens that batches have taken for it; ``waiting``: tokens that no batch has taken yet; ``missing``: the
+    work that is not completed yet.
     """
 
     number: int
     deadline: float
-    jobs: deque[Job[Item]] = field(default_factory=deque)
-    missing: dict[Item, Job[Item]] = field(default_factory=dict)
-    given: int = 0
+    items: deque[WorkItem[WorkT]] = field(default_factory=deque)
+    missing: dict[WorkT, WorkItem[WorkT]] = field(default_factory=dict)
+    served: int = 0
     waiting: int = 0
 
 
-class Queue(Generic[Item]):
-    """Orders and their jobs. ``segments`` and ``tokens`` count what no batch has taken yet."""
+class Queue(Generic[WorkT]):
+    """Requests and their work items. ``segments`` and ``tokens`` count the work that no batch has taken yet."""
 
     def __init__(self) -> None:
-        self._jobs: dict[Item, Job[Item]] = {}
-        self._waiting: dict[Order[Item], None] = {}  # orders with jobs left to take, by arrival
-        self._by_given: list[tuple[int, int, Order[Item]]] = []  # a heap by _rank; an entry may be out of date
+        self._items: dict[WorkT, WorkItem[WorkT]] = {}
+        self._waiting: dict[QueuedRequest[WorkT], None] = {}  # those with work left to take, by arrival
+        self._by_served: list[tuple[int, int, QueuedRequest[WorkT]]] = []  # heap by _rank; may be out of date
         self._arrivals = 0
-        self._lead = 0  # tokens that the longest waiting have had more than those that were given least
+        self._lead = 0  # tokens that the oldest requests have had more than those that were served least
         self.segments = 0
         self.tokens = 0
 
-    def open(self, deadline: float) -> Order[Item]:
-        """A new order, of nothing yet."""
+    def open(self, deadline: float) -> QueuedRequest[WorkT]:
+        """Make a new request, without work yet."""
         self._arrivals += 1
-        return Order(self._arrivals, deadline)
+        return QueuedRequest(self._arrivals, deadline)
 
-    def add(self, order: Order[Item], segments: Iterable[Item]) -> None:
-        """Want segments, in this order. One that somebody waits for already is only waited for."""
-        for segment in segments:
-            if segment in order.missing:
+    def add(self, request: QueuedRequest[WorkT], segments: Iterable[WorkT]) -> None:
+        """Add work to a request, in this order. Work that is in the queue already is not queued twice."""
+        for work in segments:
+            if work in request.missing:
                 continue
-            job = self._jobs.get(segment)
-            if job is None:
-                job = self._jobs[segment] = Job(segment)
+            item = self._items.get(work)
+            if item is None:
+                item = self._items[work] = WorkItem(work)
                 self.segments += 1
-                self.tokens += len(segment)
-            job.orders.append(order)
-            order.missing[segment] = job
-            if not job.taken:
-                order.jobs.append(job)
-                order.waiting += len(segment)
-        if order.jobs and order not in self._waiting:
-            self._waiting[order] = None
-            if len(self._by_given) > 2 * len(self._waiting) + 64:  # most of it is out of date
-                self._by_given = [(_rank(one), one.number, one) for one in self._waiting]
-                heapify(self._by_given)
+                self.tokens += len(work)
+            item.requests.append(request)
+            request.missing[work] = item
+            if not item.taken:
+                request.items.append(item)
+                request.waiting += len(work)
+        if request.items and request not in self._waiting:
+            self._waiting[request] = None
+            if len(self._by_served) > 2 * len(self._waiting) + 64:  # most entries are out of date
+                self._by_served = [(_rank(one), one.number, one) for one in self._waiting]
+                heapify(self._by_served)
             else:
-                heappush(self._by_given, (_rank(order), order.number, order))
+                heappush(self._by_served, (_rank(request), request.number, request))
 
-    def drop(self, order: Order[Item]) -> None:
-        """Want nothing any more. What nobody else wants is never taken."""
-        self._waiting.pop(order, None)
-        order.jobs.clear()
-        order.waiting = 0
-        for job in order.missing.values():
-            job.orders.remove(order)
-            if not job.orders and not job.taken:
-                self._forget(job)
-        order.missing.clear()
+    def drop(self, request: QueuedRequest[WorkT]) -> None:
+        """Remove a request. Its work that no other request needs is never taken."""
+        self._waiting.pop(request, None)
+        request.items.clear()
+        request.waiting = 0
+        for item in request.missing.values():
+            item.requests.remove(request)
+            if not item.requests and not item.taken:
+                self._forget(item)
+        request.missing.clear()
 
-    def take(self, budget: int, now: float) -> list[Job[Item]]:
-        """The next batch: at most ``budget`` tokens, or a single job; empty where nothing waits."""
-        batch: list[Job[Item]] = []
+    def take(self, budget: int, now: float) -> list[WorkItem[WorkT]]:
+        """Take the next batch: at most ``budget`` tokens, or a single work item; empty where nothing waits."""
+        batch: list[WorkItem[WorkT]] = []
         room = budget
         while (found := self._next(room, now, or_any=not batch)) is not None:
-            order, job = found
-            job.taken = True
-            batch.append(job)
-            room -= len(job.segment)
-            order.given += len(job.segment)
-            for wanting in job.orders:
-                wanting.waiting -= len(job.segment)
+            request, item = found
+            item.taken = True
+            batch.append(item)
+            room -= len(item.work)
+            request.served += len(item.work)
+            for wanting in item.requests:
+                wanting.waiting -= len(item.work)
             self.segments -= 1
-            self.tokens -= len(job.segment)
+            self.tokens -= len(item.work)
         return batch
 
-    def forecast(self, coming: Mapping[Order[Item], int]) -> dict[Order[Item], int]:
-        """How many tokens are taken before each order has its last, if no other order comes.
+    def forecast(self, coming: Mapping[QueuedRequest[WorkT], int]) -> dict[QueuedRequest[WorkT], int]:
+        """For each request, the number of tokens that are taken until its last one is, if no other request comes.
 
-        ``coming``: tokens that orders will still add. An order with nothing to wait for is left out.
+        ``coming``: tokens that requests will still add. A request without waiting work is left out.
         """
-        left = {order: order.waiting + coming.get(order, 0) for order in (self._waiting | dict.fromkeys(coming))}
-        left = {order: tokens for order, tokens in left.items() if tokens > 0}
-        total = self.tokens + sum(coming.values())  # less than all that is left where orders share segments
+        left = {
+            request: request.waiting + coming.get(request, 0) for request in (self._waiting | dict.fromkeys(coming))
+        }
+        left = {request: tokens for request, tokens in left.items() if tokens > 0}
+        total = self.tokens + sum(coming.values())  # less than the sum of all, where requests share work
         least_step = max(1, total // _STEPS)
-        steps = {order: max(least_step, order.waiting // max(1, len(order.jobs))) for order in left}  # whole segments
-        by_age = deque(sorted(left, key=lambda order: order.number))
-        given = {order: order.given + min(steps[order], left[order]) for order in left}  # with the next, as _rank
-        by_given = [(given[order], order.number, order) for order in left]
-        heapify(by_given)
-        found: dict[Order[Item], int] = {}
+        steps = {
+            request: max(least_step, request.waiting // max(1, len(request.items))) for request in left
+        }  # whole work items
+        by_age = deque(sorted(left, key=lambda request: request.number))
+        served = {
+            request: request.served + min(steps[request], left[request]) for request in left
+        }  # with the next, as _rank
+        by_served = [(served[request], request.number, request) for request in left]
+        heapify(by_served)
+        found: dict[QueuedRequest[WorkT], int] = {}
         taken, lead = 0, self._lead
         while by_age:
-            oldest, (known, number, least) = by_age[0], by_given[0]
+            oldest, (known, number, least) = by_age[0], by_served[0]
             if not left[oldest]:
                 by_age.popleft()
                 continue
-            if not left[least] or known != given[least]:
-                heappop(by_given)
+            if not left[least] or known != served[least]:
+                heappop(by_served)
                 if left[least]:
-                    heappush(by_given, (given[least], number, least))
+                    heappush(by_served, (served[least], number, least))
                 continue
-            order, sign = (oldest, 1) if lead <= 0 else (least, -1)
-            tokens = min(steps[order], left[order])
+            request, sign = (oldest, 1) if lead <= 0 else (least, -1)
+            tokens = min(steps[request], left[request])
             if oldest is not least:
                 lead += sign * tokens
-            given[order] += tokens
-            left[order] -= tokens
+            served[request] += tokens
+            left[request] -= tokens
             taken += tokens
-            if not left[order]:
-                found[order] = min(taken, total)
+            if not left[request]:
+                found[request] = min(taken, total)
         return found
 
-    def settle(self, job: Job[Item]) -> list[Order[Item]]:
-        """A job is computed. Gives the orders that want to know."""
-        self._jobs.pop(job.segment, None)
-        for order in job.orders:
-            del order.missing[job.segment]
-        return job.orders
+    def complete(self, item: WorkItem[WorkT]) -> list[QueuedRequest[WorkT]]:
+        """Mark a work item as completed. Returns the requests that need it."""
+        self._items.pop(item.work, None)
+        for request in item.requests:
+            del request.missing[item.work]
+        return item.requests
 
-    def _next(self, room: int, now: float, *, or_any: bool) -> tuple[Order[Item], Job[Item]] | None:
-        oldest, least = self._oldest(now), self._given_least(now)
+    def _next(self, room: int, now: float, *, or_any: bool) -> tuple[QueuedRequest[WorkT], WorkItem[WorkT]] | None:
+        oldest, least = self._oldest(now), self._least_served(now)
         if oldest is None or least is None:
             return None
         sides = [(oldest, 1), (least, -1)] if self._lead <= 0 else [(least, -1), (oldest, 1)]
-        for order, sign in sides:
-            job = order.jobs[0]
-            if len(job.segment) <= room or or_any:
+        for request, sign in sides:
+            item = request.items[0]
+            if len(item.work) <= room or or_any:
                 if oldest is not least:
-                    self._lead += sign * len(job.segment)
-                return order, job
+                    self._lead += sign * len(item.work)
+                return request, item
         return None
 
-    def _oldest(self, now: float) -> Order[Item] | None:
+    def _oldest(self, now: float) -> QueuedRequest[WorkT] | None:
         while self._waiting:
-            order = next(iter(self._waiting))
-            if self._wants(order, now):
-                return order
+            request = next(iter(self._waiting))
+            if self._wants(request, now):
+                return request
         return None
 
-    def _given_least(self, now: float) -> Order[Item] | None:
-        while self._by_given:
-            rank, number, order = self._by_given[0]
-            if not self._wants(order, now):
-                heappop(self._by_given)
-            elif rank != _rank(order):
-                heappop(self._by_given)
-                heappush(self._by_given, (_rank(order), number, order))
+    def _least_served(self, now: float) -> QueuedRequest[WorkT] | None:
+        while self._by_served:
+            rank, number, request = self._by_served[0]
+            if not self._wants(request, now):
+                heappop(self._by_served)
+            elif rank != _rank(request):
+                heappop(self._by_served)
+                heappush(self._by_served, (_rank(request), number, request))
             else:
-                return order
+                return request
         return None
 
-    def _wants(self, order: Order[Item], now: float) -> bool:
-        """Whether its first job can be taken; otherwise it waits no more."""
-        if order.deadline <= now:
-            order.jobs.clear()
-        while order.jobs and order.jobs[0].taken:
-            order.jobs.popleft()
-        if not order.jobs:
-            self._waiting.pop(order, None)
-        return bool(order.jobs)
+    def _wants(self, request: QueuedRequest[WorkT], now: float) -> bool:
+        """Whether the first work item of a request can be taken; a request without one waits no more."""
+        if request.deadline <= now:
+            request.items.clear()
+        while request.items and request.items[0].taken:
+            request.items.popleft()
+        if not request.items:
+            self._waiting.pop(request, None)
+        return bool(request.items)
 
-    def _forget(self, job: Job[Item]) -> None:
-        del self._jobs[job.segment]
-        job.taken = True  # so that no order's list gives it to a batch
+    def _forget(self, item: WorkItem[WorkT]) -> None:
+        del self._items[item.work]
+        item.taken = True  # so that no batch takes it from the list of a request
         self.segments -= 1
-        self.tokens -= len(job.segment)
+        self.tokens -= len(item.work)
 
 
-def _rank(order: Order[Item]) -> int:
-    """What an order will have been given with its next job: a small one goes before those that had as much so far."""
-    return order.given + (len(order.jobs[0].segment) if order.jobs else 0)
+def _rank(request: QueuedRequest[WorkT]) -> int:
+    """The tokens that a request has been served, its next work item included: a small item goes first."""
+    return request.served + (len(request.items[0].work) if request.items else 0)

@@ -1,4 +1,4 @@
-"""One queue, one compute thread, and every order answered."""
+"""The scheduler: one queue, one compute thread, and an answer to every request."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from rerank_core.types import Pair, ScoreOptions, Segment
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
 from rerank_server.inference.progress import Progress
-from rerank_server.inference.queue import Job, Order, Queue
+from rerank_server.inference.queue import Queue, QueuedRequest, WorkItem
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_BAD_BATCHES = 3  # so many in a row, and the model itself is asked how it is
-_PROBE_SECONDS = 5.0  # between two such questions
-_MEMORY = 0.8  # how much of what was measured stays with each further batch
+_PROBE_AFTER = 3  # failed batches in a row after which the model is probed
+_PROBE_SECONDS = 5.0  # between two probes
+_SMOOTHING = 0.8  # the weight of earlier measurements against the latest one
 
 
 class BatchObserver(Protocol):
-    """Told of each batch, in the compute thread."""
+    """Called after each batch, in the compute thread."""
 
     def __call__(self, *, segments: int, tokens: int, seconds: float, failed: bool) -> None:
-        """``failed``: nothing of it could be computed."""
+        """Observe a batch. ``failed``: nothing of it could be computed."""
         ...
 
 
@@ -46,35 +46,37 @@ class _Failure:
 _Outcome: TypeAlias = Output | _Failure
 
 
-class Ticket:
-    """One request's work at the scheduler. Belongs to the event loop."""
+class PendingScores:
+    """The pending scores of one request. To be used on the event loop only."""
 
-    def __init__(self, add: Callable[[Order[Segment], Sequence[Segment]], None], order: Order[Segment]) -> None:
+    def __init__(
+        self, add: Callable[[QueuedRequest[Segment], Sequence[Segment]], None], request: QueuedRequest[Segment]
+    ) -> None:
         self._add = add
-        self.order = order
+        self.request = request
         self._outputs: dict[Segment, Output] = {}
         self._error: RerankError | None = None
-        self._settled = asyncio.Event()
+        self._completed = asyncio.Event()
         self._failed = asyncio.Event()
         self.forward_seconds = 0.0
-        """Of the batches that some of it was in."""
+        """The seconds of all batches that had work of this request."""
 
     @property
     def computed(self) -> int:
-        """How many of its segments are computed."""
+        """The number of segments that are computed."""
         return len(self._outputs)
 
     def add(self, segments: Iterable[Segment]) -> None:
-        """Want segments computed, in this order; those that are computed already are passed over.
+        """Add segments to compute, in this order, except those that are computed already.
 
-        Raises as ``outputs`` where it has failed already.
+        Raises as ``outputs`` where the request has failed already.
         """
         if self._error is not None:
             raise self._error
-        self._add(self.order, [segment for segment in segments if segment not in self._outputs])
+        self._add(self.request, [segment for segment in segments if segment not in self._outputs])
 
-    async def unless_failed(self, work: asyncio.Future[Result]) -> Result:
-        """What ``work`` gives. Raises as ``outputs`` as soon as this fails; then ``work`` is cancelled."""
+    async def cancel_on_failure(self, work: asyncio.Future[Result]) -> Result:
+        """Await ``work``; cancel it and raise as ``outputs`` as soon as the request fails."""
         failing = asyncio.ensure_future(self._failed.wait())
         try:
             await asyncio.wait((work, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -86,37 +88,37 @@ class Ticket:
             work.cancel()
 
     async def outputs(self) -> dict[Segment, Output]:
-        """What the network said of everything that was added.
+        """Await the outputs of all segments that were added.
 
-        Raises what the network raised on one of them, and ``RerankError`` where nothing is computed any more.
+        Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
-        while self._error is None and self.order.missing:
-            self._settled.clear()
-            await self._settled.wait()
+        while self._error is None and self.request.missing:
+            self._completed.clear()
+            await self._completed.wait()
         if self._error is not None:
             raise self._error
         return self._outputs
 
-    def settle(self, segment: Segment, outcome: _Outcome) -> None:
-        """A segment is computed, or cannot be."""
+    def complete(self, segment: Segment, outcome: _Outcome) -> None:
+        """Take the outcome of a segment."""
         if isinstance(outcome, _Failure):
             self.fail(outcome.error)
             return
         self._outputs[segment] = outcome
-        if not self.order.missing:
-            self._settled.set()
+        if not self.request.missing:
+            self._completed.set()
 
     def fail(self, error: RerankError) -> None:
-        """Nothing more comes."""
+        """Fail the request: no more outputs come."""
         self._error = error
-        self._settled.set()
+        self._completed.set()
         self._failed.set()
 
 
 class Scheduler:
-    """Sends the segments of all tickets through a model, in a thread of its own.
+    """Computes the segments of all requests in a thread of its own.
 
-    ``on_death`` is called, on the event loop, where that thread can compute no more; by then every ticket is answered.
+    ``on_fatal`` is called on the event loop when that thread has ended with an error; all requests are answered before.
     """
 
     def __init__(
@@ -124,98 +126,103 @@ class Scheduler:
         model: PairModel,
         *,
         on_batch: BatchObserver | None = None,
-        on_death: Callable[[BaseException], None] | None = None,
+        on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._model = model
         self._on_batch = on_batch
-        self._on_death = on_death
+        self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._queue: Queue[Segment] = Queue()
-        self._tickets: dict[Order[Segment], Ticket] = {}
-        self._news = threading.Condition()  # also guards the queue
+        self._pending: dict[QueuedRequest[Segment], PendingScores] = {}
+        self._wakeup = threading.Condition()  # also guards the queue
         self._ended: RerankError | None = None
-        self._bad_batches = 0
+        self._failed_batches = 0
         self._sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
-        self._tokens = self._seconds = 0.0  # of late
+        self._tokens = self._seconds = 0.0  # of recent batches
         self._pace = Pace()
         self.progress = Progress()
         self.tokens_per_second: float | None = None
-        """Of batches that are half full and more, of late; None before there was one."""
-        self.is_fine = True
-        """Whether the last batches were."""
+        """The rate of recent batches that were at least half full; None before the first one."""
+        self.is_healthy = True
+        """Whether recent batches, or the probe batch, did not fail."""
         # A daemon: a batch that never ends must not keep the process alive.
         threading.Thread(target=self._run, name="compute", daemon=True).start()
 
     @property
     def waiting_segments(self) -> int:
-        """Segments that no batch has taken yet."""
+        """The number of segments that no batch has taken yet."""
         return self._queue.segments
 
     @property
     def waiting_tokens(self) -> int:
-        """Their tokens."""
+        """The number of tokens of these segments."""
         return self._queue.tokens
 
     @contextmanager
-    def ticket(self, deadline: float) -> Iterator[Ticket]:
-        """A place for one request's work. What is not taken when it is left, or at the deadline, is never computed.
+    def open(self, deadline: float) -> Iterator[PendingScores]:
+        """Add a request to the queue, until the end of the context.
 
-        ``deadline`` is a time of the event loop's clock. Raises ``RerankError`` where nothing is computed any more.
+        Segments that no batch has taken by then, or by the ``deadline`` (a time of the event loop's clock), are never
+        computed. Raises ``RerankError`` where the scheduler has ended.
         """
         if self._ended is not None:
             raise self._ended
-        with self._news:
-            order = self._queue.open(deadline)
-        ticket = self._tickets[order] = Ticket(self._add, order)
+        with self._wakeup:
+            request = self._queue.open(deadline)
+        pending = self._pending[request] = PendingScores(self._add, request)
         try:
-            yield ticket
+            yield pending
         finally:
-            del self._tickets[order]
-            with self._news:
-                self._queue.drop(order)
+            del self._pending[request]
+            with self._wakeup:
+                self._queue.drop(request)
 
     async def warm_up(self) -> None:
-        """Score something, so that the first request finds everything set up. Raises ``EngineError``."""
-        with self.ticket(float("inf")) as ticket:
-            ticket.add(distinct_segments(self._sample))
-            to_scores(self._model, self._sample, await ticket.outputs(), ScoreOptions())
+        """Score a few pairs, so that the first request needs no initialization. Raises ``EngineError``."""
+        with self.open(float("inf")) as pending:
+            pending.add(distinct_segments(self._sample))
+            to_scores(self._model, self._sample, await pending.outputs(), ScoreOptions())
 
-    def seconds_left(self, coming: Mapping[Order[Segment], int]) -> Mapping[Order[Segment], float] | None:
-        """Seconds until the last segment of each order is computed; None where too little was measured to say.
+    def seconds_left(
+        self, coming: Mapping[QueuedRequest[Segment], int]
+    ) -> Mapping[QueuedRequest[Segment], float] | None:
+        """Estimate the seconds until each request is computed; None while too little was measured.
 
-        ``coming``: tokens that orders will still add. An order of which only the batch in progress has something, or
-        nothing, has the seconds of that batch at most.
+        ``coming``: tokens that requests will still add. A request without waiting segments has the remaining seconds of
+        the current batch.
         """
-        with self._news:
+        with self._wakeup:
             found = seconds_left(self._queue, coming, self._model.batch_tokens, self._pace)
         size = self.progress.size
         running = self._pace.seconds(size) if size else 0.0
         if running is None or found is None:
             return None
-        begun = max(0.0, running - self.progress.elapsed)
-        return dict.fromkeys(self._tickets, begun) | {order: begun + seconds for order, seconds in found.items()}
+        remaining = max(0.0, running - self.progress.elapsed)
+        return dict.fromkeys(self._pending, remaining) | {
+            request: remaining + seconds for request, seconds in found.items()
+        }
 
     def fail_waiting(self, error: RerankError) -> None:
-        """Answer every request that waits, and go on with what comes then."""
-        for ticket in list(self._tickets.values()):
-            ticket.fail(error)
+        """Fail all requests in the queue, and go on with the next ones."""
+        for pending in list(self._pending.values()):
+            pending.fail(error)
 
     def close(self, error: RerankError | None = None) -> None:
-        """Compute nothing any more. Whoever waits still gets ``error``, by default an ``Unavailable``."""
+        """End the scheduler. Requests in the queue fail with ``error``, by default an ``Unavailable``."""
         if self._ended is None:
             self._end(error or Unavailable("the server has ended: try again elsewhere"))
 
     def _end(self, error: RerankError) -> None:
-        with self._news:
+        with self._wakeup:
             self._ended = error
-            self._news.notify()
-        for ticket in self._tickets.values():
-            ticket.fail(error)
+            self._wakeup.notify()
+        for pending in self._pending.values():
+            pending.fail(error)
 
-    def _add(self, order: Order[Segment], segments: Sequence[Segment]) -> None:
-        with self._news:
-            self._queue.add(order, segments)
-            self._news.notify()
+    def _add(self, request: QueuedRequest[Segment], segments: Sequence[Segment]) -> None:
+        with self._wakeup:
+            self._queue.add(request, segments)
+            self._wakeup.notify()
 
     # ------------------------------------------------------------------ in the compute thread
 
@@ -226,95 +233,97 @@ class Scheduler:
                 if batch is None:
                     return
                 if batch:
-                    self._compute_and_tell(batch)
+                    self._compute_and_report(batch)
                 else:
-                    self.is_fine = self._probe()
-        except BaseException as error:  # whatever it is, others wait for an answer
+                    self.is_healthy = self._probe()
+        except BaseException as error:  # of any kind: other requests wait for an answer
             logger.critical("the compute thread ended", exc_info=error)
-            self._tell(self._die, error)
+            self._call_on_loop(self._fail, error)
 
-    def _take(self) -> list[Job[Segment]] | None:
-        """The next batch, waiting for one; empty where it is time for a question to the model, None at the end."""
-        with self._news:
+    def _take(self) -> list[WorkItem[Segment]] | None:
+        """Wait for the next batch. Empty where it is time to probe the model, None at the end."""
+        with self._wakeup:
             while self._ended is None:
                 if batch := self._queue.take(self._model.batch_tokens, time.monotonic()):
                     return batch
-                if not self._news.wait(None if self.is_fine else _PROBE_SECONDS):
+                if not self._wakeup.wait(None if self.is_healthy else _PROBE_SECONDS):
                     return []
         return None
 
-    def _compute_and_tell(self, batch: list[Job[Segment]]) -> None:
-        segments = [job.segment for job in batch]
+    def _compute_and_report(self, batch: list[WorkItem[Segment]]) -> None:
+        segments = [item.work for item in batch]
         tokens = sum(len(segment) for segment in segments)
         began = time.perf_counter()
         outcomes = self._compute(segments)
         seconds = time.perf_counter() - began
         failed = all(isinstance(outcome, _Failure) for outcome in outcomes)
-        self._tell(self._settle, batch, outcomes, seconds)
-        self._note(tokens, seconds, failed=failed)
+        self._call_on_loop(self._complete, batch, outcomes, seconds)
+        self._update_rate(tokens, seconds, failed=failed)
         if self._on_batch is not None:
             self._on_batch(segments=len(segments), tokens=tokens, seconds=seconds, failed=failed)
 
     def _compute(self, segments: list[Segment]) -> list[_Outcome]:
-        """An outcome for each: where the batch fails, its halves, down to the segment that is the cause."""
+        """Compute a batch, with an outcome for each segment. A batch that fails is halved, down to the cause."""
         try:
             with self.progress.working(sum(map(len, segments))):
                 outputs: list[_Outcome] = list(self._model.forward(segments))
             if len(outputs) != len(segments):
-                raise EngineError(f"the network said {len(outputs)} things of {len(segments)} segments")
+                raise EngineError(f"the model returned {len(outputs)} outputs for {len(segments)} segments")
             return outputs
         except DeviceError:
             raise
-        except BaseException as error:  # a model may fail in as many ways as its library; nothing may end this thread
+        except BaseException as error:  # a library may raise anything, and nothing may end this thread
             if len(segments) > 1:
                 middle = len(segments) // 2
                 return self._compute(segments[:middle]) + self._compute(segments[middle:])
             if isinstance(error, RerankError):
                 return [_Failure(error)]
-            logger.exception("the network failed on a segment of %d tokens", len(segments[0]))
-            return [_Failure(EngineError(f"the network failed on {len(segments[0])} tokens ({type(error).__name__})"))]
+            logger.exception("the model failed on a segment of %d tokens", len(segments[0]))
+            return [_Failure(EngineError(f"the model failed on {len(segments[0])} tokens ({type(error).__name__})"))]
 
-    def _note(self, tokens: int, seconds: float, *, failed: bool) -> None:
+    def _update_rate(self, tokens: int, seconds: float, *, failed: bool) -> None:
         if failed:
-            self._bad_batches += 1
-            if self._bad_batches >= _BAD_BATCHES:
-                self.is_fine = self._probe()
+            self._failed_batches += 1
+            if self._failed_batches >= _PROBE_AFTER:
+                self.is_healthy = self._probe()
             return
-        self._bad_batches, self.is_fine = 0, True
-        self._pace.note(tokens, seconds)
-        if 2 * tokens >= self._model.batch_tokens:  # smaller ones are slower, and say nothing of a full house
-            self._tokens, self._seconds = _MEMORY * self._tokens + tokens, _MEMORY * self._seconds + seconds
+        self._failed_batches, self.is_healthy = 0, True
+        self._pace.update(tokens, seconds)
+        if (
+            2 * tokens >= self._model.batch_tokens
+        ):  # smaller batches are slower: they are no measure of the rate under load
+            self._tokens, self._seconds = _SMOOTHING * self._tokens + tokens, _SMOOTHING * self._seconds + seconds
             self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)
 
     def _probe(self) -> bool:
-        """Whether the model computes a sample."""
+        """Whether the model computes the probe batch."""
         fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(distinct_segments(self._sample)))
         if fine:
-            self._bad_batches = 0
-        elif self.is_fine:
-            logger.error("%d batches failed one after the other, and so does a sample: not ready", self._bad_batches)
+            self._failed_batches = 0
+        elif self.is_healthy:
+            logger.error("%d batches in a row failed, and so does the probe batch: not ready", self._failed_batches)
         return fine
 
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(what, *arguments)
+    def _call_on_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits for an answer
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # ------------------------------------------------------------------ back on the event loop
 
-    def _settle(self, batch: list[Job[Segment]], outcomes: list[_Outcome], seconds: float) -> None:
-        with self._news:
-            owners = [self._queue.settle(job) for job in batch]
-        present = {order for orders in owners for order in orders if order in self._tickets}
-        for order in present:
-            self._tickets[order].forward_seconds += seconds
-        for job, orders, outcome in zip(batch, owners, outcomes, strict=True):
-            for order in orders:
-                if order in present:
-                    self._tickets[order].settle(job.segment, outcome)
+    def _complete(self, batch: list[WorkItem[Segment]], outcomes: list[_Outcome], seconds: float) -> None:
+        with self._wakeup:
+            owners = [self._queue.complete(item) for item in batch]
+        present = {request for requests in owners for request in requests if request in self._pending}
+        for request in present:
+            self._pending[request].forward_seconds += seconds
+        for item, requests, outcome in zip(batch, owners, outcomes, strict=True):
+            for request in requests:
+                if request in present:
+                    self._pending[request].complete(item.work, outcome)
 
-    def _die(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         self._end(
             error if isinstance(error, RerankError) else EngineError("the compute thread ended: the log says why")
         )
-        if self._on_death is not None:
-            self._on_death(error)
+        if self._on_fatal is not None:
+            self._on_fatal(error)

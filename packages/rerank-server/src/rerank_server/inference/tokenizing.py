@@ -1,4 +1,4 @@
-"""One thread that tokenises the parts of all requests, in a fair order."""
+"""The tokenize thread: it tokenizes the batches of all requests, in a fair order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rerank_core.errors import InvalidRequest, ModelError, RerankError, Unavaila
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
 from rerank_server.inference.progress import Progress
-from rerank_server.inference.queue import Job, Order, Queue
+from rerank_server.inference.queue import Queue, QueuedRequest, WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part(Generic[Result]):
-    """Some pairs of a request, tokenised at once. ``tokens`` is an estimate of theirs."""
+class PairBatch(Generic[Result]):
+    """A batch of pairs of one request. ``tokens`` is an estimate of their number."""
 
     run: Callable[[], Result]
     characters: int
@@ -33,40 +33,40 @@ class Part(Generic[Result]):
     done: asyncio.Future[Result]
 
     def __len__(self) -> int:
-        """Its size: characters."""
+        """The size of the batch in characters, at least 1."""
         return max(1, self.characters)
 
 
 @dataclass(slots=True)
-class PartTicket:
-    """One request's parts. Belongs to the event loop."""
+class PendingTokens:
+    """The batches of one request. To be used on the event loop only."""
 
-    order: Order[Part[Any]]
-    _add: Callable[[Order[Part[Any]], Part[Any]], None]
-    parts: list[Part[Any]] = field(default_factory=list)
+    request: QueuedRequest[PairBatch[Any]]
+    _add: Callable[[QueuedRequest[PairBatch[Any]], PairBatch[Any]], None]
+    batches: list[PairBatch[Any]] = field(default_factory=list)
     waiting_tokens: int = 0
-    """Of its parts that are not tokenised yet, estimated."""
+    """The estimated number of tokens of batches that are not tokenized yet."""
 
     def add(self, run: Callable[[], Result], *, characters: int, tokens: int) -> asyncio.Future[Result]:
-        """Have a part tokenised. Gives what ``run`` will give, or ``ModelError`` where it fails."""
-        part = Part(run, characters, tokens, asyncio.get_running_loop().create_future())
-        self.parts.append(part)
+        """Add a batch. The future has the result of ``run``, or ``ModelError`` where it fails."""
+        batch = PairBatch(run, characters, tokens, asyncio.get_running_loop().create_future())
+        self.batches.append(batch)
         self.waiting_tokens += tokens
-        self._add(self.order, part)
-        return part.done
+        self._add(self.request, batch)
+        return batch.done
 
 
 class TokenizeThread:
-    """Runs the parts of all requests, one at a time.
+    """Runs the batches of all requests, one at a time.
 
     The order is that of ``Queue``: half of the work is for the request that has waited longest, half for those that
-    were given least. So a small request waits for one part of a large one, or two.
+    were served least. So a small request waits for one or two batches of a large one.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: Queue[Part[Any]] = Queue()
-        self._tickets: dict[Order[Part[Any]], PartTicket] = {}
+        self._queue: Queue[PairBatch[Any]] = Queue()
+        self._pending: dict[QueuedRequest[PairBatch[Any]], PendingTokens] = {}
         self._wakeup = threading.Condition()  # also guards the queue
         self._pace = Pace()
         self._ended = False
@@ -76,63 +76,63 @@ class TokenizeThread:
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens of all parts that are not tokenised yet, estimated."""
-        return sum(ticket.waiting_tokens for ticket in self._tickets.values())
+        """The estimated number of tokens of all batches that are not tokenized yet."""
+        return sum(pending.waiting_tokens for pending in self._pending.values())
 
     @contextmanager
-    def ticket(self, deadline: float) -> Iterator[PartTicket]:
-        """A place for one request's parts. What has not begun when it is left, or at the deadline, never will."""
+    def open(self, deadline: float) -> Iterator[PendingTokens]:
+        """Add a request, until the end of the context or the deadline: batches that have not begun then are dropped."""
         if self._ended:
             raise Unavailable("the server has ended: try again elsewhere")
         with self._wakeup:
-            order = self._queue.open(deadline)
-        ticket = self._tickets[order] = PartTicket(order, self._add)
+            request = self._queue.open(deadline)
+        pending = self._pending[request] = PendingTokens(request, self._add)
         try:
-            yield ticket
+            yield pending
         finally:
-            del self._tickets[order]
+            del self._pending[request]
             with self._wakeup:
-                self._queue.drop(order)
-            for part in ticket.parts:
-                if not part.done.cancel() and not part.done.cancelled():
-                    part.done.exception()  # nobody waits for it any more: it is no news
+                self._queue.drop(request)
+            for batch in pending.batches:
+                if not batch.done.cancel() and not batch.done.cancelled():
+                    batch.done.exception()  # mark the exception as retrieved: nobody waits for it
 
-    def seconds_left(self) -> Mapping[Order[Part[Any]], float]:
-        """Seconds until the last part of each order is tokenised, as far as that can be said."""
+    def seconds_left(self) -> Mapping[QueuedRequest[PairBatch[Any]], float]:
+        """Estimate the seconds until the last batch of each request is tokenized."""
         with self._wakeup:
-            found = seconds_left(self._queue, {}, 1, self._pace) or {}  # a part is a batch of its own
+            found = seconds_left(self._queue, {}, 1, self._pace) or {}  # one batch of pairs at a time
         size = self.progress.size
         running = max(0.0, (self._pace.seconds(size) or 0.0) - self.progress.elapsed) if size else 0.0
-        return {order: running + seconds for order, seconds in found.items()}
+        return {request: running + seconds for request, seconds in found.items()}
 
     def close(self) -> None:
-        """Begin no other part."""
+        """End the thread after the current batch."""
         with self._wakeup:
             self._ended = True
             self._wakeup.notify()
 
-    def _add(self, order: Order[Part[Any]], part: Part[Any]) -> None:
+    def _add(self, request: QueuedRequest[PairBatch[Any]], batch: PairBatch[Any]) -> None:
         with self._wakeup:
-            self._queue.add(order, [part])
+            self._queue.add(request, [batch])
             self._wakeup.notify()
 
     # ------------------------------------------------------------------ in the thread
 
     def _run(self) -> None:
-        while (job := self._take()) is not None:
-            part, began = job.segment, time.perf_counter()
+        while (item := self._take()) is not None:
+            batch, began = item.work, time.perf_counter()
             result, failure = None, None
             try:
-                with self.progress.working(len(part)):
-                    result = part.run()
-            except BaseException as error:  # whatever it is, somebody waits, and so do others behind
-                failure = _failure(error, part)
+                with self.progress.working(len(batch)):
+                    result = batch.run()
+            except BaseException as error:  # of any kind: requests wait for an answer
+                failure = _failure(error, batch)
             else:
-                self._pace.note(len(part), time.perf_counter() - began)
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                self._loop.call_soon_threadsafe(self._settle, job, result, failure)
+                self._pace.update(len(batch), time.perf_counter() - began)
+            with suppress(RuntimeError):  # the loop has ended: nobody waits for an answer
+                self._loop.call_soon_threadsafe(self._complete, item, result, failure)
 
-    def _take(self) -> Job[Part[Any]] | None:
+    def _take(self) -> WorkItem[PairBatch[Any]] | None:
         with self._wakeup:
             while not self._ended:
                 if batch := self._queue.take(1, time.monotonic()):
@@ -142,28 +142,28 @@ class TokenizeThread:
 
     # ------------------------------------------------------------------ back on the event loop
 
-    def _settle(self, job: Job[Part[Any]], result: Any, failure: RerankError | None) -> None:
+    def _complete(self, item: WorkItem[PairBatch[Any]], result: Any, failure: RerankError | None) -> None:
         with self._wakeup:
-            owners = self._queue.settle(job)
-        part = job.segment
-        for order in owners:
-            self._tickets[order].waiting_tokens -= part.tokens
-        if part.done.done():
+            owners = self._queue.complete(item)
+        batch = item.work
+        for request in owners:
+            self._pending[request].waiting_tokens -= batch.tokens
+        if batch.done.done():
             return
         if failure is not None:
-            part.done.set_exception(failure)
+            batch.done.set_exception(failure)
         else:
-            part.done.set_result(result)
+            batch.done.set_result(result)
 
 
-def _failure(error: BaseException, part: Part[Any]) -> RerankError:
-    """What to answer. Its message holds no text, as a tokenizer's own may."""
+def _failure(error: BaseException, batch: PairBatch[Any]) -> RerankError:
+    """The error to answer with. Its message has no text of a request, which that of a tokenizer may have."""
     if isinstance(error, InvalidRequest):
         return error
     answer = (
         error
         if isinstance(error, RerankError)
-        else ModelError(f"tokenising {part.characters} characters failed ({type(error).__name__})")
+        else ModelError(f"tokenising {batch.characters} characters failed ({type(error).__name__})")
     )
-    logger.error("a part of a request could not be tokenised: %s", answer)
+    logger.error("a batch of pairs could not be tokenized: %s", answer)
     return answer

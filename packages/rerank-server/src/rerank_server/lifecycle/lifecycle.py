@@ -1,4 +1,4 @@
-"""Loading, healthy, draining, stuck, or broken: where the server is in its life, and what that means for a request."""
+"""The lifecycle of the server: its state, and whether it accepts requests."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from rerank_core.errors import RerankError, Unavailable
 from rerank_core.scorer import PairModel
 
 from rerank_server.inference.service import Service
-from rerank_server.lifecycle.loading import Loaded
-from rerank_server.lifecycle.watchdog import TICK, Deadman, Watchdog, stacks
+from rerank_server.lifecycle.loading import LoadedModel
+from rerank_server.lifecycle.watchdog import TICK, ExitTimer, Watchdog, stacks
 
 logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["loading", "healthy", "draining", "stuck", "unhealthy"]
-OnDeath: TypeAlias = Callable[[BaseException], None]
+OnFatal: TypeAlias = Callable[[BaseException], None]
 
-_RETRY = 5.0  # seconds; a model takes some to load, and asking again costs nothing
-_LAST_WORDS = 2.0  # seconds to send what is answered when all time is over
-_LOST = 10.0  # seconds that the process of a lost thread has to end by itself
+_RETRY = 5.0  # seconds; a model takes some to load, and another attempt costs little
+_FLUSH_SECONDS = 2.0  # seconds to send the last answers when the drain has ended
+_EXIT_SECONDS = 10.0  # the process of a lost thread is ended by force after this time
 
 
 class Lifecycle:
-    """Holds the service once there is one.
+    """Loads the model, holds the service, and knows the state.
 
-    ``load`` runs in a thread of its own while the port already answers; ``serve`` makes a service of what it loaded,
-    and is told what to call where that can compute no more. Where either fails, ``stop`` is called, which should end
-    the process. So it is where a thread of the service has been at one batch for too long: ``stuck_seconds``, see
-    ``watchdog.patience``. ``deadman`` ends the process where no Python runs any more.
+    ``load`` runs in a thread of its own while the port already answers. ``serve`` makes the service from the loaded
+    model; it also gets the function to call after a fatal error. ``stop`` should end the process: it is called where
+    one of them fails, after a fatal error, and where a thread of the service does not finish a batch
+    (``stuck_seconds``, see ``watchdog.time_limit``). ``exit_timer`` ends the process where no Python code runs.
     """
 
     def __init__(
         self,
-        load: Callable[[], Loaded],
-        serve: Callable[[Loaded, OnDeath], Service],
+        load: Callable[[], LoadedModel],
+        serve: Callable[[LoadedModel, OnFatal], Service],
         stop: Callable[[], None],
         *,
         stuck_seconds: float = 60.0,
-        deadman: Deadman | None = None,
+        exit_timer: ExitTimer | None = None,
     ) -> None:
         self._load = load
         self._serve = serve
@@ -53,16 +53,16 @@ class Lifecycle:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stuck_seconds = stuck_seconds
-        self._deadman = deadman
+        self._exit_timer = exit_timer
         self._watchdog: Watchdog | None = None
         self.service: Service | None = None
 
     @property
     def state(self) -> State:
-        """Stuck while a thread makes no progress; unhealthy also while the last batches and a sample fail."""
+        """The state: stuck while a thread makes no progress; unhealthy also while batches and the probe batch fail."""
         if self._state == "healthy" and self._is_stuck:
             return "stuck"
-        if self._state == "healthy" and self.service and not self.service.scheduler.is_fine:
+        if self._state == "healthy" and self.service and not self.service.scheduler.is_healthy:
             return "unhealthy"
         return self._state
 
@@ -73,18 +73,18 @@ class Lifecycle:
 
     @property
     def batch_age(self) -> float:
-        """Seconds that the batch, or the part of a tokenisation, in progress has taken."""
+        """The seconds that the current batch, or the current tokenization, has taken so far."""
         return self._watchdog.age if self._watchdog else 0.0
 
     @property
     def _is_stuck(self) -> bool:
-        return self._watchdog is not None and self._watchdog.verdict != "fine"
+        return self._watchdog is not None and self._watchdog.verdict != "healthy"
 
     @contextmanager
     def request(self) -> Iterator[Service]:
-        """What scores, for one request, which the server will finish before it ends.
+        """The service, for one request; the server waits for its end before it ends itself.
 
-        Raises ``Unavailable`` while nothing does.
+        Raises ``Unavailable`` while no requests are accepted.
         """
         if self.service is None or not self._accepts or self._is_stuck:
             raise Unavailable(f"the server is {self.state}: try again", retry_after=_RETRY)
@@ -98,10 +98,10 @@ class Lifecycle:
                 self._idle.set()
 
     async def drain(self, *, prestop: float, limit: float) -> bool:
-        """Say that the server is about to end; then take no more requests, and wait for those that are in flight.
+        """Drain: report the state, then accept no more requests, and wait for those in flight.
 
-        For ``prestop`` seconds requests are still taken, until whoever sends them has noticed. What is not answered
-        ``limit`` seconds later is answered with ``Unavailable``. False where even that could not be sent.
+        Requests are still accepted for ``prestop`` seconds, until load balancers have noticed. Those that are not
+        finished ``limit`` seconds later are answered with ``Unavailable``. False where even that could not be sent.
         """
         if self._state == "healthy":
             self._state = "draining"
@@ -115,7 +115,7 @@ class Lifecycle:
         logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
         if self.service is not None:
             self.service.close(Unavailable("the server ended before this was computed: try again", retry_after=_RETRY))
-        return await self._idle_within(_LAST_WORDS)
+        return await self._idle_within(_FLUSH_SECONDS)
 
     async def _idle_within(self, seconds: float) -> bool:
         try:
@@ -127,10 +127,10 @@ class Lifecycle:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """From the start of the server to its end."""
+        """Run from the start of the server to its end."""
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[Loaded] = loop.create_future()
-        # A daemon, so that a server that is stopped while it loads need not wait for the rest of the file.
+        loaded: asyncio.Future[LoadedModel] = loop.create_future()
+        # A daemon, so that a server that is stopped while it loads does not wait for the rest of the model.
         threading.Thread(target=self._load_into, args=(loop, loaded), name="load", daemon=True).start()
         ready = asyncio.create_task(self._become_ready(loaded))
         watch = asyncio.create_task(self._watch())
@@ -138,7 +138,7 @@ class Lifecycle:
             yield
         finally:
             watch.cancel()
-            if self._watchdog is not None and self._watchdog.verdict == "fine":
+            if self._watchdog is not None and self._watchdog.verdict == "healthy":
                 self._watchdog.stop()
             if self._state != "unhealthy":
                 self._state = "draining"
@@ -147,8 +147,8 @@ class Lifecycle:
             if self.service is not None:
                 self.service.close()
 
-    def _load_into(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[Loaded]) -> None:
-        def settle(model: Loaded | None, error: BaseException | None) -> None:
+    def _load_into(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[LoadedModel]) -> None:
+        def complete(model: LoadedModel | None, error: BaseException | None) -> None:
             if loaded.done():
                 return
             if model is None:
@@ -159,16 +159,16 @@ class Lifecycle:
         model, failure = None, None
         try:
             model = self._load()
-        except BaseException as error:  # whatever it is, somebody waits for the answer
+        except BaseException as error:  # of any kind: the event loop waits for the result
             failure = error
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, model, failure)
+        with suppress(RuntimeError):  # the loop has ended: nobody waits for the result
+            loop.call_soon_threadsafe(complete, model, failure)
 
-    async def _become_ready(self, loaded: asyncio.Future[Loaded]) -> None:
+    async def _become_ready(self, loaded: asyncio.Future[LoadedModel]) -> None:
         logger.info("loading the model")
         try:
-            service = self._serve(await loaded, self._die)
-            self._watchdog = Watchdog(service.threads, limit=self._stuck_seconds, deadman=self._deadman)
+            service = self._serve(await loaded, self._on_fatal)
+            self._watchdog = Watchdog(service.threads, limit=self._stuck_seconds, exit_timer=self._exit_timer)
             await service.warm_up()
         except RerankError as error:
             self._fail(f"the model cannot be loaded: {error}")
@@ -194,16 +194,16 @@ class Lifecycle:
                 return
             if verdict == "stuck":
                 if before != "stuck":
-                    logger.error("%s: requests are refused until it is done", self._watchdog.reason)
-                if self.service is not None:  # at every tick: a request may have been taken just before
+                    logger.error("%s: requests are refused until it has finished", self._watchdog.reason)
+                if self.service is not None:  # at every tick: a request may have been accepted just before
                     error = Unavailable("the server is stuck: try again elsewhere", retry_after=_RETRY)
                     self.service.fail_waiting(error)
             elif before == "stuck":
-                logger.warning("the thread that was stuck goes on: requests are taken again")
+                logger.warning("the thread that was stuck goes on: requests are accepted again")
 
     def _end_lost(self, watchdog: Watchdog) -> None:
-        """End the process, by force where it does not end by itself."""
-        watchdog.end_within(_LOST)
+        """End the process, by force if it does not end in time."""
+        watchdog.end_within(_EXIT_SECONDS)
         logger.critical("the stacks of all threads, one of which is stuck:\n%s", stacks())
         error = Unavailable("the server is stuck and ends: try again elsewhere", retry_after=_RETRY)
         if self.service is not None:
@@ -211,8 +211,8 @@ class Lifecycle:
         self._accepts = False
         self._fail(watchdog.reason)
 
-    def _die(self, error: BaseException) -> None:
-        """Nothing is computed any more: end, so that somebody starts the server again."""
+    def _on_fatal(self, error: BaseException) -> None:
+        """End the process after a fatal error, so that it is started again."""
         self._accepts = False
         self._fail(f"nothing can be computed any more: {error}")
 

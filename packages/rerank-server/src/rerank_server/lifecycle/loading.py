@@ -1,4 +1,4 @@
-"""From settings to a model that is loaded."""
+"""Loads the model that the settings name."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model, and where its scores are kept, if they are."""
+class LoadedModel:
+    """A model, and the cache of its scores, if there is one."""
 
     model: PairModel
     cache: ScoreCache | None = None
 
     @classmethod
-    def of(cls, model: PairModel, settings: Settings) -> Loaded:
-        """With a cache as the settings say. It needs a fingerprint, which reads all of the model's files."""
+    def of(cls, model: PairModel, settings: Settings) -> LoadedModel:
+        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read."""
         if not settings.cache_mb:
             return cls(model)
         return cls(model, ScoreCache(settings.cache_mb * 1_000_000, model.fingerprint()))
 
 
 def load_model(settings: Settings) -> LocalModel:
-    """Load the model. Raises ``RerankError`` where that cannot be."""
+    """Load the model. Raises ``RerankError`` where it cannot be loaded."""
     require_libraries()
     device = choose_device(settings.device)
     label = settings.label
@@ -60,5 +60,5 @@ def _dtype(settings: Settings, device: str) -> str:
         return settings.dtype
     if device.startswith("cuda") or settings.dtype == "float16":
         return "float16"
-    logger.warning("USE_FP16=true needs CUDA, and this is %s: computing in float32", device)
+    logger.warning("USE_FP16=true needs CUDA, and the device is %s: the model computes in float32", device)
     return "float32"

@@ -1,4 +1,4 @@
-"""The memory that this process may use: a container's limit, or the machine's."""
+"""The memory that this process may use: the limit of a container, or the memory of the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of versions 2 and 1
 
 
 def available_memory(cgroup: Path = _CGROUP) -> int:
-    """Bytes of the machine's memory, or of the cgroup's limit where that is less."""
+    """The bytes of the machine's memory, or of the limit of the cgroup where that is less."""
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not on every system

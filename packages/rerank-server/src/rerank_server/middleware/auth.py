@@ -1,4 +1,4 @@
-"""Who may ask: a key in the header ``Authorization: Bearer``."""
+"""Authentication by an API key in the header ``Authorization: Bearer``."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from rerank_core.errors import Unauthorized
 
 from rerank_server.errors import status_of
-from rerank_server.middleware.dialect_prefix import asked_path
+from rerank_server.middleware.dialect_prefix import original_path
 from rerank_server.middleware.telemetry import record_of
 
-# Everybody may look at these, with GET and HEAD.
+# Paths that need no key, with GET and HEAD.
 OPEN = frozenset(
     {"/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"}
     | {"/v1/health/ready", "/v1/health/live"}
-    | {"/v1/cluster/auth"}  # whether keys are asked for
+    | {"/v1/cluster/auth"}  # clients of Xinference ask there whether a key is needed
 )
-_OPEN_BELOW = "/static/"  # what the pages are made of
+_OPEN_BELOW = "/static/"  # the files of the pages
 
 
-class Guard:
-    """Lets through what needs no key, and what brings one of the known. Without any keys, everything."""
+class ApiKeys:
+    """The API keys that are accepted. Without any, no request needs one."""
 
     def __init__(self, keys: tuple[bytes, ...], *, metrics: bool) -> None:
         self.replace(keys)
         self._open = OPEN - {"/metrics"} if metrics else OPEN
 
     def replace(self, keys: tuple[bytes, ...]) -> None:
-        """From now on these are the keys, and no others."""
+        """Replace all keys."""
         self._digests = [sha256(key).digest() for key in dict.fromkeys(keys)]
 
     @property
@@ -39,7 +39,7 @@ class Guard:
         return len(self._digests)
 
     def check(self, method: str, path: str, authorization: str | None) -> None:
-        """Raises ``Unauthorized``."""
+        """Check a request. Raises ``Unauthorized``."""
         if not self._digests or method == "OPTIONS":
             return
         if method in {"GET", "HEAD"} and (path.rstrip("/") or "/") in self._open:
@@ -49,7 +49,7 @@ class Guard:
         if authorization is None:
             raise Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'")
         scheme, _, given = authorization.partition(" ")
-        # Every key is compared, by hashes of one length: how long it takes tells nothing about them.
+        # Every key is compared, by hashes of one length, so that the duration reveals nothing about the keys.
         digest = sha256(given.strip(" \t").encode("latin-1")).digest()
         known = [hmac.compare_digest(digest, key) for key in self._digests]
         if scheme.lower() != "bearer" or not any(known):
@@ -58,25 +58,25 @@ class Guard:
             )
 
 
-class Guarded:
-    """ASGI: asks the guard before anything else. ``refusal`` is the answer's body, in the language of the path."""
+class AuthMiddleware:
+    """ASGI: answers 401 without a valid API key. ``error_body`` makes the body, in the dialect of the path."""
 
-    def __init__(self, app: Asgi, *, guard: Guard, refusal: Callable[[str, Unauthorized], bytes]) -> None:
+    def __init__(self, app: Asgi, *, api_keys: ApiKeys, error_body: Callable[[str, Unauthorized], bytes]) -> None:
         self._app = app
-        self._guard = guard
-        self._refusal = refusal
+        self._api_keys = api_keys
+        self._error_body = error_body
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
         if scope["type"] == "http":
             try:
-                self._guard.check(scope["method"], scope["path"], _header(scope, b"authorization"))
+                self._api_keys.check(scope["method"], scope["path"], _header(scope, b"authorization"))
             except Unauthorized as error:
                 record = record_of(scope)
                 record.error = record.rejection = error.code
                 headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
                 await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
-                await send({"type": "http.response.body", "body": self._refusal(asked_path(scope), error)})
+                await send({"type": "http.response.body", "body": self._error_body(original_path(scope), error)})
                 return
         await self._app(scope, receive, send)
 

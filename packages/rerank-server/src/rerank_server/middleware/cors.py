@@ -1,4 +1,4 @@
-"""Cross-origin requests (CORS): answers preflights, and refuses what a foreign page asks."""
+"""Cross-origin requests (CORS): answers preflights, and refuses requests of foreign pages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FOREIGN = "the origin of this page may not call the server: name it in CORS_ORI
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-class Cors:
-    """ASGI: answers preflights, adds the headers of CORS, and refuses what a foreign page asks.
+class CorsMiddleware:
+    """ASGI: answers preflights, adds the headers of CORS, and refuses requests of foreign pages.
 
-    ``app`` never sees a request with an unsafe method of a page whose origin is not among the named ``origins``, nor of
-    the server's own: it is answered 403, before its body is read. ``refusal`` is the answer's body, in the dialect of
-    the path. ``exposed`` are the headers of answers that pages may read.
+    A request with an unsafe method, of a page whose origin is neither in ``origins`` nor the server's own, is answered
+    403 before its body is read. ``error_body`` makes the body, in the dialect of the path. ``exposed`` are the headers
+    of responses that pages may read.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class Cors:
         *,
         origins: Origins,
         exposed: tuple[str, ...],
-        refusal: Callable[[str, InvalidHeader], bytes],
+        error_body: Callable[[str, InvalidHeader], bytes],
     ) -> None:
         self._app = app
         self._origins = origins
         self._exposed = ", ".join(exposed)
-        self._refusal = refusal
+        self._error_body = error_body
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection; one that is not HTTP passes through."""
@@ -77,7 +77,7 @@ class Cors:
         record.error = public_code(error)
         if error.code == ForeignOrigin.code:
             record.rejection = error.code
-        body = self._refusal(scope["path"], error)
+        body = self._error_body(scope["path"], error)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
         await send({"type": "http.response.body", "body": body})

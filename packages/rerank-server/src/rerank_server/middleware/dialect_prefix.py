@@ -1,28 +1,28 @@
-"""GET and HEAD below the prefix of a dialect: the same as without it."""
+"""Strips the prefix of a dialect from the paths of GET and HEAD."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rerank_server.middleware.methods import Methods
+from rerank_server.middleware.methods import AllowedMethods
 
-_ASKED = "rerank.asked_path"
+_ORIGINAL_PATH = "rerank.original_path"
 
 
-def asked_path(scope: Any) -> str:
-    """The path that was asked for, with its prefix."""
-    path: str = scope.get(_ASKED, scope["path"])
+def original_path(scope: Any) -> str:
+    """The path that the client requested, with its prefix."""
+    path: str = scope.get(_ORIGINAL_PATH, scope["path"])
     return path
 
 
-class WithoutPrefix:
-    """ASGI: ``app`` sees ``GET /tei/info`` as ``GET /info``. What scores has a route of its own below each prefix.
+class DialectPrefixMiddleware:
+    """ASGI: passes ``GET /tei/info`` on as ``GET /info``. Scoring routes have a path of their own below each prefix.
 
-    ``asked_path`` still has the whole path, for errors.
+    ``original_path`` has the whole path, for errors.
     """
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: Methods) -> None:
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: AllowedMethods) -> None:
         self._app = app
         self._methods = methods
 
@@ -33,5 +33,5 @@ class WithoutPrefix:
             inner = self._methods.below_prefix(asked)
             if inner is not None:
                 path = inner + "/" if asked.endswith("/") and inner != "/" else inner
-                scope = scope | {"path": path, "raw_path": path.encode(), _ASKED: asked}
+                scope = scope | {"path": path, "raw_path": path.encode(), _ORIGINAL_PATH: asked}
         await self._app(scope, receive, send)

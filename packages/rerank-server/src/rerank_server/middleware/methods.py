@@ -1,4 +1,4 @@
-"""The methods that each path takes: ``Allow`` with 405, and answers to OPTIONS."""
+"""The allowed methods of each path, for the header ``Allow`` and for OPTIONS."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 
-class Methods:
-    """The methods of ``routes`` (paths, each with its methods), which may be looked at below ``prefixes`` too."""
+class AllowedMethods:
+    """The allowed methods of ``routes`` (the methods of each path), also below the ``prefixes`` of dialects."""
 
     def __init__(self, routes: Mapping[str, Collection[str]], *, prefixes: Collection[str]) -> None:
         self._routes = {path: frozenset({*methods, "OPTIONS"}) for path, methods in routes.items() if "{" not in path}
@@ -16,34 +16,34 @@ class Methods:
         self._prefixes = prefixes
 
     def of_route(self, path: str) -> frozenset[str]:
-        """The methods of the route with exactly this path; none where there is no route."""
+        """The methods of the route with this path; empty where there is no route."""
         path = normalized(path)
         if path in self._routes:
             return self._routes[path]
         return next((methods for begin, methods in self._begins.items() if path.startswith(begin)), frozenset())
 
     def allowed(self, path: str) -> tuple[str, ...]:
-        """The methods that are answered at a path, in order; none for a path that does not exist."""
+        """The allowed methods of a path, sorted; empty for a path that does not exist."""
         found = self.of_route(path)
         inner = self.below_prefix(path)
         return tuple(sorted(found | (self.of_route(inner) - {"POST"} if inner else frozenset())))
 
     def below_prefix(self, path: str) -> str | None:
-        """The path behind the prefix of a dialect, where that may be looked at (GET and HEAD) there as well."""
+        """The path behind the prefix of a dialect, where it has GET and HEAD there too; else None."""
         prefix, slash, rest = normalized(path)[1:].partition("/")
         inner = slash + rest or "/"
         return inner if f"/{prefix}" in self._prefixes and "GET" in self.of_route(inner) else None
 
 
 def normalized(path: str) -> str:
-    """A path as the router reads it: without empty parts, and without a slash at the end."""
+    """Normalize a path as the router does: without empty segments, and without a slash at the end."""
     return re.sub("/+", "/", path).rstrip("/") or "/"
 
 
-class AnswerOptions:
-    """ASGI: answers OPTIONS with the methods of the path, and ``*`` with those of the server."""
+class OptionsMiddleware:
+    """ASGI: answers OPTIONS with the allowed methods of the path, or of the server for ``*``."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: Methods) -> None:
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: AllowedMethods) -> None:
         self._app = app
         self._methods = methods
 

@@ -1,4 +1,4 @@
-"""Origins of pages (CORS), without any I/O: which may call the server, and how a preflight is answered."""
+"""Origins of pages (CORS): which ones may call the server, and the headers for a preflight. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _PATTERN = re.compile(r"([a-z][a-z0-9+.-]*)://(\*|(?:\*\.)?[a-z0-9._~-]*|\[[0-9a
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
-    """Origins separated by commas, each in the form that browsers send. Raises ``ValueError`` with the reason.
+    """Parse origins separated by commas. Raises ``ValueError`` with the reason.
 
-    In small letters, without a slash at the end and without the scheme's own port. ``https://*.example.com`` means
-    every host below that name, ``http://localhost:*`` every port, and ``moz-extension://*`` every origin of a scheme.
+    The result has the form that browsers send: lower case, without a slash at the end or the default port.
+    ``https://*.example.com`` means every host below that name, ``http://localhost:*`` every port, and
+    ``moz-extension://*`` every origin of a scheme.
     """
     origins = tuple(_parse(origin.strip()) for origin in text.split(",") if origin.strip())
     if "*" in origins and len(origins) > 1:
@@ -71,7 +72,7 @@ class Origins:
         self._patterns = [_expression(origin) for origin in origins if "*" in origin and origin != "*"]
 
     def allow(self, origin: str) -> bool:
-        """Whether this value of an Origin header is one of them."""
+        """Whether this value of the header Origin is allowed."""
         if self.all:
             return True
         origin = _without_default_port(origin.lower())
@@ -95,7 +96,7 @@ def _expression(origin: str) -> re.Pattern[str]:
 
 
 def is_same_origin(origin: str, headers: Mapping[str, str]) -> bool:
-    """Whether a page of this server itself asks: its own playground.
+    """Whether the request comes from a page of this server, such as the playground.
 
     Behind a proxy, ``Host`` may be another name. A page cannot set ``Sec-Fetch-Site``, and it cannot set
     ``X-Forwarded-Host`` without a preflight, which would be refused.
@@ -123,6 +124,6 @@ def preflight_headers(origins: Origins, headers: Mapping[str, str]) -> Iterator[
         )
     if names:
         yield "access-control-allow-headers", ", ".join(names)
-    # A public page that wants into a private network: only where somebody has named it.
+    # A public page may reach a private network only where its origin is named.
     if headers.get("access-control-request-private-network") == "true" and not origins.all:
         yield "access-control-allow-private-network", "true"

@@ -1,4 +1,4 @@
-"""Headers that keep browsers from guessing a type and from showing a page in somebody else's frame."""
+"""Security headers: browsers must not guess a content type, nor show a page in a frame."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-"""For whatever a browser may show: pages, their files, the OpenAPI document."""
+"""Headers of everything that a browser may show: pages, their files, the OpenAPI document."""
 
 
-class NoSniff:
-    """ASGI: every answer of ``app`` says that its content type is to be taken at its word."""
+class NoSniffMiddleware:
+    """ASGI: adds ``X-Content-Type-Options: nosniff`` to every response."""
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
         self._app = app

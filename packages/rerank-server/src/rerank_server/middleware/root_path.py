@@ -1,4 +1,4 @@
-"""Being served under a prefix, by an ingress that takes it off or one that does not."""
+"""Strips the root path, the prefix under which an ingress serves the application."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 
-class BelowRoot:
-    """ASGI: ``app`` sees the path below ``root``; a path that is not below it is passed on as it is."""
+class RootPathMiddleware:
+    """ASGI: strips ``root`` from a path. A path that does not begin with it is passed on unchanged."""
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], *, root: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets a name, and leaves a number, a line and a trace behind."""
+"""Telemetry: every request gets an identifier, metrics, a log line and a trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from rerank_server.observability.logs import PROBES, log_request
 from rerank_server.observability.metrics import Metrics
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.observability.tracing import Tracing
 
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
@@ -26,16 +26,16 @@ TIMING_HEADERS = (
 _HEADERS = {b"x-request-id", b"traceparent", b"tracestate"}
 
 
-def record_of(scope: Any) -> Record:
-    """The record of the request in hand."""
-    record: Record = scope[_KEY]
+def record_of(scope: Any) -> RequestRecord:
+    """The record of the current request."""
+    record: RequestRecord = scope[_KEY]
     return record
 
 
-class Telemetry:
-    """Makes the record of each request of ``app``, and hands it on when the request has been answered.
+class TelemetryMiddleware:
+    """ASGI: makes the record of each request, and reports it when the request has been answered.
 
-    ``routes`` are the paths that we have: those of others are all ``other``.
+    ``routes`` are the known paths: the route of any other path is ``other``.
     """
 
     def __init__(self, app: ASGIApp, *, routes: Container[str], metrics: Metrics, tracing: Tracing) -> None:
@@ -56,7 +56,7 @@ class Telemetry:
             if name.lower() in _HEADERS
         }
         request_id = _request_id(headers.get("x-request-id", ""))
-        record = scope[_KEY] = Record(request_id=request_id, method=scope["method"], route=self._route(scope))
+        record = scope[_KEY] = RequestRecord(request_id=request_id, method=scope["method"], route=self._route(scope))
         context = None if record.route in PROBES else self._tracing.begin(headers, record.began_at)
 
         async def send_with_headers(message: Any) -> None:
@@ -74,7 +74,7 @@ class Telemetry:
             record.status = record.status or 500
             raise
         finally:
-            record.status = record.status or 499  # the client left, and nobody waits for a status
+            record.status = record.status or 499  # the client has disconnected
             record.total_seconds = time.perf_counter() - record.began
             self._metrics.request(record)
             log_request(record)
@@ -86,15 +86,15 @@ class Telemetry:
 
 
 def _request_id(asked: str) -> str:
-    """What the client calls it, where that can stand in a log and a header; else a new one."""
+    """The identifier that the client sent, where it is valid in a log and a header; else a new one."""
     return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
 
 
-def _headers(record: Record) -> Iterator[tuple[str, str]]:
-    """The request's name; of one for scores what it took, as text-embeddings-inference says it.
+def _headers(record: RequestRecord) -> Iterator[tuple[str, str]]:
+    """The identifier of the request, and for a scoring request its times, in text-embeddings-inference's headers.
 
-    That is in whole milliseconds, until now: the body is still to be sent. There as here x-compute-time is all of the
-    time, the same as x-total-time, of which tokenising, queue and inference are parts.
+    The times are whole milliseconds, until the body is sent. As there, x-compute-time is the same as x-total-time; the
+    times of tokenization, queue and inference are parts of it.
     """
     yield "x-request-id", record.request_id
     if record.is_scoring:
@@ -109,7 +109,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 class LoopLag:
-    """How late the event loop comes back to what is due: what it is late by, every request is late by."""
+    """Measures the delay of the event loop: every request is delayed by as much."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class LoopLag:
 
     @property
     def seconds(self) -> float:
-        """The latest of the last 30 times, a quarter of a minute: who reads it now and then should not miss one."""
+        """The longest of the last 30 measurements, so that a reader every 15 seconds misses none."""
         return max(self._lately, default=0.0)
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""A log handler that never waits for its reader: a bounded queue, and a thread that writes."""
+"""A log handler that never blocks: a bounded queue, and a thread that writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TextIO
 
-MAX_BYTES = 4 * 1024 * 1024  # of lines that wait to be written
-FLUSH_SECONDS = 2.0  # that the end of the process may wait for a reader
-_AT_ONCE = 64 * 1024  # bytes of one write, what a pipe holds
+MAX_BYTES = 4 * 1024 * 1024  # of queued lines
+FLUSH_SECONDS = 2.0  # the longest time that the end of the process waits for a reader
+_AT_ONCE = 64 * 1024  # bytes of one write: the size of a pipe
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line to write; ``announces`` is how many records were dropped, where it says so."""
+    """A line to write. ``announces``: the number of dropped records, for a line that reports it."""
 
     data: bytes
     announces: int = 0
@@ -27,8 +27,8 @@ class _Line:
 class QueuedHandler(logging.Handler):
     """Writes records to ``stream``, in their order, in a thread of its own.
 
-    Beyond ``max_bytes`` that wait, records are dropped and counted, and one line says how many as soon as there is room
-    again. ``flush``, which the end of the process calls, waits for at most ``FLUSH_SECONDS``.
+    Records beyond ``max_bytes`` in the queue are dropped and counted; one line reports their number as soon as there is
+    room again. ``flush``, which is called at the end of the process, waits for at most ``FLUSH_SECONDS``.
     """
 
     def __init__(self, stream: TextIO | None, *, max_bytes: int = MAX_BYTES) -> None:
@@ -36,15 +36,15 @@ class QueuedHandler(logging.Handler):
         self._stream = stream
         self._max_bytes = max_bytes
         self.dropped = 0
-        self._torn = False  # whether a line was written in part, and then no more
+        self._torn = False  # whether the last line was written in part only
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue one record, formatted here: what it names may change before it is written."""
+        """Queue one record. It is formatted here, because its arguments may change later."""
         try:
             line = (self.format(record) + "\n").encode(errors="backslashreplace")
-        except Exception as error:  # logging's own handling would print it, and wait for the reader
+        except Exception as error:  # logging's own handling would print it, and block
             line = self._line(f"a record of {record.name} could not be formatted: {type(error).__name__}")
         with self._changed:
             if self._bytes + len(line) > self._max_bytes or not self._runs():
@@ -54,22 +54,22 @@ class QueuedHandler(logging.Handler):
             self._append(_Line(line))
 
     def flush(self) -> None:
-        """Wait until everything is written, or for ``FLUSH_SECONDS`` where nobody reads."""
+        """Wait until all lines are written, for at most ``FLUSH_SECONDS``."""
         end = time.monotonic() + FLUSH_SECONDS
         with self._changed:
             while self._bytes and (left := end - time.monotonic()) > 0:
                 self._changed.wait(left)
 
     def _begin(self) -> None:
-        """Start empty: at first, and in the child of a fork, whose parent writes what was waiting."""
+        """Start with an empty queue: also in the child of a fork, because the parent writes the queued lines."""
         self._changed = threading.Condition()  # its lock may be taken again by the same thread, in a signal handler
         self._lines: deque[_Line] = deque()
         self._bytes = 0  # of lines that are not written yet
-        self._unannounced = 0  # records that were dropped since a line last said so
+        self._unannounced = 0  # dropped records that no line has reported yet
         self._thread: threading.Thread | None = None
 
     def _runs(self) -> bool:
-        """Whether the thread runs, which the first record starts. It cannot begin while the interpreter ends."""
+        """Start the thread with the first record. False while the interpreter ends, when no thread can start."""
         if self._thread is None:
             thread = threading.Thread(target=self._write_forever, name="log", daemon=True)
             try:
@@ -93,10 +93,10 @@ class QueuedHandler(logging.Handler):
         self._unannounced += line.announces or 1
 
     def _announce(self) -> None:
-        """Say how many records were dropped, behind the last one that was not."""
+        """Queue a line with the number of dropped records, behind the last one that was not dropped."""
         count, self._unannounced = self._unannounced, 0
         if count:
-            text = f"{count} lines of the log were dropped here: nobody took them"
+            text = f"{count} log lines were dropped here: the reader was too slow"
             self._append(_Line(self._line(text), announces=count))
 
     def _write_forever(self) -> None:
@@ -120,9 +120,9 @@ class QueuedHandler(logging.Handler):
                 self._changed.notify_all()
 
     def _write(self, data: bytes) -> bool:
-        """Write all of it, however long that takes. False where the reader is gone or the disk full."""
+        """Write all data, however long that takes. False where the reader is gone or the disk is full."""
         if self._stream is None:
-            return True  # the process was started without one
+            return True  # the process has no standard error
         try:
             descriptor = self._descriptor()
             if descriptor is None:
@@ -131,7 +131,7 @@ class QueuedHandler(logging.Handler):
                 return True
             data, self._torn = b"\n" * self._torn + data, False
             while data:
-                # Not by the stream: it would hold a lock while it waits, and the interpreter needs that to end.
+                # Not by the stream: it holds a lock while it blocks, which the end of the interpreter needs.
                 try:
                     written = os.write(descriptor, data)
                     self._torn = data[written - 1] != ord("\n")

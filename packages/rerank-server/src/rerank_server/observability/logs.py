@@ -1,4 +1,4 @@
-"""What the log says, and how. Never any text of a query or a document, nor a key, nor what a URL asked."""
+"""The log: its configuration, and the line of a request. No line has a text, an API key or a query string."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from datetime import UTC, datetime
 
 from rerank_server.observability.log_handler import QueuedHandler
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/ping", "/v1/health/ready", "/v1/health/live"})
-"""The routes that machines ask all day long: not news, unless somebody debugs."""
+"""Routes that are called all the time, by probes and by Prometheus: logged on the level ``debug`` only."""
 
 _access = logging.getLogger("rerank_server.access")
 
@@ -19,33 +19,33 @@ _access = logging.getLogger("rerank_server.access")
 def configure_logging(level: str, format: str) -> None:  # noqa: A002
     """Log to stderr from ``level`` upwards: as lines to read (``console``), or as one JSON object a line (``json``).
 
-    What the process has configured already, stays. A reader that takes no lines holds nobody up (``log_handler.py``).
+    A configuration that the process has already is kept. A slow reader of the log blocks nothing (``log_handler.py``).
     """
     handler = QueuedHandler(sys.stderr)
     handler.setFormatter(
         _JsonFormatter() if format == "json" else _ConsoleFormatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(handlers=[handler])
-    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # what else libraries have to say is not for operators
+    for ours in ("rerank_core", "rerank_server", "uvicorn"):  # other libraries keep their level: warning
         logging.getLogger(ours).setLevel(level.upper())
-    # It would say again what log_request says, and the query string with it.
+    # It would repeat the lines of log_request, with the query string.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
 
 
 def dropped_lines() -> int:
-    """Lines that were dropped since the start, because nobody took them."""
+    """The number of lines that were dropped since the start, because the reader was too slow."""
     return sum(handler.dropped for handler in logging.root.handlers if isinstance(handler, QueuedHandler))
 
 
 def flush_logs() -> None:
-    """Have written what was logged, so that a line printed next stands behind it; waits for two seconds at most."""
+    """Write all queued lines, so that the next printed line follows them; waits for two seconds at most."""
     for handler in logging.root.handlers:
         if isinstance(handler, QueuedHandler):
             handler.flush()
 
 
-def log_request(record: Record) -> None:
-    """One line about a request that has been answered."""
+def log_request(record: RequestRecord) -> None:
+    """Log one line for a request that has been answered."""
     level = logging.DEBUG if record.route in PROBES else logging.INFO
     if not _access.isEnabledFor(level):
         return
@@ -65,19 +65,19 @@ def log_request(record: Record) -> None:
         "queue_ms": _milliseconds(record.queue_seconds),
         "forward_ms": _milliseconds(record.forward_seconds),
     }
-    said = {"status": record.status} | {name: value for name, value in fields.items() if value}
-    _access.log(level, "%s %s %d", record.method, record.route, record.status, extra={"fields": said})
+    present = {"status": record.status} | {name: value for name, value in fields.items() if value}
+    _access.log(level, "%s %s %d", record.method, record.route, record.status, extra={"fields": present})
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """The line, and then its fields: `` key=value``."""
+    """Formats a line, followed by its fields as ``key=value``."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in _fields(record).items())
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object: what every line has, and its fields beside it."""
+    """Formats a line as one JSON object, with its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -88,7 +88,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # The line once more: a field may not take the name of what every line has.
+        # The line once more: a field may not replace a key of the line.
         return json.dumps(line | _fields(record) | line, default=str)
 
 

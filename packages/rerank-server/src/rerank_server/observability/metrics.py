@@ -1,4 +1,4 @@
-"""What is counted and measured, and its names."""
+"""The metrics for Prometheus: their names, and how a request and a batch are counted."""
 
 from __future__ import annotations
 
@@ -17,62 +17,85 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 _REQUEST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _NUMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _TOKENS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144)
 
-# Name: what it is, its labels.
+# Name: description, labels. A description stands alone in Grafana: it is a complete sentence.
 _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "rerank_requests_total": ("Requests that were answered.", ("route", "method", "status")),
-    "rerank_errors_total": ("Requests for scores that were answered with an error.", ("code",)),
-    "rerank_rejections_total": ("Requests for scores that were turned away or given up.", ("reason",)),
-    "rerank_pairs_total": ("Pairs that were answered with a score.", ()),
-    "rerank_truncated_pairs_total": ("Those of them that were cut to what the model reads.", ()),
-    "rerank_input_tokens_total": ("Tokens of requests that were answered with scores.", ()),
-    "rerank_cache_hits_total": ("Pairs whose scores were in the cache.", ()),
-    "rerank_cache_misses_total": ("Pairs whose scores were not.", ()),
-    "rerank_batches_total": ("Forward passes.", ()),
-    "rerank_batch_failures_total": ("Forward passes that failed.", ()),
-    "rerank_tokens_total": ("Tokens that went through the network.", ()),
+    "rerank_requests_total": ("Number of HTTP requests that were answered.", ("route", "method", "status")),
+    "rerank_errors_total": ("Number of scoring requests that were answered with an error.", ("code",)),
+    "rerank_rejections_total": (
+        "Number of scoring requests that were rejected, or ended before their scores were computed.",
+        ("reason",),
+    ),
+    "rerank_pairs_total": ("Number of pairs of a query and a document that were answered with a score.", ()),
+    "rerank_truncated_pairs_total": ("Number of scored pairs that were truncated to the length of the model.", ()),
+    "rerank_input_tokens_total": ("Number of tokens in requests that were answered with scores.", ()),
+    "rerank_cache_hits_total": ("Number of scored pairs whose score was found in the cache.", ()),
+    "rerank_cache_misses_total": ("Number of scored pairs whose score was not found in the cache.", ()),
+    "rerank_batches_total": ("Number of forward passes of the model.", ()),
+    "rerank_batch_failures_total": ("Number of forward passes of the model that failed.", ()),
+    "rerank_tokens_total": ("Number of tokens that were computed in forward passes of the model.", ()),
 }
 
-# Name: what it is, its labels, the upper bounds of its buckets.
+# Name: description, labels, upper bounds of the buckets.
 _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
-    "rerank_request_seconds": ("Seconds until a request was answered.", ("route",), _REQUEST_SECONDS),
-    "rerank_tokenize_seconds": ("Seconds of tokenising, per scored request.", (), _REQUEST_SECONDS),
-    "rerank_queue_seconds": ("Seconds of waiting for the network, per scored request.", (), _REQUEST_SECONDS),
-    "rerank_forward_seconds": ("Seconds in the network, per scored request.", (), _REQUEST_SECONDS),
-    "rerank_request_pairs": ("Pairs of a scored request.", (), _NUMBERS),
-    "rerank_request_tokens": ("Tokens of a scored request.", (), _TOKENS),
-    "rerank_batch_seconds": ("Seconds of a forward pass.", (), _BATCH_SECONDS),
-    "rerank_batch_segments": ("Segments in a forward pass.", (), _NUMBERS),
-    "rerank_batch_tokens": ("Tokens in a forward pass.", (), _TOKENS),
-    "te_request_duration": ("Seconds until a request was answered with scores.", (), _REQUEST_SECONDS),
+    "rerank_request_seconds": (
+        "Time from arrival to answer of a request, in seconds.",
+        ("route",),
+        _REQUEST_SECONDS,
+    ),
+    "rerank_tokenize_seconds": ("Time that a scoring request spent in tokenization, in seconds.", (), _REQUEST_SECONDS),
+    "rerank_queue_seconds": (
+        "Time that a scoring request waited in the queue, in seconds.",
+        (),
+        _REQUEST_SECONDS,
+    ),
+    "rerank_forward_seconds": (
+        "Time that a scoring request spent in forward passes of the model, in seconds.",
+        (),
+        _REQUEST_SECONDS,
+    ),
+    "rerank_request_pairs": ("Number of pairs in a scoring request.", (), _NUMBERS),
+    "rerank_request_tokens": ("Number of tokens in a scoring request.", (), _TOKENS),
+    "rerank_batch_seconds": ("Duration of a forward pass of the model, in seconds.", (), _BATCH_SECONDS),
+    "rerank_batch_segments": (
+        "Number of segments in a forward pass; a pair has one, or several for a bi-encoder or a long document.",
+        (),
+        _NUMBERS,
+    ),
+    "rerank_batch_tokens": ("Number of tokens in a forward pass of the model.", (), _TOKENS),
+    "te_request_duration": (
+        "Time from the arrival of a scoring request to its scores, in seconds.",
+        (),
+        _REQUEST_SECONDS,
+    ),
 }
 
-# What ``watch`` knows: each is exposed as rerank_* once somebody says how to read it.
+# The gauges of ``watch``: each is exposed as rerank_NAME once a function that reads it is given.
 _GAUGES: dict[str, str] = {
-    "queue_pairs": "Segments that wait for the network: of a pair one, of a bi-encoder's two.",
-    "queue_tokens": "Tokens that wait for the network, and those of texts that wait to be tokenised, estimated.",
-    "in_flight_pairs": "Pairs of all requests that are in the server.",
-    "in_flight_tokens": "Tokens of all requests that are in the server.",
-    "capacity_pairs": "Pairs that may be in the server at once.",
-    "capacity_tokens": "Tokens that may be in the server at once.",
-    "tokens_per_second": "Tokens a second that the network computes, as measured lately.",
-    "model_ready": "1 where requests for scores are taken, else 0.",
-    "batch_age_seconds": "Seconds that the batch in progress, or the part of a tokenisation, has taken so far.",
-    "event_loop_lag_seconds": "How late the event loop was of late, in seconds.",
-    "body_bytes_in_flight": "Bytes of request bodies that are being received or decoded.",
-    "log_lines_dropped": "Lines of the log that were dropped since the start, because nobody took them.",
-    "cache_bytes": "Bytes of the cached scores.",
-    "cache_entries": "Pairs with a cached score.",
+    "queue_pairs": "Number of segments that wait for the model: one for a pair, two for a pair of a bi-encoder.",
+    "queue_tokens": "Number of tokens that wait for the model; estimated for texts that are not tokenized yet.",
+    "in_flight_pairs": "Number of pairs of all requests in the server.",
+    "in_flight_tokens": "Number of tokens of all requests in the server.",
+    "capacity_pairs": "Maximum number of pairs in the server at the same time.",
+    "capacity_tokens": "Maximum number of tokens in the server at the same time.",
+    "tokens_per_second": "Number of tokens that the model computes per second, measured over recent batches.",
+    "model_ready": "1 while scoring requests are accepted, 0 otherwise.",
+    "batch_age_seconds": "Time that the current batch, or the current tokenization, has taken so far, in seconds.",
+    "event_loop_lag_seconds": "Longest delay of the event loop in the last 15 seconds, in seconds.",
+    "body_bytes_in_flight": "Number of bytes of request bodies that are being received or decoded.",
+    "log_lines_dropped": "Number of log lines that were dropped since the start, because their reader was too slow.",
+    "cache_bytes": "Size of the cached scores in bytes.",
+    "cache_entries": "Number of pairs with a cached score.",
 }
 
-# The names that text-embeddings-inference gave to the same, so that dashboards made for it work: ours, a label renamed.
-# Its input length is of a text, ours of a request.
+# Metrics under the names of text-embeddings-inference, so that dashboards made for it work: our metric, and labels that
+# are renamed. Its input length is of a text, ours of a request.
 _THEIRS: dict[str, tuple[str, dict[str, str]]] = {
     "te_request_failure": ("rerank_errors_total", {"code": "err"}),
     "te_request_tokenization_duration": ("rerank_tokenize_seconds", {}),
@@ -83,8 +106,8 @@ _THEIRS: dict[str, tuple[str, dict[str, str]]] = {
     "te_batch_next_tokens": ("rerank_batch_tokens", {}),
 }
 _THEIR_COUNTERS = {
-    "te_request_count": "Requests for scores.",
-    "te_request_success": "Requests that were answered with scores.",
+    "te_request_count": "Number of scoring requests.",
+    "te_request_success": "Number of scoring requests that were answered with scores.",
 }
 # Beside these: te_queue_size and rerank_cache_hit_ratio (_Gauges), and process_*, python_* of prometheus_client.
 
@@ -93,7 +116,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 
 class Metrics:
-    """All numbers of one application. Every method may be called from any thread."""
+    """All metrics of one application. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -116,7 +139,7 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def request(self, record: Record) -> None:
+    def request(self, record: RequestRecord) -> None:
         """Count a request that has been answered."""
         method = record.method if record.method in _METHODS else "other"
         self._count("rerank_requests_total", route=record.route, method=method, status=str(record.status))
@@ -127,7 +150,7 @@ class Metrics:
             self.rejected(record.rejection)
 
     def rejected(self, reason: str) -> None:
-        """Count a request for scores that was turned away or given up, such as ``pairs`` or ``deadline``."""
+        """Count a scoring request that was rejected or given up, by the reason, such as ``overloaded``."""
         self._count("rerank_rejections_total", reason=reason)
 
     def batch(self, *, segments: int, tokens: int, seconds: float, failed: bool) -> None:
@@ -142,17 +165,17 @@ class Metrics:
         self._observe("rerank_batch_tokens", tokens)
 
     def watch(self, **gauges: Callable[[], float]) -> None:
-        """Read these gauges whenever the metrics are. Raises ``TypeError`` for one that is not known."""
+        """Add gauges, each with the function that reads it. Raises ``TypeError`` for an unknown name."""
         unknown = gauges.keys() - _GAUGES.keys()
         if unknown:
             raise TypeError(f"no such gauge: {', '.join(sorted(unknown))}; known are {', '.join(_GAUGES)}")
         self._gauges.watched = self._gauges.watched | gauges  # a new one: the old may be being read
 
     def render(self) -> bytes:
-        """All of them in Prometheus' text format."""
+        """Write all metrics in the text format of Prometheus."""
         return generate_latest(_WithoutCreated(self._registry))
 
-    def _scoring(self, record: Record) -> None:
+    def _scoring(self, record: RequestRecord) -> None:
         self._count("te_request_count", method="rerank")
         if record.error is not None or not 200 <= record.status < 300:
             self._count("rerank_errors_total", code=record.error or f"http_{record.status}")
@@ -167,7 +190,7 @@ class Metrics:
         if self._gauges.has_cache:
             self._count("rerank_cache_hits_total", record.cached)
             self._count("rerank_cache_misses_total", record.pairs - record.cached)
-        if record.cached < record.pairs:  # else the times are of looking scores up, and hide those of the network
+        if record.cached < record.pairs:  # else the times are those of the cache, and hide those of the model
             self._observe("rerank_tokenize_seconds", record.tokenize_seconds)
             self._observe("rerank_queue_seconds", record.queue_seconds)
             self._observe("rerank_forward_seconds", record.forward_seconds)
@@ -182,7 +205,7 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """The gauges that somebody watches, and what follows from them."""
+    """The gauges that are watched, and those that are computed from others."""
 
     def __init__(self, hits: Counter, misses: Counter) -> None:
         self.watched: dict[str, Callable[[], float]] = {}
@@ -202,11 +225,15 @@ class _Gauges(Collector):
         if self.has_cache:
             hits, misses = _value(self._hits), _value(self._misses)
             ratio = hits / (hits + misses) if hits else 0.0
-            yield GaugeMetricFamily("rerank_cache_hit_ratio", "Part of all pairs that was in the cache.", ratio)
+            yield GaugeMetricFamily(
+                "rerank_cache_hit_ratio",
+                "Share of all scored pairs whose score was found in the cache, from 0 to 1.",
+                ratio,
+            )
 
 
 class _Renamed(Collector):
-    """Another metric under another name. A counter becomes untyped: as one its name would have to end in _total."""
+    """A metric under another name. A counter becomes untyped, because the name of a counter has to end in _total."""
 
     def __init__(self, name: str, original: Counter | Histogram, labels: dict[str, str]) -> None:
         self._name = name
@@ -225,7 +252,7 @@ class _Renamed(Collector):
 
 
 class _WithoutCreated(Collector):
-    """Without the times at which counters began, which the text format shows as a gauge beside each."""
+    """The metrics without the creation times of counters, which the text format shows as a gauge beside each."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

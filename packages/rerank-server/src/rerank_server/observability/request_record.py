@@ -1,4 +1,4 @@
-"""What became of one request: filled in along its way, read when it has been answered."""
+"""The record of one request, from which its metrics, log line and trace are made."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, kw_only=True)
-class Record:
-    """One request. Seconds are of ``time.perf_counter``, counts are 0 and words None where nothing came to it.
+class RequestRecord:
+    """One request. Fields that do not apply to it stay 0 or None.
 
-    - ``route``: the path of a route we have, or ``other``: few enough to be a label.
-    - ``began``, ``began_at``: when it came, on that clock and in seconds since 1970.
-    - ``pairs``, ``characters``: what was asked for; ``cached``: pairs whose scores were there already.
-    - ``tokens``: of its distinct segments; ``truncated``: pairs that were cut.
-    - ``tokenize_seconds``; ``forward_seconds``: of the batches that some of it was in; ``queue_seconds``: the rest
-      between tokenising and its last batch.
-    - ``error``: the code of what was answered instead of scores; ``rejection``: why, where it was turned away or given
-      up; ``status``: of HTTP, 499 for a client that left.
+    - ``route``: the path of a known route, or ``other``, so that it may be the label of a metric.
+    - ``began``, ``began_at``: its arrival, by ``time.perf_counter`` and in seconds since 1970.
+    - ``pairs``, ``characters``: the size of the request; ``cached``: pairs whose scores were in the cache.
+    - ``tokens``: those of its distinct segments; ``truncated``: pairs that were truncated.
+    - ``tokenize_seconds``; ``forward_seconds``: the sum of the batches that had work of the request; ``queue_seconds``:
+      the remaining time between tokenization and the last batch.
+    - ``error``: the code of the error that was answered; ``rejection``: the reason, where the request was rejected or
+      given up; ``status``: the HTTP status, 499 for a client that disconnected.
     """
 
     request_id: str
@@ -40,5 +40,5 @@ class Record:
 
     @property
     def is_scoring(self) -> bool:
-        """Whether it was a request for scores: whoever takes a POST here gives them."""
+        """Whether it was a scoring request: all routes for POST are scoring routes."""
         return self.method == "POST" and self.route != "other" and self.status != 405

@@ -1,4 +1,4 @@
-"""Traces of requests, for those who collect them."""
+"""Traces of requests, with OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rerank_core.errors import MissingExtra
 
 from rerank_server import __version__
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
 
 class Tracing(Protocol):
-    """One span per request. What ``begin`` gives is for the other methods only; None is a request without a trace."""
+    """Makes one span per request. The other methods take the result of ``begin``; None is no trace."""
 
     def begin(self, headers: Mapping[str, str], began_at: float) -> Any:
-        """A request came, in seconds since 1970. Of ``headers``, in small letters, it reads those of W3C."""
+        """Begin a span at ``began_at``, in seconds since 1970. Its parent is in the ``headers`` (lower case, W3C)."""
         ...
 
     def outgoing(self, context: Any) -> dict[str, str]:
-        """Headers of the response, naming the request's own span."""
+        """The headers of the response, with the identifier of the span."""
         ...
 
-    def finish(self, record: Record, context: Any) -> None:
-        """The request has been answered."""
+    def finish(self, record: RequestRecord, context: Any) -> None:
+        """End the span, after the request has been answered."""
         ...
 
     def close(self) -> None:
-        """Send what is left. Takes as long as the collector does: not for the event loop."""
+        """Send the remaining spans. This blocks as long as the collector does: not to be called on the event loop."""
         ...
 
 
 def open_tracing(endpoint: str | None, *, processor: SpanProcessor | None = None) -> Tracing:
-    """Trace to a collector of OpenTelemetry at this URL, from a thread of its own; without one, not at all.
+    """Send traces to the OpenTelemetry collector at this URL, from a thread of its own. None: no traces.
 
-    ``processor`` takes the spans instead of the collector. Raises ``MissingExtra`` without opentelemetry.
+    ``processor`` receives the spans instead of the collector. Raises ``MissingExtra`` without opentelemetry.
     """
     if endpoint is None:
         return _NoTracing()
@@ -63,7 +63,7 @@ class _NoTracing:
     def outgoing(self, context: None) -> dict[str, str]:
         return {}
 
-    def finish(self, record: Record, context: None) -> None:
+    def finish(self, record: RequestRecord, context: None) -> None:
         pass
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class _NoTracing:
 
 
 class _OpenTelemetry:
-    """The context is the request's span."""
+    """Traces with OpenTelemetry. The context is the span of the request."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         from opentelemetry import trace
@@ -81,7 +81,7 @@ class _OpenTelemetry:
 
         self._trace = trace
         self._propagator = TraceContextTextMapPropagator()
-        # Of its own: several applications may live in one process, and the global one belongs to none of them.
+        # Not the global provider: there may be several applications in one process.
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "rerank", "service.version": __version__})
         )
@@ -90,7 +90,7 @@ class _OpenTelemetry:
 
     def begin(self, headers: Mapping[str, str], began_at: float) -> Any:
         return self._tracer.start_span(
-            "request",  # its name is known at the end
+            "request",  # renamed at the end
             context=self._propagator.extract(headers),
             kind=self._trace.SpanKind.SERVER,
             start_time=_nanoseconds(began_at),
@@ -102,7 +102,7 @@ class _OpenTelemetry:
             self._propagator.inject(headers, self._trace.set_span_in_context(context))
         return {name: value for name, value in headers.items() if name == "traceparent"}
 
-    def finish(self, record: Record, context: Any) -> None:
+    def finish(self, record: RequestRecord, context: Any) -> None:
         if context is None:
             return
         context.update_name(f"{record.method} {record.route}")
@@ -110,14 +110,14 @@ class _OpenTelemetry:
         if record.status >= 500:
             context.set_status(self._trace.StatusCode.ERROR)
         if record.is_scoring:
-            self._lay_parts(record, context)
+            self._add_phases(record, context)
         context.end(_nanoseconds(record.began_at + record.total_seconds))
 
     def close(self) -> None:
         self._provider.shutdown()
 
-    def _lay_parts(self, record: Record, context: Any) -> None:
-        """One after the other, in the order they are gone through: of each only its length is known."""
+    def _add_phases(self, record: RequestRecord, context: Any) -> None:
+        """Add a span for each phase, one after the other: only their durations are known."""
         inside = self._trace.set_span_in_context(context)
         begin = record.began_at
         for name, seconds in (
@@ -131,7 +131,7 @@ class _OpenTelemetry:
                 part.end(_nanoseconds(begin))
 
 
-def _attributes(record: Record) -> dict[str, str | int]:
+def _attributes(record: RequestRecord) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         "http.request.method": record.method,
         "http.route": record.route,

@@ -1,4 +1,4 @@
-"""The process: it listens, and it ends as it is told."""
+"""The server process: it listens, drains and ends, on uvicorn's lifespan and main loop."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from rerank_server.http1.pool import Pool
 from rerank_server.http1.serving import Serving
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.lifecycle.loading import load_model
-from rerank_server.lifecycle.watchdog import ExitTimer
-from rerank_server.middleware.auth import Guard
-from rerank_server.routes.replies import refusal
+from rerank_server.lifecycle.watchdog import ProcessExitTimer
+from rerank_server.middleware.auth import ApiKeys
+from rerank_server.routes.replies import error_body
 from rerank_server.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 1.0  # seconds in which a request that crossed the end of the drain is answered
-_LAST_WORDS = 5.0  # seconds to send answers that are made already
+_GRACE = 1.0  # seconds in which a request that came at the end of the drain is answered
+_FLUSH_SECONDS = 5.0  # seconds to send the last answers
 _TICK = 0.01  # seconds
 _DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_model) -> int:
-    """Serve until told to stop.
+    """Serve until a signal ends the process.
 
-    The first SIGTERM, SIGINT or SIGQUIT drains: requests in flight are answered, new ones refused. The second ends at
-    once. SIGHUP reads the keys file again. Gives the exit code: 0 stopped as asked, 1 it could not begin, not load its
-    model or not compute any more, 128 + the signal that ended it at once. Raises as ``create_app``.
+    The first SIGTERM, SIGINT or SIGQUIT drains: requests in flight are answered, new ones are refused. The second one
+    ends the process at once. SIGHUP reads the keys file again. Returns the exit code: 0 after a drain, 1 where it could
+    not start, load its model or compute any more, 128 + the signal that ended it at once. Raises as ``create_app``.
     """
-    for number in (signal.SIGTERM, signal.SIGQUIT):  # until there is a server: nothing has been accepted yet
+    for number in (signal.SIGTERM, signal.SIGQUIT):  # before the server starts: nothing has been accepted yet
         signal.signal(number, lambda *_: sys.exit(0))
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # they would end the process
         signal.signal(number, signal.SIG_IGN)
@@ -58,7 +58,7 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
         pool = Pool(connection_limit(settings.max_connections))
     except TooManyConnections as error:
         raise SettingsError(str(error)) from None
-    app = create_app(settings, load=load, stop=stop, deadman=ExitTimer())
+    app = create_app(settings, load=load, stop=stop, exit_timer=ProcessExitTimer())
     try:
         unix = UnixSocket(settings.uds, int(settings.uds_mode, 8)) if settings.uds else None
         sockets = [unix.socket] if unix else listen_on_port(settings.host, settings.port)
@@ -74,10 +74,10 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
         ws="none",
         lifespan="on",
         log_config=None,
-        access_log=False,  # telemetry.py has a line for every request
+        access_log=False,  # the telemetry middleware logs every request
         server_header=False,
     )
-    server = _Server(config, settings, app.state.lifecycle, app.state.guard, pool, sockets, unix)
+    server = _Server(config, settings, app.state.lifecycle, app.state.api_keys, pool, sockets, unix)
     try:
         server.run()
     except SystemExit as exit_:
@@ -91,10 +91,10 @@ def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_mo
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's lifespan and main loop, with connections, signals and an end of our own.
+    """uvicorn's lifespan and main loop, with our own connections, signals and shutdown.
 
-    The port stays open until the last request in flight is answered. So health says ``draining``, and a balancer that
-    has not noticed yet gets an answer instead of a closed port.
+    The port stays open until the last request in flight is answered. So the health route answers ``draining``, and a
+    load balancer that has not noticed yet gets an answer instead of a closed port.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         settings: Settings,
         lifecycle: Lifecycle,
-        guard: Guard,
+        api_keys: ApiKeys,
         pool: Pool,
         sockets: list[socket.socket],
         unix: UnixSocket | None,
@@ -110,11 +110,11 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._settings = settings
         self._lifecycle = lifecycle
-        self._guard = guard
+        self._api_keys = api_keys
         self._pool = pool
         self._sockets = sockets
         self._unix = unix
-        self._told = False
+        self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended_by: int | None = None
@@ -149,8 +149,8 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         elif sig == signal.SIGHUP:
             self._loop.call_soon_threadsafe(self._begin, self._reload_keys)
-        elif not self._told:
-            self._told = True
+        elif not self._draining:
+            self._draining = True
             self._loop.call_soon_threadsafe(self._begin, self._drain)
         else:
             self.ended_by = sig
@@ -162,7 +162,7 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     async def _reload_keys(self) -> None:
-        await asyncio.to_thread(reload_keys, self._settings, self._guard)
+        await asyncio.to_thread(reload_keys, self._settings, self._api_keys)
 
     async def _drain(self) -> None:
         self._pool.draining = True
@@ -170,7 +170,7 @@ class _Server(uvicorn.Server):
         draining = asyncio.create_task(self._lifecycle.drain(prestop=prestop, limit=limit))
         done, _ = await asyncio.wait({draining}, timeout=prestop + limit)
         if not done:
-            self._refuse_arriving()  # who has not sent its request by now
+            self._refuse_arriving()  # clients that have not sent their request by now
         self.force_exit = not await draining
         self.end_soon()
 
@@ -179,26 +179,26 @@ class _Server(uvicorn.Server):
             member.refuse_arriving()
 
     def _unavailable(self, path: str, message: str) -> bytes:
-        return refusal(path.removeprefix(self._settings.root_path), Unavailable(message))
+        return error_body(path.removeprefix(self._settings.root_path), Unavailable(message))
 
     def end_soon(self) -> None:
-        """End, and wait only so long for clients that do not read their answers."""
+        """End, and wait only a few seconds for clients that do not read their answers."""
         self._pool.draining = True
         self.should_exit = True
-        asyncio.get_running_loop().call_later(_GRACE + _LAST_WORDS, setattr, self, "force_exit", True)
+        asyncio.get_running_loop().call_later(_GRACE + _FLUSH_SECONDS, setattr, self, "force_exit", True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the port, answer what crossed the end, close what is silent, and wait for the rest."""
+        """Close the port, answer the last requests, close silent connections, and wait for the others."""
         logger.info("shutting down")
         if self._unix is not None:
             self._unix.remove()
         await self._listener.close()
-        # No connection is opened any more. On those that are, a request may be on its way.
+        # No new connection is opened. On the open ones, a request may be on its way.
         await self._until(lambda: not len(self._pool), _GRACE)
         self._refuse_arriving()
         for member in self._pool:
             member.close_if_silent()
-        await self._until(lambda: not len(self._pool) and not self._pool.tasks, _LAST_WORDS)
+        await self._until(lambda: not len(self._pool) and not self._pool.tasks, _FLUSH_SECONDS)
         for member in self._pool:
             member.abort()
         if not self.force_exit:

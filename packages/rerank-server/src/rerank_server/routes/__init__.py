@@ -1,1 +1,1 @@
-"""HTTP on the outside: decode, ask, encode. Nothing else is decided here."""
+"""HTTP handlers: they decode a request, ask the service, and encode the response."""

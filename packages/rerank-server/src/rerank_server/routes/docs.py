@@ -1,4 +1,4 @@
-"""Swagger UI, ReDoc and the OpenAPI document, all from files that the package carries."""
+"""Swagger UI, ReDoc and the OpenAPI document, from files of the package."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def docs_routes() -> list[HTTPRouteHandler]:
 
 
 def file_routes(path: str, file: Path, headers: Mapping[str, str] = PAGE_HEADERS) -> list[HTTPRouteHandler]:
-    """The routes of one file, which is read now."""
+    """The routes of one file, which is read once, at the start."""
     media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     content = file.read_bytes()
 
     def answer(request: AnyRequest) -> Response[bytes]:
-        if request.scope["raw_path"].endswith(b"/"):  # there, a page's relative addresses would lead astray
+        if request.scope["raw_path"].endswith(b"/"):  # the page's relative links would be wrong there
             return Response(b"", status_code=302, headers={**headers, "Location": f"..{path}"})
         return Response(content, media_type=media_type, headers=headers)
 

@@ -1,4 +1,4 @@
-"""GET, and HEAD beside it: the same status without the body."""
+"""Routes for GET, each with one for HEAD: the same status and headers, without the body."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AnyRequest: TypeAlias = Request[Any, Any, Any]
 def get_and_head(
     path: str, answer: Callable[[AnyRequest], Response[Any]], *, media_type: str = MediaType.JSON
 ) -> list[HTTPRouteHandler]:
-    """The two routes of a page."""
+    """The routes of a path for GET and HEAD."""
 
     @get(path, media_type=media_type, sync_to_thread=False)
     def on_get(request: AnyRequest) -> Response[Any]:

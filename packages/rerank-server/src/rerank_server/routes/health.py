@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it."""
+"""Liveness, readiness, and the state of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rerank_server.settings import Settings
 
 
 class Health(Struct):
-    """``status`` is loading, healthy, draining, stuck or unhealthy."""
+    """The state of the server: ``status`` is loading, healthy, draining, stuck or unhealthy."""
 
     status: str
     model_loaded: bool

@@ -1,4 +1,4 @@
-"""What runs here, and what it takes."""
+"""The service, its model, and its limits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.settings import Settings
 
 
-class Slope(Struct):
-    """Scores in [0, 1] are sigmoid(a * raw + b)."""
+class Calibration(Struct):
+    """The calibration of the model: scores in [0, 1] are sigmoid(a * raw + b)."""
 
     a: float
     b: float
 
 
 class ModelDescription(Struct):
-    """The model; what is not known before it is loaded is null."""
+    """The model. Fields that are not known before it is loaded are null."""
 
     name: str
     revision: str | None = None
@@ -35,11 +35,11 @@ class ModelDescription(Struct):
     max_length: int | None = None
     activation: str | None = None
     long_documents: str | None = None
-    calibration: Slope | None = None
+    calibration: Calibration | None = None
 
 
 class Service(Struct):
-    """What answers at ``/``."""
+    """The service and its model, as ``/`` returns them."""
 
     service: str
     version: str
@@ -50,7 +50,7 @@ class Service(Struct):
 
 
 class Info(Struct):
-    """What text-embeddings-inference says at ``/info``, and our own limits behind it."""
+    """The fields of text-embeddings-inference's ``/info``, followed by our own."""
 
     model_id: str
     model_sha: str | None
@@ -67,7 +67,7 @@ class Info(Struct):
     sha: str | None
     docker_label: str | None
     kind: str | None
-    calibration: Slope | None
+    calibration: Calibration | None
     truncation_side: str | None
     max_text_chars: int
     max_body_bytes: int
@@ -77,10 +77,10 @@ _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
 _ENDPOINTS = {
     "POST /rerank": "score one query and passage",
     "POST /rerank/batch": "score up to 100 pairs",
-    "POST /v1/rerank": "order documents by how well they answer a query; /docs lists the languages of other servers",
-    "GET /health": "is the model loaded",
-    "GET /readyz": "200 when it takes requests",
-    "GET /livez": "200 while the process lives",
+    "POST /v1/rerank": "order documents by how well they answer a query; /docs lists the APIs of other vendors",
+    "GET /health": "the state of the server",
+    "GET /readyz": "200 while scoring requests are accepted",
+    "GET /livez": "200 while the process answers",
     "GET /info": "the model and the limits",
 }
 
@@ -96,12 +96,12 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
         model = ModelDescription(name=settings.model)
         if info is not None:
             fields = {name: getattr(info, name) for name in ModelDescription.__struct_fields__}
-            model = ModelDescription(**fields | {"calibration": _slope(info)})
+            model = ModelDescription(**fields | {"calibration": _calibration(info)})
         return Response(Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS))
 
     def info(_: AnyRequest) -> Response[Info]:
         model = lifecycle.model
-        said = Info(
+        body = Info(
             model_id=model.info.name if model else settings.model,
             model_sha=model.info.revision if model else settings.revision,
             model_dtype=model.info.dtype if model else None,
@@ -117,20 +117,20 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             sha=None,
             docker_label=None,
             kind=model.info.kind if model else None,
-            calibration=_slope(model.info) if model else None,
+            calibration=_calibration(model.info) if model else None,
             truncation_side=model.info.truncation_side if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
         )
-        return Response(said)
+        return Response(body)
 
     return [*get_and_head("/", root), *get_and_head("/info", info)]
 
 
-def _slope(info: ModelInfo) -> Slope | None:
-    return Slope(*info.calibration) if info.calibration else None
+def _calibration(info: ModelInfo) -> Calibration | None:
+    return Calibration(*info.calibration) if info.calibration else None
 
 
 def _is_browser(request: AnyRequest) -> bool:
-    """Whether a page is liked better than JSON. Who takes anything, as most programs do, gets JSON."""
+    """Whether the client prefers HTML to JSON. One that accepts anything, as most programs do, gets JSON."""
     return request.accept.best_match(["application/json", "text/html"]) == "text/html"

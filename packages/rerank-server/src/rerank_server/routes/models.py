@@ -1,4 +1,4 @@
-"""The one model that runs here, as OpenAI, vLLM, Xinference and Infinity list theirs."""
+"""The list of models, which has one, in the shapes of OpenAI, vLLM, Xinference and Infinity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rerank_core.errors import UnknownModel
 from rerank_server.dialects.routing import dialect_of_prefix, prefix_of
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.lifecycle import Lifecycle
-from rerank_server.middleware.dialect_prefix import asked_path
+from rerank_server.middleware.dialect_prefix import original_path
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.routes.replies import new_reply
 from rerank_server.settings import Settings
@@ -22,7 +22,7 @@ _OWNERS = {"/infinity": "infinity", "/vllm": "vllm", "/llamacpp": "llamacpp", "/
 
 
 class Stats(Struct):
-    """The queue: pairs that wait for the model, and the share of the room for pairs that is taken, from 0 to 1."""
+    """The queue: the number of waiting segments, and the share of RERANK_MAX_QUEUE_PAIRS in use, from 0 to 1."""
 
     queue_absolute: int
     queue_fraction: float
@@ -31,8 +31,8 @@ class Stats(Struct):
 class Model(Struct):
     """A model.
 
-    ``id`` to ``owned_by`` are OpenAI's, ``root`` to ``max_model_len`` vLLM's, ``model_type`` is Xinference's, and
-    ``capabilities`` to ``stats`` are Infinity's. ``owned_by`` is the server whose prefix the path has, or `rerank`.
+    ``id`` to ``owned_by`` are OpenAI's fields, ``root`` to ``max_model_len`` vLLM's, ``model_type`` is Xinference's,
+    and ``capabilities`` to ``stats`` are Infinity's. ``owned_by`` is the vendor of the path's prefix, or `rerank`.
     """
 
     id: str
@@ -50,20 +50,20 @@ class Model(Struct):
 
 
 class Models(Struct):
-    """All of them: one."""
+    """The list of models."""
 
     object: str
     data: list[Model]
 
 
 class NoModel(Struct):
-    """No model has that name here."""
+    """The error for a name that no model has."""
 
     detail: str
 
 
 class Cluster(Struct):
-    """Whether keys are asked for. Xinference's clients look before they send theirs."""
+    """Whether API keys are required. Xinference's clients ask before they send theirs."""
 
     auth: bool
 
@@ -77,8 +77,8 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         return Model(
             id=name,
             object="model",
-            created=0,  # files do not say
-            owned_by=_OWNERS.get(prefix_of(asked_path(request.scope)), "rerank"),
+            created=0,  # not known from the files of a model
+            owned_by=_OWNERS.get(prefix_of(original_path(request.scope)), "rerank"),
             root=name,
             parent=None,
             max_model_len=length,
@@ -97,7 +97,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         if not settings.strict_model or name in (found.id, settings.model):
             return Response(found)
         error = UnknownModel(f"the model {name[:200]!r} does not run here: {found.id!r} does")
-        dialect = dialect_of_prefix(asked_path(request.scope))
+        dialect = dialect_of_prefix(original_path(request.scope))
         if dialect is None:
             return Response(NoModel(str(error)), status_code=404)
         return Response(dialect.error(error, new_reply()), status_code=dialect.status_of(error))

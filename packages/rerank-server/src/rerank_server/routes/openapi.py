@@ -1,7 +1,7 @@
 """The OpenAPI document: every route, with descriptions, examples and error bodies.
 
-Written from the same Structs that read and write the bodies. The framework cannot do it, since a route that serves
-several wire languages reads its body itself.
+It is made from the same Structs that read and write the bodies. The framework cannot make it, because a route with
+several dialects reads its body itself.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from rerank_core.errors import (
 
 from rerank_server import __version__
 from rerank_server.dialects.examples import REPLY
-from rerank_server.dialects.routing import PLACES, Place
+from rerank_server.dialects.routing import ROUTES, ScoringRoute
 from rerank_server.errors import ForeignOrigin, UnsupportedCoding
 from rerank_server.routes.health import Health
 from rerank_server.routes.info import Info, Service
 from rerank_server.routes.models import Cluster, Model, Models, NoModel
 
 _ABOUT = """\
-Says how well passages answer a query, with a cross-encoder.
+A reranker scores how well documents answer a query.
 
-`POST /rerank` scores one pair, `POST /rerank/batch` up to 100, and `POST /v1/rerank` orders many documents for one
-query. A score is a logit, or its sigmoid in [0, 1]: `normalize` and `raw_scores` choose.
+`POST /rerank` scores one pair, `POST /rerank/batch` scores up to 100 pairs, and `POST /v1/rerank` orders many documents
+for one query. A score is a logit, or a number in [0, 1]: `normalize` and `raw_scores` choose.
 
-Clients of other servers find their own language: by what is in the body where that tells, and else below a prefix, such
-as `/infinity/rerank`.
+Clients of other vendors' APIs work too: the fields of the body tell the API, or a prefix of the path, such as
+`/infinity/rerank`.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """An answer: its status, what it means, the bodies it may have and an example. No body where there is none.
+    """A response: status, description, types of the body (empty: no body), and an example.
 
     ``text``: the media type of a body that is not JSON.
     """
@@ -71,79 +71,86 @@ class _Operation:
 
 
 _RETRY_AFTER = {
-    "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
+    "Retry-After": {
+        "description": "The number of seconds to wait before the next attempt.",
+        "schema": {"type": "integer"},
+    }
 }
 _ACCEPT_ENCODING = {
     "Accept-Encoding": {
-        "description": "The codings that are read, where the Content-Encoding is none of them.",
+        "description": "The supported values of Content-Encoding, where the one of the request is not supported.",
         "schema": {"type": "string"},
     }
 }
-_WWW_AUTHENTICATE = {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}}
+_WWW_AUTHENTICATE = {
+    "WWW-Authenticate": {"description": "The scheme of authentication: `Bearer`.", "schema": {"type": "string"}}
+}
 
-# What a request for scores may say in its head.
+# The headers of a scoring request.
 _HEADERS = [
     {
         "name": "X-Request-Timeout",
         "in": "header",
-        "description": "Seconds that the request may take, where that is less than the server's own limit.",
+        "description": "The timeout of the request in seconds, where it is less than that of the server.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
     {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "What to call this request in the log and the answer: up to 128 of A-Z, a-z, 0-9, and . _ : -; "
-        "anything else is passed over.",
+        "description": "The identifier of this request in the log and in the response: up to 128 characters of A-Z, "
+        "a-z, 0-9, and . _ : -. Any other value is ignored.",
         "schema": {"type": "string"},
     },
 ]
 
 
-def _scoring(place: Place) -> _Operation:
-    """What is asked and answered at a path that scores."""
-    spoken = place.dialects
-    bodies = tuple(dict.fromkeys(error for dialect in spoken for error in dialect.errors))
+def _scoring(route: ScoringRoute) -> _Operation:
+    """The operation of a scoring route."""
+    dialects = route.dialects
+    bodies = tuple(dict.fromkeys(error for dialect in dialects for error in dialect.errors))
 
     def failed(status: int, meaning: str, error: RerankError, headers: dict[str, Any] | None = None) -> _Reply:
-        example = msgspec.to_builtins(place.refusal.error(error, REPLY))
+        example = msgspec.to_builtins(route.fallback.error(error, REPLY))
         return _Reply(status, meaning, bodies, example, headers or {})
 
     own: dict[int, list[str]] = {}
-    for dialect in spoken:
+    for dialect in dialects:
         for status, meaning in dialect.error_descriptions.items():
             own.setdefault(status, []).append(meaning)
     unread = own.pop(415, [])
     return _Operation(
         "post",
-        place.path,
-        place.default.summary,
+        route.path,
+        route.default.summary,
         (
             _Reply(
                 200,
-                "The scores. " + _by_key(place),
-                tuple(dict.fromkeys(dialect.response for dialect in spoken)),
-                place.default.answered,
+                "The scores. " + _by_key(route),
+                tuple(dict.fromkeys(dialect.response for dialect in dialects)),
+                route.default.answered,
             ),
             *(_Reply(status, " Or: ".join(dict.fromkeys(meanings)), bodies) for status, meanings in own.items()),
             failed(
                 401,
-                "The server asks for an API key, and this is none that it knows.",
+                "The server requires an API key, and the request has none, or an unknown one.",
                 Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'"),
                 _WWW_AUTHENTICATE,
             ),
             failed(
                 403,
-                "A page of an origin that CORS_ORIGINS does not name.",
+                "The request comes from a web page whose origin is not in CORS_ORIGINS.",
                 ForeignOrigin("the origin of this page may not call the server: name it in CORS_ORIGINS"),
             ),
             failed(
                 413,
-                "More than a request may have.",
+                "The request has more documents, or more bytes, than the server accepts.",
                 TooManyDocuments("the request has 1001 documents, a request may have 1000"),
             ),
             failed(
                 415,
-                " Or: ".join(dict.fromkeys([*unread, "The body's charset or Content-Encoding is not read here."])),
+                " Or: ".join(
+                    dict.fromkeys([*unread, "The charset or the Content-Encoding of the body is not supported."])
+                ),
                 UnsupportedCoding(
                     "the Content-Encoding is 'br': send the body as it is, or compressed as gzip or deflate"
                 ),
@@ -151,35 +158,35 @@ def _scoring(place: Place) -> _Operation:
             ),
             failed(
                 429,
-                "The server is full, or could not be done in time.",
+                "The server is full, or the request would not be finished before its timeout.",
                 Overloaded("4 pairs would wait about 400 s, longer than the 300 s that the request has"),
                 _RETRY_AFTER,
             ),
             failed(500, "The model failed.", EngineError("the packed engine failed on 1 segments")),
             failed(
                 503,
-                "The model is not loaded yet, or the server is about to end.",
+                "The model is not loaded yet, or the server is shutting down.",
                 Unavailable("the server is loading: try again"),
                 _RETRY_AFTER,
             ),
             failed(
                 504,
-                "The request's time is over.",
+                "The timeout of the request has passed.",
                 DeadlineExceeded("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed"),
             ),
         ),
         "scoring",
-        tuple(dict.fromkeys(dialect.request for dialect in spoken)),
-        {dialect.name: dict(dialect.example) for dialect in spoken},
-        _by_key(place),
+        tuple(dict.fromkeys(dialect.request for dialect in dialects)),
+        {dialect.name: dict(dialect.example) for dialect in dialects},
+        _by_key(route),
     )
 
 
-def _by_key(place: Place) -> str:
-    """What tells which of several languages a body is in."""
-    keys = {dialect.summary.lower(): place.keys_of(dialect) for dialect in place.dialects}
-    told = [f"with {' or '.join(f'`{key}`' for key in found)}: {summary}" for summary, found in keys.items()]
-    return f"A body {'; '.join(told)}." if len(told) > 1 else f"{place.default.summary}."
+def _by_key(route: ScoringRoute) -> str:
+    """A sentence on the keys that tell the dialect of a body."""
+    keys = {dialect.summary.lower(): route.keys_of(dialect) for dialect in route.dialects}
+    sentences = [f"with {' or '.join(f'`{key}`' for key in found)}: {summary}" for summary, found in keys.items()]
+    return f"A body {'; '.join(sentences)}." if len(sentences) > 1 else f"{route.default.summary}."
 
 
 _HEALTH = {
@@ -193,16 +200,16 @@ _HEALTH = {
 
 
 _OPERATIONS = (
-    *(_scoring(place) for place in PLACES),
+    *(_scoring(route) for route in ROUTES),
     _Operation(
         "get",
         "/health",
-        "How the server is",
+        "The state of the server",
         (
             _Reply(200, "The model is loaded.", (Health,), _HEALTH),
             _Reply(
                 503,
-                "It is loading, draining or broken.",
+                "The server is loading, draining, stuck or broken.",
                 (Health,),
                 _HEALTH | {"status": "loading", "model_loaded": False},
             ),
@@ -212,70 +219,87 @@ _OPERATIONS = (
     _Operation(
         "get",
         "/readyz",
-        "Whether it takes requests",
-        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "Readiness: whether the server accepts scoring requests",
+        (
+            _Reply(200, "The server accepts scoring requests."),
+            _Reply(503, "The server is loading, draining, stuck or broken."),
+        ),
         "health",
     ),
     _Operation(
         "get",
         "/ping",
-        "Whether it takes requests, as SageMaker asks",
-        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "Readiness, for SageMaker",
+        (
+            _Reply(200, "The server accepts scoring requests."),
+            _Reply(503, "The server is loading, draining, stuck or broken."),
+        ),
         "health",
     ),
     _Operation(
         "get",
         "/v1/health/ready",
-        "Whether it takes requests, as NIM is asked",
-        (_Reply(200, "It does."), _Reply(503, "It is loading, draining or broken.")),
+        "Readiness, for clients of NIM",
+        (
+            _Reply(200, "The server accepts scoring requests."),
+            _Reply(503, "The server is loading, draining, stuck or broken."),
+        ),
         "health",
     ),
-    _Operation("get", "/livez", "Whether the process lives", (_Reply(200, "It does."),), "health"),
     _Operation(
-        "get", "/v1/health/live", "Whether the process lives, as NIM is asked", (_Reply(200, "It does."),), "health"
+        "get", "/livez", "Liveness: whether the process answers", (_Reply(200, "The process answers."),), "health"
+    ),
+    _Operation(
+        "get", "/v1/health/live", "Liveness, for clients of NIM", (_Reply(200, "The process answers."),), "health"
     ),
     _Operation(
         "get",
         "/",
-        "What runs here",
-        (_Reply(200, "The service and its model.", (Service,)), _Reply(302, "For browsers: the playground.")),
+        "The service and its model",
+        (
+            _Reply(200, "The service, its version and its model.", (Service,)),
+            _Reply(302, "A redirection of browsers to the playground."),
+        ),
         "about",
     ),
     _Operation(
         "get",
         "/metrics",
-        "Numbers for Prometheus",
-        (_Reply(200, "In Prometheus' text format.", text="text/plain"),),
+        "Metrics for Prometheus",
+        (_Reply(200, "The metrics in the text format of Prometheus.", text="text/plain"),),
         "health",
     ),
     _Operation(
         "get",
         "/info",
-        "The model and the limits, as text-embeddings-inference says it",
+        "The model and the limits, in the shape of text-embeddings-inference",
         (_Reply(200, "The model and the limits.", (Info,)),),
         "about",
     ),
     _Operation(
         "get",
         "/v1/cluster/auth",
-        "Whether keys are asked for, as Xinference's clients ask",
-        (_Reply(200, "Whether they are.", (Cluster,)),),
+        "Whether API keys are required, for clients of Xinference",
+        (_Reply(200, "Whether API keys are required.", (Cluster,)),),
         "about",
     ),
-    _Operation("get", "/models", "The model, in a list", (_Reply(200, "One model.", (Models,)),), "about"),
-    _Operation("get", "/v1/models", "The model, in a list", (_Reply(200, "One model.", (Models,)),), "about"),
+    _Operation("get", "/models", "The list of models", (_Reply(200, "A list of one model.", (Models,)),), "about"),
+    _Operation("get", "/v1/models", "The list of models", (_Reply(200, "A list of one model.", (Models,)),), "about"),
     _Operation(
         "get",
         "/v1/models/{name}",
-        "The model by its name",
-        (_Reply(200, "The model.", (Model,)), _Reply(404, "Another name (RERANK_STRICT_MODEL).", (NoModel,))),
+        "A model by its name",
+        (
+            _Reply(200, "The model.", (Model,)),
+            _Reply(404, "No model has this name, and RERANK_STRICT_MODEL is set.", (NoModel,)),
+        ),
         "about",
     ),
 )
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document, ready for JSON."""
+    """The OpenAPI document, ready for JSON."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -290,15 +314,15 @@ def openapi_document() -> dict[str, Any]:
         },
         "servers": [{"url": "."}],
         "tags": [
-            {"name": "scoring", "description": "Scores, from pairs or from documents."},
-            {"name": "health", "description": "For people and probes."},
-            {"name": "about", "description": "What runs here."},
+            {"name": "scoring", "description": "Scores of pairs, and documents in the order of their scores."},
+            {"name": "health", "description": "State, probes and metrics."},
+            {"name": "about", "description": "The service, its model and its limits."},
         ],
         "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the server requires one."}
             },
         },
     }
@@ -339,7 +363,7 @@ def _reply(reply: _Reply) -> dict[str, Any]:
 
 @functools.cache
 def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """A reference for each type that is sent or answered, and what they refer to."""
+    """A reference for each type of a body, and the schemas that they refer to."""
     bodies = {body: None for operation in _OPERATIONS for body in operation.body}
     bodies |= {body: None for operation in _OPERATIONS for reply in operation.replies for body in reply.body}
     found, components = msgspec.json.schema_components(list(bodies), ref_template="#/components/schemas/{name}")

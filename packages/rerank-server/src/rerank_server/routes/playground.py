@@ -1,4 +1,4 @@
-"""A page to try the model in a browser, from files that the package carries."""
+"""A page to try the model in a browser, from files of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rerank_server.routes.docs import STATIC, file_routes
 
 _FILES = ("playground.css", "playground.js", "playground-code.js", "playground-text.js")
 _HEADERS = PAGE_HEADERS | {
-    # The page may talk to nobody but this server.
+    # The page may send requests to this server only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }

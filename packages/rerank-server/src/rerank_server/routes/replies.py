@@ -25,12 +25,12 @@ def json_response(content: object, status: int = 200, headers: dict[str, str] | 
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json", headers=headers)
 
 
-def refusal(path: str, error: RerankError) -> bytes:
-    """The body of an error in the dialect of a path, for those who answer before the route does."""
+def error_body(path: str, error: RerankError) -> bytes:
+    """The body of an error that is returned before the route is called, in the dialect of the path."""
     return msgspec.json.encode(fallback_dialect(path).error(error, new_reply()))
 
 
-def unrouted(path: str, status: int) -> bytes:
+def unrouted_body(path: str, status: int) -> bytes:
     """The body of the response where no route takes the request: below a prefix in its dialect, else our own."""
     dialect = dialect_of_prefix(path)
     if dialect is None:

@@ -12,16 +12,16 @@ from rerank_core.errors import ModelError, RerankError, Unavailable
 from rerank_core.types import Pair
 
 from rerank_server.dialects.base import Dialect
-from rerank_server.dialects.routing import ARRAYS, FIELDS, PLACES, Place
+from rerank_server.dialects.routing import ARRAYS, FIELDS, ROUTES, ScoringRoute
 from rerank_server.errors import MalformedBody, UnsupportedCoding, public_code
 from rerank_server.inference.limits import Limits
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.middleware.telemetry import record_of
-from rerank_server.observability.request_record import Record
+from rerank_server.observability.request_record import RequestRecord
 from rerank_server.routes.body.budget import SMALL, BodyBudget
 from rerank_server.routes.body.content_coding import ACCEPTED
 from rerank_server.routes.body.json_reader import JsonReader, drain
-from rerank_server.routes.body.reading import in_turns, read_body
+from rerank_server.routes.body.reading import read_body, run_in_steps
 from rerank_server.routes.disconnect import ClientDisconnected, cancel_on_disconnect
 from rerank_server.routes.get import AnyRequest
 from rerank_server.routes.replies import json_response, new_reply
@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 _REJECTIONS = {"overloaded", "deadline_exceeded", "too_many_documents", "body_too_large"}
 _LONGEST_MESSAGE = 500  # characters
 _VALUES_PER_DOCUMENT = 100
-_VALUES_AT_ONCE = 100_000  # to decode so many takes a few hundredths of a second
+_VALUES_AT_ONCE = 100_000  # decoding them takes a few hundredths of a second
 
 
 def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget: BodyBudget) -> list[HTTPRouteHandler]:
-    """A route for every place where a language is spoken. ``timeout``: seconds that a request may take."""
+    """The handlers of all scoring routes. ``timeout``: the maximum duration of a request in seconds."""
     reader = JsonReader(
         FIELDS,
-        arrays=[name for name in ARRAYS if name != "pairs"],  # the documented API counts them itself, and says 422
+        arrays=[name for name in ARRAYS if name != "pairs"],  # our own API counts them itself, and answers 422
         max_documents=limits.max_documents,
         max_values=max(_VALUES_AT_ONCE, _VALUES_PER_DOCUMENT * limits.max_documents),
         at_once=_VALUES_AT_ONCE,
@@ -56,24 +56,25 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
                 reservation=reservation,
             )
             steps = reader.read(content, headers.get("content-type"))
-            return drain(steps) if len(content) <= SMALL else await in_turns(steps)
+            return drain(steps) if len(content) <= SMALL else await run_in_steps(steps)
 
-    async def serve(request: AnyRequest, place: Place) -> Response[bytes]:
-        dialect, record = place.default, record_of(request.scope)
+    async def serve(request: AnyRequest, route: ScoringRoute) -> Response[bytes]:
+        dialect, record = route.default, record_of(request.scope)
         try:
             with lifecycle.request() as service:
                 seconds = request_timeout(request.headers.get("x-request-timeout"), timeout)
                 body = await read(request)
-                dialect = place.dialect(body)
-                wanted = dialect.read(body)
+                dialect = route.dialect(body)
+                body_request = dialect.read(body)
                 record.pairs = _count(body, dialect)
                 limits.check_count(record.pairs)
-                asked = dialect.score_request(wanted)
-                record.pairs, record.characters = len(asked.pairs), _characters(asked.pairs)
-                limits.check(asked.pairs, asked.options, asked.model, service.model.info)
-                work = service.score_pairs(asked.pairs, asked.options, seconds=seconds, record=record)
+                score_request = dialect.score_request(body_request)
+                pairs, options = score_request.pairs, score_request.options
+                record.pairs, record.characters = len(pairs), _characters(pairs)
+                limits.check(pairs, options, score_request.model, service.model.info)
+                work = service.score_pairs(pairs, options, seconds=seconds, record=record)
                 scores = await cancel_on_disconnect(request.receive, work)
-                return json_response(dialect.answer(wanted, scores, new_reply()))
+                return json_response(dialect.answer(body_request, scores, new_reply()))
         except RerankError as error:
             record.rejection = _rejection(error, lifecycle)
             return _failure(dialect, error, record)
@@ -81,23 +82,23 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
             return _failure(dialect, MalformedBody("the JSON is nested too deeply"), record)
         except ClientDisconnected:
             record.error = record.rejection = "disconnected"
-            return Response(b"", status_code=499)  # to nobody
+            return Response(b"", status_code=499)  # nobody receives it
         except Exception:
             logger.exception("%s failed", record.route)
             return _failure(dialect, ModelError("the server failed on this request: its log says why"), record)
 
-    def route(place: Place) -> HTTPRouteHandler:
-        @post(place.path, status_code=200)
+    def handler(route: ScoringRoute) -> HTTPRouteHandler:
+        @post(route.path, status_code=200)
         async def score(request: AnyRequest) -> Response[bytes]:
-            return await serve(request, place)
+            return await serve(request, route)
 
         return score
 
-    return [route(place) for place in PLACES]
+    return [handler(route) for route in ROUTES]
 
 
 def _count(body: object, dialect: Dialect) -> int:
-    """The number of documents, before anything is made of each."""
+    """The number of documents, before any of them is converted."""
     if not isinstance(body, dict):
         return 0
     read = [body.get(name) for name in ARRAYS if name in dialect.request.__struct_fields__]
@@ -108,7 +109,7 @@ def _characters(pairs: Sequence[Pair]) -> int:
     return sum(len(pair.query) + len(pair.document) for pair in pairs)
 
 
-def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[bytes]:
+def _failure(dialect: Dialect, error: RerankError, record: RequestRecord) -> Response[bytes]:
     record.error = public_code(error)
     _shorten(error)
     headers = {}
@@ -120,15 +121,15 @@ def _failure(dialect: Dialect, error: RerankError, record: Record) -> Response[b
 
 
 def _shorten(error: RerankError) -> None:
-    """Bound the message: whatever it names, such as fields of the request, may be long."""
+    """Shorten a long message, which may name fields of the request."""
     message = str(error)
     if len(message) > _LONGEST_MESSAGE:
-        half = _LONGEST_MESSAGE // 2 - 5  # what went wrong stands in front, and the way out at the end
+        half = _LONGEST_MESSAGE // 2 - 5  # the reason is at the beginning, and the way out at the end
         error.args = (f"{message[:half]} ... {message[-half:]}",)
 
 
 def _rejection(error: RerankError, lifecycle: Lifecycle) -> str | None:
-    """Why a request was turned away or given up; None where it was only wrong, or failed."""
+    """The reason for which a request was rejected or given up; None where it was invalid, or failed."""
     if error.code == "unavailable":
         return lifecycle.state
     return error.code if error.code in _REJECTIONS else None

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 from httpx import AsyncClient as Client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.errors import RerankError, TooManyDocuments
-from rerank_server.dialects.routing import ARRAYS, FIELDS, PLACES
+from rerank_server.dialects.routing import ARRAYS, FIELDS, ROUTES
 from rerank_server.errors import MalformedBody, TooManyValues
 from rerank_server.routes.body.json_reader import JsonReader, drain
 
@@ -58,7 +58,6 @@ def size(value: object) -> int:
     return 1
 
 
-@settings(deadline=None, max_examples=200)
 @given(pairs=BODIES, space=SPACES, ascii_only=st.booleans())
 def test_a_body_that_is_looked_over_is_read_as_it_is_decoded(
     pairs: list[tuple[str, Any]], space: str, ascii_only: bool
@@ -74,7 +73,6 @@ def test_a_body_that_is_looked_over_is_read_as_it_is_decoded(
     ]
 
 
-@settings(deadline=None, max_examples=200)
 @given(pairs=BODIES, space=SPACES)
 def test_every_dialect_makes_the_same_request_of_it(pairs: list[tuple[str, Any]], space: str) -> None:
     body = written(pairs, space, ascii_only=False)
@@ -87,12 +85,11 @@ def test_every_dialect_makes_the_same_request_of_it(pairs: list[tuple[str, Any]]
         except RerankError as error:
             return type(error)  # of several wrong fields each may be the one that is named
 
-    for place in PLACES:
-        for dialect in place.dialects:
+    for route in ROUTES:
+        for dialect in route.dialects:
             assert outcome(dialect, read) == outcome(dialect, plain)
 
 
-@settings(deadline=None, max_examples=200)
 @given(value=st.lists(VALUES, max_size=8) | st.dictionaries(TEXTS, VALUES, max_size=8), space=SPACES)
 def test_values_are_counted_to_one(value: Any, space: str) -> None:
     body = written([("query", value)], space, ascii_only=False)
@@ -102,7 +99,6 @@ def test_values_are_counted_to_one(value: Any, space: str) -> None:
         looked_over(body, max_values=size(value) - 1)
 
 
-@settings(deadline=None, max_examples=100)
 @given(value=st.lists(VALUES, min_size=1, max_size=8), name=st.sampled_from(ARRAYS))
 def test_documents_are_counted_to_one(value: list[Any], name: str) -> None:
     body = written([(name, value)], " ", ascii_only=False)
@@ -112,7 +108,6 @@ def test_documents_are_counted_to_one(value: list[Any], name: str) -> None:
         looked_over(body, max_documents=len(value) - 1)
 
 
-@settings(deadline=None, max_examples=200)
 @given(pairs=BODIES, at=st.integers(0, 400), byte=st.binary(min_size=1, max_size=1))
 def test_what_is_no_json_is_refused_whether_looked_over_or_not(
     pairs: list[tuple[str, Any]], at: int, byte: bytes

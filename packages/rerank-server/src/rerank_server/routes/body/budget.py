@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from rerank_core.errors import Overloaded
 
-SMALL = 64 * 1024  # bytes: the transport holds as much of every request anyway, so these are never refused
+SMALL = 64 * 1024  # bytes; never refused: the transport buffers as much of every request anyway
 _RETRY = 1.0  # seconds
 
 
 class BodyBudget:
-    """At most ``limit`` bytes of bodies at once; whoever asks for more is refused, and nobody waits."""
+    """A limit on the bytes of all bodies at once. A body beyond it is refused at once, without waiting."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -21,7 +21,7 @@ class BodyBudget:
 
     @contextmanager
     def reserve(self) -> Iterator[BodyReservation]:
-        """The bytes of one body, none at first, given back at the end."""
+        """Reserve room for one body: 0 bytes at first, and released at the end."""
         reservation = BodyReservation(self)
         try:
             yield reservation
@@ -32,13 +32,13 @@ class BodyBudget:
 
 @dataclass(slots=True, eq=False)
 class BodyReservation:
-    """The bytes that one body has of the budget."""
+    """The bytes of the budget that one body uses."""
 
     budget: BodyBudget
     bytes: int = 0
 
     def grow_to(self, size: int) -> None:
-        """Reserve ``size`` bytes in all. Raises ``Overloaded`` where the budget has not so many."""
+        """Reserve ``size`` bytes in total. Raises ``Overloaded`` where the budget does not have them."""
         more = size - self.bytes
         if more <= 0:
             return

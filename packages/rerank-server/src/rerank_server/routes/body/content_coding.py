@@ -1,4 +1,4 @@
-"""Decompression of request bodies (Content-Encoding), piece by piece and never beyond a limit."""
+"""Decompression of request bodies (Content-Encoding), in chunks and up to a limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def decoder(content_encoding: str, limit: int) -> Decoder:
-    """A decoder for the value of a Content-Encoding, in which the coding that was applied last stands last.
+    """Make the decoder for a value of Content-Encoding, which lists the codings in the order they were applied.
 
     Raises ``UnsupportedCoding``, which names the coding.
     """
@@ -35,20 +35,20 @@ def decoder(content_encoding: str, limit: int) -> Decoder:
 
 
 class Decoder:
-    """Undoes every coding of a body. Without any, the bytes pass as they are."""
+    """Undoes all codings of a body. Without any, the bytes are unchanged."""
 
     def __init__(self, stages: list[_Inflate]) -> None:
         self._stages = stages
 
     @property
     def is_identity(self) -> bool:
-        """Whether there is nothing to undo."""
+        """Whether the body has no coding."""
         return not self._stages
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The next bytes of the body, in pieces of bounded size.
+        """Decode the next bytes of the body, in chunks of bounded size.
 
-        Raises ``WrongCompression``, and ``BodyTooLarge`` as soon as a coding gives more than the limit.
+        Raises ``WrongCompression``, and ``BodyTooLarge`` as soon as the output of a coding is above the limit.
         """
         pieces: Iterator[bytes] = iter((data,))
         for stage in self._stages:
@@ -101,7 +101,7 @@ class _Inflate:
             yield found
 
     def _stream_for(self, data: bytes) -> tuple[zlib._Decompress | None, bytes]:
-        """The stream that reads ``data``, and what it has to read. None while that cannot be known yet."""
+        """The stream for the next bytes, and these bytes. None while too few bytes have come to detect the format."""
         if self._stream is None:
             self._head += data
             if len(self._head) < 2:

@@ -1,7 +1,7 @@
-"""Decoding of JSON bodies in steps: no step holds the event loop for long, and what nobody asks for is not built.
+"""Decoding of JSON bodies in short steps, so that a large body does not block the event loop.
 
-An interpreter decodes one large body at a time, in whatever thread: so a body is first looked over, which costs little,
-and only decoded where it has no more values than a request may have.
+Decoding holds the interpreter lock, in whatever thread it runs. So the values of a large body are counted first, which
+is cheap, and it is decoded only where it has no more values than a request may have.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 
 
 class JsonReader:
-    """Reads JSON objects with at most ``max_values`` values: numbers, texts, arrays, objects, and what a key names.
+    """Reads JSON objects with at most ``max_values`` values: numbers, strings, arrays and objects.
 
-    A body that may have more than ``at_once`` is looked over first, and only its ``fields`` are read: others are never
-    built nor counted. ``arrays`` are those of the fields that hold documents, of which each may have at most
+    The values of a body that may have more than ``at_once`` are counted first, and only its ``fields`` are decoded: the
+    others are neither decoded nor counted. ``arrays`` are the fields that hold documents: each may have at most
     ``max_documents``.
     """
 
@@ -47,14 +47,14 @@ class JsonReader:
         self._at_once = at_once
 
     def read(self, body: bytes, content_type: str | None) -> Steps:
-        """A generator that gives up control between steps, and returns what was decoded.
+        """A generator that yields between steps, and returns the decoded body.
 
-        Of duplicate keys the last one wins. A large array comes back empty: no dialect reads one. Raises as ``utf8``,
-        ``MalformedBody`` for what is not one JSON value, and ``TooManyDocuments`` or ``TooManyValues``.
+        Of duplicate keys the last one counts. A large array is returned empty: no dialect reads one. Raises as
+        ``utf8``, and ``MalformedBody`` for a text that is not one JSON value, ``TooManyDocuments``, ``TooManyValues``.
         """
         body = utf8(body, content_type)
         at_most = 1
-        for mark in (b",", b"[", b"{"):  # those in texts are counted with the others, which is quick
+        for mark in (b",", b"[", b"{"):  # those within strings are counted too: that is quick
             yield
             at_most += body.count(mark)
         yield
@@ -68,7 +68,7 @@ class JsonReader:
         return (yield from self._values({name: bytes(raw) for name, raw in given.items() if raw is not UNSET}))
 
     def _values(self, given: Mapping[str, bytes]) -> Steps:
-        """Count the values of each field, and decode it where there are not too many."""
+        """Count the values of each field, and decode the field where there are not too many."""
         left, values = self._max_values, {}
         for name, raw in given.items():
             limit = self._max_documents if name in self._arrays and raw[:1] == b"[" else None
@@ -85,7 +85,7 @@ class JsonReader:
 
 
 def drain(steps: Steps) -> Any:
-    """Take all steps at once, and give what they return."""
+    """Run all steps at once, and return their result."""
     while True:
         try:
             next(steps)
@@ -104,7 +104,7 @@ def _decoded(body: bytes, kind: Any) -> Any:
 
 
 def _count(raw: bytes, enough: int, max_elements: int | None, name: str) -> Generator[None, None, int]:
-    """The number of values in a valid JSON value, or one that is above ``enough``.
+    """Count the values in a valid JSON value; the count stops above ``enough``.
 
     Raises ``TooManyDocuments`` for an array with more than ``max_elements``.
     """

@@ -1,4 +1,4 @@
-"""What the headers of a body announce: its length, media type and character set."""
+"""The metadata of a body: its length, media type and character set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNICODE = re.compile(r"(utf-?8|utf-?16(-?(le|be))?|utf-?32(-?(le|be))?|us-ascii
 
 
 def check_length(announced: str | None, limit: int) -> int:
-    """The bytes that a Content-Length announces, 0 without one. Raises ``BodyTooLarge``."""
+    """The length that Content-Length announces, in bytes; 0 without one. Raises ``BodyTooLarge``."""
     length = int(announced) if announced is not None and re.fullmatch(r"[0-9]{1,19}", announced) else 0
     if length > limit:
         raise too_large(limit)
@@ -21,7 +21,7 @@ def check_length(announced: str | None, limit: int) -> int:
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """The error of a body with more bytes than ``limit``, which counts them after decompression."""
+    """The error for a body that has more than ``limit`` bytes after decompression."""
     return BodyTooLarge(
         f"the body is larger than the {limit} bytes that a request may have: "
         "send several requests (the limit is RERANK_MAX_BODY_BYTES)"
@@ -29,11 +29,11 @@ def too_large(limit: int) -> BodyTooLarge:
 
 
 def utf8(body: bytes, content_type: str | None) -> bytes:
-    """The JSON text of a body in UTF-8, without a byte order mark.
+    """Convert the JSON text of a body to UTF-8, without a byte order mark.
 
-    A missing content type is taken for JSON. UTF-16 and UTF-32 are told by their byte order mark or by their zero
-    bytes, as ``json.loads`` does. Raises ``MalformedBody`` for another content type, for an empty body and for what is
-    not valid in its character set, and ``UnsupportedMedia`` for another character set, unless the body is ASCII.
+    A missing content type means JSON. UTF-16 and UTF-32 are detected by their byte order mark or by their zero bytes,
+    as in ``json.loads``. Raises ``MalformedBody`` for another content type, for an empty body and for one that is not
+    valid in its character set, and ``UnsupportedMedia`` for another character set, unless the body is ASCII.
     """
     if content_type and not _JSON.match(content_type.strip()):
         raise WrongContentType(f"the content type is {content_type[:100]!r}: send JSON, as application/json")

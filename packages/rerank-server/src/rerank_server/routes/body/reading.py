@@ -18,10 +18,10 @@ Receive = Callable[[], Awaitable[Any]]
 async def read_body(
     receive: Receive, *, length: str | None, encoding: str, limit: int, reservation: BodyReservation
 ) -> bytes:
-    """Read the whole body, decompressed.
+    """Receive the whole body and decompress it.
 
-    ``length`` and ``encoding`` are what Content-Length and Content-Encoding say. Raises ``BodyTooLarge`` and
-    ``Overloaded`` from what is announced, before anything is read, or as soon as there is more; ``UnsupportedCoding``,
+    ``length`` and ``encoding`` are the values of Content-Length and Content-Encoding. Raises ``BodyTooLarge`` and
+    ``Overloaded``, by the announced length before anything is read, or as soon as more has come; ``UnsupportedCoding``,
     ``WrongCompression``, and ``ClientDisconnected``.
     """
     reservation.grow_to(check_length(length, limit))
@@ -45,8 +45,8 @@ async def read_body(
     return bytes(body)
 
 
-async def in_turns(steps: Steps) -> Any:
-    """Take the steps of a long piece of work, and let others run between them."""
+async def run_in_steps(steps: Steps) -> Any:
+    """Run the steps of a long computation, and let other tasks of the event loop run between them."""
     while True:
         try:
             next(steps)

@@ -2,8 +2,8 @@
 
 A score must not depend on its neighbours in a batch, so a product must give a row the same bits whatever the other rows
 are. MKL's float32 product does, as long as one thread computes it and there are at least ``MIN_ROWS`` rows (measured:
-from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/test_packed.py``. So whoever multiplies fewer
-rows fills them up first (``filled``).
+from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/packed/test_engine.py``. A product of fewer
+rows is therefore filled up first (``filled``).
 """
 
 from __future__ import annotations
