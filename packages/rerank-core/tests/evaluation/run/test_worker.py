@@ -2,13 +2,14 @@ import json
 import sys
 
 import pytest
-from rerank_core import CheckpointError, EngineError, InvalidRequest
+from rerank_core import CheckpointError, EngineError, InvalidRequest, remote
 from rerank_core.errors import error_class
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.run import run as run_module
 from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory, own_memory
 from rerank_core.evaluation.run.processes import measure
+from rerank_core.evaluation.run.scorers import open_scorer
 from rerank_core.evaluation.run.systems import System
 from rerank_core.evaluation.run.wire import read_event, read_task, write_error, write_event, write_task
 from rerank_core.evaluation.run.worker import answers
@@ -186,20 +187,19 @@ def test_memory_is_the_most_that_there_was():
 
 
 def test_a_server_is_asked_through_the_client_that_is_installed(monkeypatch):
-    from rerank_core.evaluation.run import scorers
 
     class Entry:
         def load(self):
             return lambda url: OverlapModel(name=url)
 
-    monkeypatch.setattr(scorers, "entry_points", lambda *, group, name: [Entry()])
-    scorer, loaded = scorers.open_scorer(System(url="http://here"))
+    monkeypatch.setattr(remote, "entry_points", lambda *, group, name: [Entry()])
+    scorer, loaded = open_scorer(System(url="http://here"))
     assert loaded is None
     assert scorer.score("a", ["a"]).model == "http://here"
 
-    monkeypatch.setattr(scorers, "entry_points", lambda *, group, name: [])
+    monkeypatch.setattr(remote, "entry_points", lambda *, group, name: [])
     with pytest.raises(ImportError, match="--url needs rerank-integrations"):
-        scorers.open_scorer(System(url="http://here"))
+        open_scorer(System(url="http://here"))
 
 
 def test_a_server_whose_model_changed_is_another_system(monkeypatch):
