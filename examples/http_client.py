@@ -1,4 +1,4 @@
-"""Ask a server that runs at http://localhost:8000 (`make serve`)."""
+"""Ask a server that runs at http://localhost:8000 (README, Server). Needs rerank-core and rerank-integrations."""
 
 from rerank_core import rerank
 from rerank_integrations.client import HTTPScorer

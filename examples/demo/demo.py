@@ -65,7 +65,9 @@ def demonstrate() -> None:
     print_table(raw, scores, passages, width)
     print(f"\n{len(passages)} passages ranked over HTTP in {seconds:.2f} s by: {model}")
     print(textwrap.fill(MEANING, width))
-    following = f"Next: make serve ({DEFAULT_MODEL}), http://localhost:8000/docs, README"
+    following = (
+        f"Next: MODEL_NAME=lite make serve, then open http://localhost:8000 (without MODEL_NAME: {DEFAULT_MODEL})"
+    )
     print(textwrap.fill(following, width, break_on_hyphens=False, break_long_words=False))
 
 

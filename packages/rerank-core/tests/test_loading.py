@@ -82,7 +82,7 @@ def test_without_a_library_load_says_what_to_install(monkeypatch, tiny, library)
     real = importlib.util.find_spec
     monkeypatch.setattr(loading, "find_spec", lambda name: None if name == library else real(name))
 
-    with pytest.raises(MissingExtra, match=rf"needs {library}: pip install 'rerank-core\[torch\]'"):
+    with pytest.raises(MissingExtra, match=rf"needs {library}: install rerank-core\[torch\]"):
         rerank_core.load(str(tiny("bert")))
 
 

@@ -64,7 +64,7 @@ def test_a_missing_framework_is_an_error_that_names_the_extra(library: str, modu
     done = run(f"{ABSENT}\nsys.meta_path.insert(0, Absent({library!r}))\nimport rerank_integrations.{module}")
 
     assert done.returncode == 1
-    assert f"pip install 'rerank-integrations[{extra}]'" in done.stderr.splitlines()[-1]
+    assert f"install rerank-integrations[{extra}] (docs/install.md" in done.stderr.splitlines()[-1]
 
 
 def test_the_scorer_for_servers_is_found_by_its_entry_point(url: str) -> None:

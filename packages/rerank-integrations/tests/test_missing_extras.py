@@ -29,4 +29,4 @@ def test_an_absent_framework_is_named_with_the_extra_that_brings_it(adapter: str
 
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("rerank_core.errors.MissingExtra")
-    assert f"pip install 'rerank-integrations[{extra}]'" in last
+    assert f"install rerank-integrations[{extra}] (docs/install.md" in last

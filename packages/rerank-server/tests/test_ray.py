@@ -80,7 +80,7 @@ sys.exit(main(["MODEL_NAME=lite"]))
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 1
-    assert "pip install 'rerank-server[ray]'" in ended.stderr
+    assert "install rerank-server[ray] (docs/install.md" in ended.stderr
 
 
 @asynccontextmanager

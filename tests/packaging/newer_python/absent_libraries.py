@@ -19,7 +19,7 @@ LIBRARIES = (
     "transformers",
 )  # fmt: skip
 ABSENT = "|".join(name for name in LIBRARIES if find_spec(name) is None)
-MISSING = re.compile(rf"No module named '(?P<module>{ABSENT})\b|needs (?P<extra>{ABSENT}): pip install")
+MISSING = re.compile(rf"No module named '(?P<module>{ABSENT})\b|needs (?P<extra>{ABSENT}): install")
 
 
 def _skip_if_absent(report: Report, place: str) -> Report:

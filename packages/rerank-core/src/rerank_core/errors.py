@@ -112,6 +112,11 @@ class MissingExtra(RerankError, ImportError):
 
     code = "missing_extra"
 
+    @classmethod
+    def needs(cls, reason: str, package: str) -> "MissingExtra":
+        """The error for a reason, with the package or extra that brings what is missing."""
+        return cls(f"{reason}: install {package} (docs/install.md has the command)")
+
 
 def error_class(code: str) -> type[RerankError] | None:
     """Return the class of this tree with this ``code``; None where there is none.

@@ -33,7 +33,7 @@ def require_libraries() -> None:
     """Raise ``MissingExtra`` where the libraries that run a model are not installed."""
     for name in _LIBRARIES:
         if find_spec(name) is None:
-            raise MissingExtra(f"running a model here needs {name}: pip install 'rerank-core[torch]'")
+            raise MissingExtra.needs(f"running a model here needs {name}", "rerank-core[torch]")
 
 
 def load(

@@ -13,4 +13,4 @@ def remote_scorer(url: str) -> Scorer:
     for entry in entry_points(group="rerank.scorers", name="http"):
         scorer: Scorer = entry.load()(url)
         return scorer
-    raise MissingExtra("--url needs rerank-integrations: pip install rerank-integrations")
+    raise MissingExtra.needs("--url needs rerank-integrations", "rerank-integrations")

@@ -12,7 +12,7 @@ from rerank_core import CheckpointError
 from rerank_core.checkpoints import hub, manifest
 from rerank_core.testing.hub import COMMIT, FakeHub, files_of, serve_hub
 
-OFFLINE_ADVICE = ["name a local directory", "rerank fetch", "the model 'lite'", "pip install 'rerank-core[lite]'"]
+OFFLINE_ADVICE = ["name a local directory", "rerank fetch", "the model 'lite'", "install rerank-core[lite]"]
 
 
 @pytest.fixture

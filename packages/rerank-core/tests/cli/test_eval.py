@@ -125,7 +125,9 @@ def test_a_library_that_is_not_there_names_the_extra(data, capsys, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "bm25s" else object())
 
     assert main(["eval", str(data)]) == 1
-    assert capsys.readouterr().err == "rerank: rerank eval needs bm25s: pip install 'rerank-core[eval]'\n"
+    assert capsys.readouterr().err == (
+        "rerank: rerank eval needs bm25s: install rerank-core[eval] (docs/install.md has the command)\n"
+    )
 
 
 def test_the_help_says_what_each_option_is(capsys):

@@ -79,7 +79,9 @@ def test_serve_without_the_server_names_the_package(plugins, capsys):
     plugins()
 
     assert main(["serve", "--port", "1"]) == 2
-    assert capsys.readouterr().err == "rerank: 'serve' comes with rerank-server: pip install 'rerank-server'\n"
+    assert capsys.readouterr().err == (
+        "rerank: 'serve' comes with rerank-server: install rerank-server (docs/install.md has the command)\n"
+    )
 
 
 def test_a_command_of_another_package_runs_and_its_code_is_ours(plugins, plugin_module, capsys):

@@ -200,7 +200,9 @@ def test_url_without_the_integrations_names_the_package(monkeypatch, passages, c
     monkeypatch.setattr(remote, "entry_points", lambda **_: [])
 
     assert main(["rank", QUERY, passages, "--url", "http://localhost:8000"]) == 1
-    assert capsys.readouterr().err == "rerank: --url needs rerank-integrations: pip install rerank-integrations\n"
+    assert capsys.readouterr().err == (
+        "rerank: --url needs rerank-integrations: install rerank-integrations (docs/install.md has the command)\n"
+    )
 
 
 def test_url_asks_the_scorer_that_another_package_offers(monkeypatch, passages, capsys):

@@ -27,7 +27,7 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
-    raise MissingExtra("LangChain is not installed: pip install 'rerank-integrations[langchain]'") from missing
+    raise MissingExtra.needs("LangChain is not installed", "rerank-integrations[langchain]") from missing
 
 _log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
-    raise MissingExtra("LlamaIndex is not installed: pip install 'rerank-integrations[llama-index]'") from missing
+    raise MissingExtra.needs("LlamaIndex is not installed", "rerank-integrations[llama-index]") from missing
 
 _RETRIEVAL_SCORE = "retrieval_score"
 _RELEVANCE_SPAN = "relevance_span"

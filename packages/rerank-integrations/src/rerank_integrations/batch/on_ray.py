@@ -167,4 +167,4 @@ def _import(name: str) -> Any:
     except ModuleNotFoundError as missing:
         if missing.name != "ray":
             raise
-        raise MissingExtra("Ray is not installed: pip install 'rerank-integrations[ray]'") from missing
+        raise MissingExtra.needs("Ray is not installed", "rerank-integrations[ray]") from missing

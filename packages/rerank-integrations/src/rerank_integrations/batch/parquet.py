@@ -145,7 +145,7 @@ def _arrow() -> Any:
     except ModuleNotFoundError as missing:
         if missing.name != "pyarrow":
             raise
-        raise MissingExtra("Parquet needs pyarrow: pip install 'rerank-integrations[batch]'") from missing
+        raise MissingExtra.needs("Parquet needs pyarrow", "rerank-integrations[batch]") from missing
 
 
 def _is_text(kind: Any) -> bool:

@@ -162,6 +162,6 @@ def _bar(tasks: Sequence[Task], *, progress: bool) -> Any:
     except ModuleNotFoundError as missing:
         if missing.name != "tqdm":
             raise
-        raise MissingExtra("progress needs tqdm: pip install 'rerank-integrations[batch]'") from missing
+        raise MissingExtra.needs("progress needs tqdm", "rerank-integrations[batch]") from missing
     total = count_rows([task.source for task in tasks])
     return tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=None, desc=f"{len(tasks)} files")

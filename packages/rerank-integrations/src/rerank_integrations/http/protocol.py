@@ -56,7 +56,7 @@ _HINTS = {
     308: "it has moved: use its new address",
     401: "check the API key",
     403: "check the API key",
-    404: "is this the address of a rerank-server?",
+    404: "is this the address of a rerank-server, without a path such as /v1?",
     413: "a proxy on the way takes less than the server itself: raise its limit, or send less at once",
 }
 _COMPLAINTS = ("message", "detail", "error")

@@ -46,7 +46,7 @@ def open_tracing(endpoint: str | None, *, processor: SpanProcessor | None = None
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "opentelemetry":
             raise
-        raise MissingExtra("traces need opentelemetry: pip install 'rerank-server[otel]'") from missing
+        raise MissingExtra.needs("traces need opentelemetry", "rerank-server[otel]") from missing
 
 
 def _exporting(endpoint: str) -> SpanProcessor:
