@@ -11,7 +11,7 @@ def test_the_public_names_are_these():
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
         "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair", "PairModel",
         "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "TooManyDocuments",
-        "Unauthorized", "Unavailable", "Usage", "__version__", "load", "rank", "rerank", "score_pairs",
+        "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank", "rerank", "score_pairs",
     }  # fmt: skip
 
 

@@ -90,6 +90,6 @@ def test_the_test_double_does_the_same():
     for options in ({}, {"long_documents": "chunk"}):
         asked = long.score(QUERY, DOCUMENTS[:2], options=ScoreOptions(max_length=9, **options))
         assert asked == short.score(QUERY, DOCUMENTS[:2], options=ScoreOptions(**options))
-    for length in (65, 4):
-        with pytest.raises(InvalidRequest, match=f"{length} tokens are asked for at once, the model reads 64"):
+    for length, wrong in ((65, "the model reads 64"), (4, "of which 1 are special tokens")):
+        with pytest.raises(InvalidRequest, match=f"{length} tokens are asked for at once, {wrong}"):
             long.score(QUERY, DOCUMENTS, options=ScoreOptions(max_length=length))
