@@ -172,7 +172,7 @@ test: $(SETUP) ## the tests of every day; what had to be skipped is listed at th
 	$(PYTEST) -m everyday $(PARALLEL)
 
 .PHONY: test-all
-test-all: test ## and parity of all families, real servers, command lines, browser
+test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser
 	$(PYTEST) -m full $(PARALLEL)
 
 .PHONY: test-release
@@ -186,11 +186,12 @@ fuzz: $(SETUP) ## run both fuzzers of the server for SECONDS=60 each (FUZZ_SEED=
 	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -q tests/fuzz
 
 .PHONY: check
-check: $(SETUP) ## lint, format, types, and the rings
+check: $(SETUP) ## lint, format, types, layers, and words that are gone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/gone_words.py
 
 .PHONY: format
 format: $(SETUP) ## format, and mend what ruff can mend

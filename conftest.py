@@ -4,19 +4,39 @@ Test tiers: each test file belongs to one, by the table below, and its tests get
 `make test` runs `everyday`, `make test-all` also `full`, `make test-release` also `release`; `hub` needs the model hub.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure. CI asks for the thorough profile.
+for name, examples in {"everyday": 20, "thorough": 300}.items():
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and more threads would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The longest path that a file lies in or is counts.
 TIERS = {
     "packages": "everyday",
+    # Command lines, forks, and whatever is compared with other libraries or over all families and dtypes.
+    "packages/rerank-core/tests/checkpoints/test_tokenizer_files.py": "full",
     "packages/rerank-core/tests/cli": "full",
     "packages/rerank-core/tests/engines/test_dtypes.py": "full",
+    "packages/rerank-core/tests/engines/test_families.py": "full",
     "packages/rerank-core/tests/engines/test_parity.py": "full",
-    "packages/rerank-server/tests/test_ray.py": "release",
+    "packages/rerank-core/tests/engines/test_torch_settings.py": "full",
+    "packages/rerank-core/tests/models/test_sentence_transformers.py": "full",
+    "packages/rerank-core/tests/test_forking.py": "full",
     "packages/rerank-integrations/tests/batch/test_on_ray.py": "release",
+    "packages/rerank-integrations/tests/http/test_forks.py": "full",
+    "packages/rerank-integrations/tests/http/test_interpreter_end.py": "full",
+    "packages/rerank-server/tests/test_ray.py": "release",
     "tests/wire": "everyday",
     "tests/docs": "everyday",
     "tests/docs/test_guides.py": "full",  # it scores thousands of pairs
@@ -24,7 +44,11 @@ TIERS = {
     "tests/e2e": "full",
     "tests/e2e/test_roads.py": "everyday",
     "tests/e2e/test_spark.py": "release",
-    "tests/packaging": "everyday",
+    "tests/packaging": "full",
+    "tests/packaging/test_one_version.py": "everyday",
+    "tests/packaging/test_public_imports.py": "everyday",
+    "tests/packaging/test_install_lines.py": "release",
+    "tests/packaging/test_pythons.py": "release",
     "tests/packaging/test_wheels.py": "release",
     "tests/deploy": "release",
     "tests/clients": "release",

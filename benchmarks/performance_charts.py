@@ -59,7 +59,7 @@ def speed(found: Published) -> Chart:
     ratio = run.against("sentence-transformers")
     caption = Caption(
         title=f"{ratio:.1f} times as fast as sentence-transformers, with the same scores",
-        subtitle=f"{len(run.sets['mixed'])} passages of mixed lengths, {LARGE}, float32, one core",
+        subtitle=f"{len(run.sets['mixed'])} passages, mixed lengths; {LARGE}, float32, one core",
         footnote=f"{machine_line(run.content)}. Process CPU time, medians of {rounds} rounds; up to "
         f"{max(run.spread(system) for system in systems):.0%} between rounds. Scores differ by at most {largest:.0e}. "
         "Batch 16: sorted by length.",

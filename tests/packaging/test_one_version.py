@@ -1,5 +1,6 @@
 """Three packages, one version, held together by exact pins."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 PACKAGES = ("rerank-core", "rerank-server", "rerank-integrations")
+INSTALL_PAGES = ("README.md", "docs/install.md", "docs/first-reranker.md")
 
 
 def project(root: Path, name: str) -> dict[str, Any]:
@@ -33,3 +35,11 @@ def test_the_changelog_has_the_version(root: Path) -> None:
     version = project(root, "rerank-core")["version"]
 
     assert f"## [{version}]" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_install_lines_name_the_build_of_torch_that_is_tested(root: Path) -> None:
+    packages = tomllib.loads((root / "uv.lock").read_text())["package"]
+    (version,) = {package["version"].partition("+")[0] for package in packages if package["name"] == "torch"}
+    named = re.findall(r"\btorch==([\w.+]+)", "".join((root / page).read_text() for page in INSTALL_PAGES))
+
+    assert set(named) == {f"{version}+cpu"}

@@ -1,6 +1,7 @@
 """Tiers of tests: each test file has one, and `make` runs each tier by its name."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,13 @@ def test_a_folder_without_a_tier_is_refused(repository: Path, arguments: tuple[s
 
     assert code != 0
     assert "tests/new/test_new.py has no tier" in said
+
+
+def test_the_table_names_what_exists(root: Path) -> None:
+    """A file that was moved would fall back to its folder's tier without a word."""
+    table = runpy.run_path(str(root / "conftest.py"))["TIERS"]
+
+    assert [path for path in table if not (root / path).exists()] == []
 
 
 def test_make_runs_each_tier_behind_the_smaller_ones(root: Path) -> None:

@@ -10,16 +10,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import hypothesis
 import pytest
 import rerank_core
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from rerank_core.types import Kind
-
-# A busy machine is no failure.
-hypothesis.settings.register_profile("no clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("no clock")
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
@@ -12,6 +12,7 @@ from rerank_server.app import create_app
 from rerank_server.settings import Settings
 
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncClient]]
+Shared: TypeAlias = Callable[..., Awaitable[tuple[AsyncClient, OverlapModel]]]
 
 
 def never_stop() -> None:
@@ -48,26 +49,45 @@ async def _until_ready(client: AsyncClient, model: OverlapModel | None = None) -
         model.forget()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
     """Serves with a loading of one's own, and settings: gives a client."""
     return _serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until_ready() -> Callable[..., Awaitable[None]]:
     """Waits, asking, until a server has loaded its model, and makes that forget its warm-up."""
     return _until_ready
 
 
-@pytest.fixture
-def model() -> OverlapModel:
-    return OverlapModel()
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[Shared]:
+    """Gives the server that has such settings, and its model: one for all tests of a module that only ask."""
+    servers: dict[object, tuple[AsyncClient, OverlapModel]] = {}
+    async with AsyncExitStack() as stack:
+
+        async def find(**settings: Any) -> tuple[AsyncClient, OverlapModel]:
+            key = tuple(sorted(settings.items()))
+            if key not in servers:  # to make one takes longer than most tests
+                model = OverlapModel()
+                client = await stack.enter_async_context(_serve(lambda _: model, **settings))
+                await _until_ready(client)
+                servers[key] = client, model
+            client, model = servers[key]
+            model.forget()
+            return client, model
+
+        yield find
 
 
 @pytest.fixture
-async def client(model: OverlapModel) -> AsyncIterator[AsyncClient]:
-    """A client of a server that is ready."""
-    async with _serve(lambda _: model) as client:
-        await _until_ready(client, model)
-        yield client
+async def model(shared: Shared) -> OverlapModel:
+    """The model behind ``client``."""
+    return (await shared())[1]
+
+
+@pytest.fixture
+async def client(shared: Shared) -> AsyncClient:
+    """A client of a server that is ready, and that the other tests of the module ask too."""
+    return (await shared())[0]

@@ -42,14 +42,14 @@ async def _serve(model: OverlapModel | None = None, **settings: Any) -> AsyncIte
         await life
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
     """Serves with a model and settings of one's own: gives a client."""
     return _serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client() -> AsyncIterator[AsyncClient]:
-    """A client of a server that is ready."""
+    """A client of a server that is ready: one for all tests of a file, which only ask."""
     async with _serve() as client:
         yield client

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
+from uuid import uuid4
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file, UTF-8: who reads it meanwhile sees the old one or the new one. Makes its folder.
+@contextmanager
+def atomic_write(target: Path, *, remove_leftovers: bool = False) -> Iterator[Path]:
+    """Give a path to write to. At the end of the block the file is on the disk, and takes ``target``'s name at once.
 
-    Raises ``OSError`` where it cannot be written; the old file is then as it was.
+    Makes the folder. Where the block fails, nothing is left and ``target`` is as it was. Each attempt has a path of its
+    own, so that two that write the same file do not meet. ``remove_leftovers``: also remove what attempts that were
+    killed have left, where no other attempt can be running.
+
+    Raises ``OSError`` where the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(name).chmod(0o666 & ~_umask())  # as any other new file: mkstemp's own are for nobody else
-        Path(name).replace(path)
+        yield path
+        _sync(path)
+        path.replace(target)
     except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
+        path.unlink(missing_ok=True)
         raise
+    _sync(target.parent)
+    if remove_leftovers:
+        for left in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.part"):
+            left.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write_text(target: Path, content: str) -> None:
+    """Write a text file, UTF-8, in the same way. Raises ``OSError``."""
+    with atomic_write(target) as path:
+        path.write_text(content, encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk: whatever happens to the machine from here on."""
+    if os.name != "posix":  # others open no folder, and sync no file that is only read
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

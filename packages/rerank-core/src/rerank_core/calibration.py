@@ -1,4 +1,4 @@
-"""From a model's raw score to a probability: Platt's sigmoid (1999), with a slope and an offset of the model's own."""
+"""Calibration: Platt's sigmoid (1999) turns a model's raw score into a probability, with its own slope and offset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WAY_OUT = "use two numbers, a and b of sigmoid(a * raw + b), or a file that `re
 
 
 def read_calibration(given: str | Path | Sequence[float] | None) -> Calibration | None:
-    """``a`` and ``b`` as two numbers, as ``"a,b"``, or in a JSON file with both; None: no calibration.
+    """Read ``a`` and ``b``: two numbers, ``"a,b"``, or a JSON file with both; None: no calibration.
 
     Raises ``InvalidRequest`` for anything else; ``a`` has to be above 0, so that the order stays.
     """
@@ -30,7 +30,7 @@ def read_calibration(given: str | Path | Sequence[float] | None) -> Calibration 
 
 
 def _of_text(text: str) -> list[float]:
-    """The numbers of ``"a,b"``; none where it is no such text."""
+    """Return the numbers of ``"a,b"``; none where it is no such text."""
     try:
         return [float(part) for part in text.split(",")] if "," in text else []
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The errors of rerank, as one tree.
 
     RerankError                      code
     ├── InvalidRequest               invalid_request       the caller must change the request (also ValueError)
@@ -47,7 +47,7 @@ class InputTooLong(InvalidRequest):
 
 
 class TooManyDocuments(InvalidRequest):
-    """More documents than one request can ever hold."""
+    """There are more documents than one request can ever hold."""
 
     code = "too_many_documents"
 
@@ -72,7 +72,7 @@ class Unavailable(RerankError):
 
 
 class Overloaded(Unavailable):
-    """No room for this request now."""
+    """There is no room for this request now."""
 
     code = "overloaded"
 
@@ -114,7 +114,7 @@ class MissingExtra(RerankError, ImportError):
 
 
 def error_class(code: str) -> type[RerankError] | None:
-    """The class of this tree with this ``code``; None where there is none.
+    """Return the class of this tree with this ``code``; None where there is none.
 
     Classes that another package derives are not found: what a code means does not depend on what is imported.
     """

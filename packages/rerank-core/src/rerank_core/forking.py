@@ -1,4 +1,4 @@
-"""Threads and locks beside a fork and the end of the process.
+"""Keeps threads and locks safe beside a fork and the end of the process.
 
 After a fork the child has no thread but the one that forked, and a lock that another thread held stays locked for ever.
 So threads and locks belong to one process, and each process makes its own. A fork also copies whatever a library was
@@ -17,13 +17,13 @@ from typing import Generic, TypeAlias, TypeVar
 Value = TypeVar("Value")
 Process: TypeAlias = tuple[int, int]
 
-_PATIENCE = 30.0  # seconds that a fork and the end wait at most; a batch takes one or two
+_TIMEOUT = 30.0  # seconds that a fork and the end wait at most; a batch takes one or two
 
 _forks = 0  # between the first process and this one
 
 
 def current_process() -> Process:
-    """The process, and nothing else: not even one that got the same number later.
+    """Identify the process, also from one that got the same number later.
 
     Not only what ``os.register_at_fork`` says: a server that forks in C does not always run its functions (uWSGI).
     """
@@ -38,7 +38,7 @@ class PerProcess(Generic[Value]):
         self._values: dict[Process, Value] = {}
 
     def get(self) -> Value:
-        """The value of the current process."""
+        """Return the value of the current process."""
         process = current_process()
         if process not in self._values:
             # Of two threads that both make one, both get the first: setdefault is one step.
@@ -46,7 +46,7 @@ class PerProcess(Generic[Value]):
         return self._values[process]
 
     def inherited(self) -> list[Value]:
-        """The values of the processes that this one was forked from: they are kept, so that nothing finalizes them."""
+        """Return the values of the processes that this one was forked from, kept so that nothing finalizes them."""
         process = current_process()
         return [value for key, value in list(self._values.items()) if key != process]
 
@@ -83,7 +83,7 @@ class _Gate:
                 self._changed.wait()
             self._owner = me
             self._closed += 1
-            self._changed.wait_for(lambda: self._inside.keys() <= {me}, timeout=_PATIENCE)
+            self._changed.wait_for(lambda: self._inside.keys() <= {me}, timeout=_TIMEOUT)
 
     def open(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""From a model's name to something that scores."""
+"""Loads a model by its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
-from rerank_core.engines.hardware.devices import choose_device, choose_dtype
+from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
@@ -30,7 +30,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface
 
 
 def require_libraries() -> None:
-    """Raises ``MissingExtra`` where the libraries that run a model are not installed."""
+    """Raise ``MissingExtra`` where the libraries that run a model are not installed."""
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra(f"running a model here needs {name}: pip install 'rerank-core[torch]'")
@@ -116,7 +116,7 @@ def load(
         )
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
-        _set_threads(threads)
+        set_threads(threads)
     segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
@@ -184,7 +184,7 @@ _SIMILARITIES = {
 
 
 def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
-    """Which number the raw score is."""
+    """Describe the number that the raw score is."""
     if checkpoint.kind == "bi-encoder":
         return _SIMILARITIES[checkpoint.similarity]
     if len(checkpoint.labels) == 1:
@@ -194,17 +194,11 @@ def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
 
 
 def _reload(model: str, **options: object) -> partial[LocalModel]:
-    """How to load it once more: as a name and one text, which are the same bytes whenever they are pickled."""
+    """Describe how to load it once more: a name and one text, which are the same bytes whenever they are pickled."""
     given = {name: value for name, value in options.items() if value is not None}
     return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:
-    """What a pickled model becomes: loaded with its options, which are JSON. Raises as ``load``."""
+    """Load a pickled model again, with its options, which are JSON. Raises as ``load``."""
     return load(model, **json.loads(options))
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

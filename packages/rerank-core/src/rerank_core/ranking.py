@@ -1,4 +1,4 @@
-"""From scores to an order."""
+"""Orders documents by their scores."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The seam: what scores, whoever does it.
+"""The seam: protocols that every scorer satisfies.
 
 ``Scorer`` and ``AsyncScorer`` are all that integrations and callers need. ``PairModel`` is the same work taken in
 steps, so that a scheduler can choose the batches in between.
@@ -26,7 +26,7 @@ class Scorer(Protocol):
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """One score per document, in their order; an empty list of documents is an empty answer.
+        """Return one score per document, in their order; an empty list of documents is an empty answer.
 
         ``documents`` may be any iterable with an order, and is read once.
 
@@ -65,29 +65,29 @@ class PairModel(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What runs here."""
+        """A description of the model, and of how it runs here."""
         ...
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens one call of ``forward`` should have, for the best speed."""
+        """The number of tokens that one call of ``forward`` should have, for the best speed."""
         ...
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """One encoding per pair, in their order; ``first`` is the first pair's position in its request.
+        """Return one encoding per pair, in their order; ``first`` is the first pair's position in its request.
 
         Safe to call from several threads. Raises ``InvalidRequest``.
         """
         ...
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
-        """One output per segment, in their order. Raises ``EngineError``."""
+        """Compute one output per segment, in their order. Raises ``EngineError``."""
         ...
 
     def fingerprint(self) -> str:
-        """What tells this model from every other: a hash of all that decides its scores, the same in every process."""
+        """Hash all that decides this model's scores: the same in every process, and no other model's."""
         ...
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """The raw score of an encoding from its segments' outputs, and the segment that it comes from."""
+        """Return the raw score of an encoding from its segments' outputs, and the segment that it comes from."""
         ...

@@ -1,4 +1,4 @@
-"""The words everybody here shares: plain, frozen data. No I/O, no tensors, no web."""
+"""The types that all packages share: plain, frozen data. No I/O, no tensors, no web."""
 
 from array import array
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What makes a probability of a raw score: sigmoid(a * raw + b)."""
+    """The two numbers that turn a raw score into a probability: sigmoid(a * raw + b)."""
 
     a: float
     b: float
@@ -53,7 +53,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:
-    """All that may change a score, from the door to the tokenizer.
+    """The options of a request: everything that may change a score.
 
     - ``raw``: the network's own number instead of one in [0, 1].
     - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
@@ -97,7 +97,7 @@ class ScoreOptions:
                 raise InvalidRequest(f"{name} is {value}: use at least {least}")
 
     def windows(self, as_loaded: LongDocuments) -> bool:
-        """Whether long documents are scored in windows; ``as_loaded`` is what happens where nothing is said."""
+        """Return whether long documents are scored in windows; ``as_loaded`` holds where the options do not say."""
         if self.long_documents is not None:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
@@ -120,7 +120,7 @@ class Segment:
         return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes())
 
     def __len__(self) -> int:
-        """How many tokens it has."""
+        """The number of its tokens."""
         return len(self.token_ids) // 4
 
 
@@ -141,7 +141,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a request cost.
+    """The cost of a request.
 
     ``tokens`` the model really read, special tokens included, each distinct segment once; ``truncated`` counts the
     pairs that were cut.
@@ -178,7 +178,7 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What runs here.
+    """A description of the model, and of how it runs here.
 
     ``engine_reason`` says why this engine was chosen. ``max_length`` is in tokens: of a pair for a cross-encoder, of
     each text for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
@@ -203,5 +203,5 @@ class ModelInfo:
 
     @property
     def title(self) -> str:
-        """The name, and what it is where that is not a cross-encoder."""
+        """The name, and the kind where that is not a cross-encoder."""
         return self.name if self.kind == "cross-encoder" else f"{self.kind}, {self.name}"

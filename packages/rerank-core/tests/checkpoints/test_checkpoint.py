@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import rerank_core
 from rerank_core import CheckpointError, InvalidRequest
-from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint, weight_files
+from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from rerank_core.checkpoints.sources import Source
+from rerank_core.checkpoints.weights import weight_files
 from safetensors.torch import load_file, save_file
 
 

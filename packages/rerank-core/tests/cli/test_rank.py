@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import rerank_core
-from rerank_core import EngineError, InvalidRequest, Overloaded
+from rerank_core import EngineError, InvalidRequest, Overloaded, remote
 from rerank_core.cli import main
 from rerank_core.cli import rank as rank_command
 from rerank_core.cli.rank import Passage, format_table, parse_passages
@@ -197,7 +197,7 @@ def test_the_model_is_the_default_unless_another_is_named(monkeypatch, passages,
 
 
 def test_url_without_the_integrations_names_the_package(monkeypatch, passages, capsys):
-    monkeypatch.setattr(rank_command, "entry_points", lambda **_: [])
+    monkeypatch.setattr(remote, "entry_points", lambda **_: [])
 
     assert main(["rank", QUERY, passages, "--url", "http://localhost:8000"]) == 1
     assert capsys.readouterr().err == "rerank: --url needs rerank-integrations: pip install rerank-integrations\n"
@@ -210,7 +210,7 @@ def test_url_asks_the_scorer_that_another_package_offers(monkeypatch, passages, 
             return lambda url: OverlapModel(name=url)
 
     monkeypatch.setattr(
-        rank_command,
+        remote,
         "entry_points",
         lambda *, group, name: [Entry] if (group, name) == ("rerank.scorers", "http") else [],
     )

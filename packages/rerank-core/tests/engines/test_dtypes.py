@@ -29,6 +29,7 @@ def some_text(words: int, seed: int) -> str:
 
 def runs_here(dtype: str) -> bool:
     return {
+        "float32": lambda: True,
         "float16-weights": cpu_features.has_float16_weights,
         "bfloat16": cpu_features.has_bfloat16,
         "int8": cpu_features.has_int8,
@@ -66,6 +67,7 @@ def test_scores_stay_near_those_of_float32(source, dtype):
     assert scores == pytest.approx(golden, abs=TOLERANCE[dtype], rel=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", ["float32", *TOLERANCE], indirect=True)
 def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(source, dtype):
     pair = some_text(30, 0)
     companions = [some_text(words, seed) for seed, words in enumerate([1, 70, 9, 250, 33, 2, 120, 15, 48, 5] * 5)]

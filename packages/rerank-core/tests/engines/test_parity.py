@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import rerank_core
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import Pair, ScoreOptions
 from rerank_core.engines import ENGINES
@@ -105,7 +105,6 @@ def test_company_and_order_change_no_bit(model):
     assert alone == together
 
 
-@settings(max_examples=20)
 @given(cuts=st.sets(st.integers(1, len(DOCUMENTS) - 1)), order=st.permutations(range(len(DOCUMENTS))))
 def test_segments_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
     encodings = tiny_bert.tokenize([Pair(QUERY, document) for document in DOCUMENTS], ScoreOptions())

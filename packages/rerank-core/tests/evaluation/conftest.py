@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rerank_core import RerankError
 from rerank_core.evaluation.data.collection import Question
-from rerank_core.evaluation.run.answers import Event, Loaded
+from rerank_core.evaluation.run.answers import Event, LoadedModel
 from rerank_core.evaluation.run.systems import System
 from rerank_core.evaluation.run.worker import answers
 from rerank_core.testing.doubles import OverlapModel
@@ -99,7 +99,7 @@ class Measuring:
         ticks = iter(range(1000))
         given = answers(
             OverlapModel(name=name),
-            Loaded(model=name, dtype="float32", fingerprint="f"),
+            LoadedModel(model=name, dtype="float32", fingerprint="f"),
             [(question.query, question.documents) for question in questions],
             system.options(),
             memory=lambda: 1_000_000,

@@ -192,7 +192,7 @@ def test_a_request_that_is_tokenised_in_parts_has_the_scores_and_usage_of_its_pa
     whole = model.score("a panda", documents)
     computed: list[int] = []
     forward = model._engine.forward
-    monkeypatch.setattr("rerank_core.models.local._PART", 3)
+    monkeypatch.setattr("rerank_core.models.local._PAIRS_AT_ONCE", 3)
     monkeypatch.setattr(model._engine, "forward", lambda batch: computed.append(len(batch.lengths)) or forward(batch))
 
     assert model.score("a panda", documents) == whole
@@ -200,7 +200,7 @@ def test_a_request_that_is_tokenised_in_parts_has_the_scores_and_usage_of_its_pa
 
 
 def test_a_refused_pair_of_a_later_part_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):
-    monkeypatch.setattr("rerank_core.models.local._PART", 3)
+    monkeypatch.setattr("rerank_core.models.local._PAIRS_AT_ONCE", 3)
     documents = ["bamboo"] * 10 + ["bamboo " * 600]
 
     with pytest.raises(InputTooLong, match="document 10 "):
@@ -208,7 +208,7 @@ def test_a_refused_pair_of_a_later_part_is_named_by_its_place_in_the_request(tin
 
 
 def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):
-    monkeypatch.setattr("rerank_core.models.local._PART", 3)
+    monkeypatch.setattr("rerank_core.models.local._PAIRS_AT_ONCE", 3)
     model = tiny_model("bert")
     monkeypatch.setattr(model, "_engine", Says(math.nan))
 

@@ -35,18 +35,26 @@ TEXTS = {
 }
 
 
-@pytest.fixture(params=["bert", "xlm-roberta", "minilm-ce", "bge-reranker-v2-m3-shape"])
+@pytest.fixture(scope="module")
+def default_tokenizer(shared):
+    """The default model's own: reading it takes a second."""
+    return load_tokenizer(shared("bge-reranker-v2-m3-shape"))
+
+
+@pytest.fixture(scope="module", params=["bert", "xlm-roberta", "minilm-ce", "default"])
 def tokenizer(request, tiny, shared):
     """Of the two families, tiny and as they are in real checkpoints."""
     name = request.param
-    return load_tokenizer(tiny(name) if name in ("bert", "xlm-roberta") else shared(name))
+    if name == "default":
+        return request.getfixturevalue("default_tokenizer")
+    return load_tokenizer(shared(name) if name == "minilm-ce" else tiny(name))
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_windows_spans_cover_a_document_of_any_script(tokenizer, name) -> None:
     document = (TEXTS[name] * 40).strip()
 
-    found = TextTokenizer(tokenizer).chunks(document, 24, CHUNK)
+    found = TextTokenizer(tokenizer).windows_of(document, 24, CHUNK)
     chunks, loses = found.found, found.loses
 
     spans = [chunk.span for chunk in chunks]
@@ -57,13 +65,13 @@ def test_the_windows_spans_cover_a_document_of_any_script(tokenizer, name) -> No
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_span_is_where_the_tokens_come_from(shared, name) -> None:
+def test_a_span_is_where_the_tokens_come_from(default_tokenizer, name) -> None:
     """What the tokens say, put together again, is the span's text as the tokenizer normalises it."""
-    tokenizer = load_tokenizer(shared("bge-reranker-v2-m3-shape"))
+    tokenizer = default_tokenizer
     document = (TEXTS[name] * 40).strip()
     unknown = tokenizer.token_to_id("<unk>")
 
-    chunks = TextTokenizer(tokenizer).chunks(document, 64, CHUNK).found
+    chunks = TextTokenizer(tokenizer).windows_of(document, 64, CHUNK).found
 
     for chunk in chunks:
         if unknown in chunk.ids:

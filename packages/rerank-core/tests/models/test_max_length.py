@@ -1,9 +1,12 @@
 """A request may have less read at once than the model can: ``ScoreOptions.max_length``."""
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
 import rerank_core
 from rerank_core import InputTooLong, InvalidRequest, ScoreOptions
-from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.models.local import LocalModel
 from rerank_core.testing.doubles import OverlapModel
 
 QUERY = "what does the giant panda eat where it lives in the mountains of China?"
@@ -11,10 +14,15 @@ DOCUMENTS = ["bamboo", "The giant panda eats bamboo. " * 12, "", "Paris is a cit
 
 
 @pytest.fixture(scope="module", params=["xlm-roberta", "bert", "lite"])
-def model(request, tmp_path_factory) -> str:
-    if request.param == "lite":
-        return "lite"
-    return str(write_tiny_checkpoint(tmp_path_factory.mktemp("models") / request.param, request.param))
+def load(request, tiny) -> Callable[..., LocalModel]:
+    """Loads a model with a length; each once."""
+    name = "lite" if request.param == "lite" else str(tiny(request.param))
+    return cache(lambda max_length=None: rerank_core.load(name, max_length=max_length))
+
+
+@pytest.fixture
+def loaded(load) -> LocalModel:
+    return load()
 
 
 @pytest.mark.parametrize(
@@ -29,16 +37,13 @@ def model(request, tmp_path_factory) -> str:
     ids=str,
 )
 @pytest.mark.parametrize("length", [8, 17, 40])
-def test_it_gives_the_scores_of_a_model_that_was_loaded_with_that_length(model, options, length):
-    asked = rerank_core.load(model).score(QUERY, DOCUMENTS, options=ScoreOptions(max_length=length, **options))
-    loaded = rerank_core.load(model, max_length=length).score(QUERY, DOCUMENTS, options=ScoreOptions(**options))
+def test_it_gives_the_scores_of_a_model_that_was_loaded_with_that_length(load, options, length):
+    asked = load().score(QUERY, DOCUMENTS, options=ScoreOptions(max_length=length, **options))
 
-    assert asked == loaded
+    assert asked == load(length).score(QUERY, DOCUMENTS, options=ScoreOptions(**options))
 
 
-def test_it_is_what_is_read_and_counted(model):
-    loaded = rerank_core.load(model)
-
+def test_it_is_what_is_read_and_counted(loaded):
     short = loaded.score(QUERY, DOCUMENTS, options=ScoreOptions(max_length=17)).usage
     whole = loaded.score(QUERY, DOCUMENTS).usage
 
@@ -46,15 +51,12 @@ def test_it_is_what_is_read_and_counted(model):
     assert short.truncated > whole.truncated
 
 
-def test_what_the_model_reads_itself_changes_nothing(model):
-    loaded = rerank_core.load(model)
-
+def test_what_the_model_reads_itself_changes_nothing(loaded):
     options = ScoreOptions(max_length=loaded.info.max_length)
     assert loaded.score(QUERY, DOCUMENTS, options=options) == loaded.score(QUERY, DOCUMENTS)
 
 
-def test_more_than_the_model_reads_is_refused_with_both_numbers(model):
-    loaded = rerank_core.load(model)
+def test_more_than_the_model_reads_is_refused_with_both_numbers(loaded):
     limit = loaded.info.max_length
 
     for options in (ScoreOptions(max_length=limit + 1), ScoreOptions(max_length=limit + 1, long_documents="chunk")):
@@ -63,18 +65,14 @@ def test_more_than_the_model_reads_is_refused_with_both_numbers(model):
 
 
 @pytest.mark.parametrize("long_documents", ["truncate", "chunk"])
-def test_too_few_for_text_beside_the_special_tokens_are_refused(model, long_documents):
-    loaded = rerank_core.load(model)
-
+def test_too_few_for_text_beside_the_special_tokens_are_refused(loaded, long_documents):
     for length in range(1, 6):
         options = ScoreOptions(max_length=length, long_documents=long_documents)
         with pytest.raises(InvalidRequest, match=rf"{length} tokens are asked for at once, of which \d are special"):
             loaded.score(QUERY, DOCUMENTS, options=options)
 
 
-def test_without_truncation_a_pair_that_is_longer_than_asked_for_is_refused(model):
-    loaded = rerank_core.load(model)
-
+def test_without_truncation_a_pair_that_is_longer_than_asked_for_is_refused(loaded):
     with pytest.raises(InputTooLong, match="the model reads 40"):
         loaded.score(QUERY, DOCUMENTS, options=ScoreOptions(max_length=40, truncate=False))
     assert loaded.score("panda", ["bamboo"], options=ScoreOptions(max_length=40, truncate=False)).usage.truncated == 0

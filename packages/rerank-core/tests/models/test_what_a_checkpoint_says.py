@@ -1,7 +1,6 @@
 """Checkpoints that say of themselves how they are scored, through the front door: ``load`` and ``score``."""
 
 import json
-import math
 import random
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, Pair, ScoreOptions
 from rerank_core.models.local import LocalModel
-from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
+from rerank_core.testing.checkpoints import WORDS
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 DOCUMENTS = ["bamboo", "a giant panda lives in china", "Paris is the capital of france", "", "panda " * 300]
@@ -156,46 +155,6 @@ def test_a_head_that_has_other_outputs_than_labels_is_refused_with_both_numbers(
 # ---------------------------------------------------------------------------- token types, small networks
 
 
-@pytest.mark.parametrize(
-    ("model_type", "sizes"),
-    [
-        ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}),
-        ("funnel", {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [1, 1]}),
-        ("albert", {"embedding_size": 16}),
-        ("rembert", {}),
-        ("roformer", {}),
-        ("mobilebert", {"embedding_size": 16, "intra_bottleneck_size": 16, "true_hidden_size": 16}),
-        ("convbert", {}),
-        ("fnet", {}),
-        ("big_bird", {}),
-        ("deberta", {}),
-        ("mpnet", {}),
-        ("bart", {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "eos_token_id": 3,
-                  "decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "bos_token_id": 2,
-                  "decoder_start_token_id": 3, "forced_eos_token_id": 3}),
-    ],
-)  # fmt: skip
-def test_a_family_is_given_the_token_types_that_transformers_gives_it(tiny, tmp_path, model_type, sizes):
-    from transformers import CONFIG_MAPPING
-
-    usual = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    vocabulary = json.loads((tiny("bert") / "config.json").read_text())["vocab_size"]
-    common = {"vocab_size": vocabulary, "num_labels": 1, "pad_token_id": 0}
-    config = CONFIG_MAPPING[model_type](**common, **(sizes if "d_model" in sizes else usual | sizes))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = AutoModelForSequenceClassification.from_config(config)
-        for parameter in network.parameters():
-            parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    network.save_pretrained(tmp_path)
-    shutil.copyfile(tiny("bert") / "tokenizer.json", tmp_path / "tokenizer.json")
-    edit(tmp_path / "tokenizer_config.json", tokenizer_class="BertTokenizer", model_max_length=128)
-
-    golden = [row[0] for row in golden_rows(tmp_path, "a panda", DOCUMENTS)]
-
-    assert raw(tmp_path, "a panda", DOCUMENTS) == pytest.approx(golden, abs=1e-5)
-
-
 def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("roberta"), tmp_path / "model"))
     names = ["input_ids", "token_type_ids", "attention_mask"]
@@ -263,89 +222,6 @@ def test_a_padding_id_beyond_the_table_is_refused(copy):
 # ---------------------------------------------------------------------------- sentence-transformers
 
 
-@pytest.fixture(scope="module")
-def library():
-    return pytest.importorskip("sentence_transformers", reason="needs sentence-transformers to compare with")
-
-
-def saved_cross_encoder(library, source: Path, target: Path, **arguments: Any) -> Any:
-    model = library.CrossEncoder(str(source), device="cpu", **arguments)
-    model.save_pretrained(str(target))
-    return model
-
-
-@pytest.mark.parametrize("activation", [torch.nn.Sigmoid(), torch.nn.Identity(), torch.nn.Tanh()])
-@pytest.mark.parametrize("length", [None, 40])
-def test_a_cross_encoder_that_the_library_saved_has_the_librarys_logits(library, tiny, tmp_path, activation, length):
-    theirs = saved_cross_encoder(library, tiny("bert"), tmp_path, max_length=length, activation_fn=activation)
-    golden = theirs.predict([("a panda", document) for document in DOCUMENTS], activation_fn=torch.nn.Identity())
-
-    model = load(tmp_path)
-
-    assert list(model.score("a panda", DOCUMENTS, raw=True).values) == pytest.approx(golden.tolist(), abs=1e-5)
-    assert model.info.activation.endswith(type(activation).__name__)
-    assert model.info.max_length == (length or 128)
-
-
-def test_lower_case_and_length_of_the_first_module_are_honoured(library, tiny, tmp_path):
-    saved_cross_encoder(library, tiny("bert"), tmp_path)
-    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
-    tokenizer["normalizer"]["lowercase"] = False
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    edit(tmp_path / "sentence_bert_config.json", do_lower_case=True, max_seq_length=50)
-    documents = ["A PANDA Eats BAMBOO " * 40]
-    golden = library.CrossEncoder(str(tmp_path), device="cpu").predict(
-        [("A Panda", document) for document in documents], activation_fn=torch.nn.Identity()
-    )
-
-    assert raw(tmp_path, "A Panda", documents) == pytest.approx(golden.tolist(), abs=1e-5)
-    assert load(tmp_path).info.max_length == 50
-
-
-@pytest.mark.parametrize(
-    ("file", "fields", "says"),
-    [
-        ("sentence_bert_config.json", {"transformer_task": "text-generation"}, "transformer_task is 'text-generation'"),
-        ("sentence_bert_config.json", {"modality_config": {"text": {"method": "forward"},
-            "message": {"method": "forward", "method_output_name": "logits", "format": "flat"}}}, "has a message"),
-        ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "modality_config has no text"),
-        ("sentence_bert_config.json", {"modality_config": {"text": {"method": "encode"}}}, "of 'encode'"),
-        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"add_special_tokens": False}}},
-         "add_special_tokens=False"),
-        ("sentence_bert_config.json", {"processing_kwargs": {"common": {"truncation": "only_second"}}},
-         "truncation='only_second'"),
-        ("sentence_bert_config.json", {"processing_kwargs": [1]}, "processing_kwargs is [1]"),
-        ("sentence_bert_config.json", {"max_seq_length": "long"}, "max_seq_length or max_length is 'long'"),
-        ("sentence_bert_config.json", {"max_seq_length": 3}, "asks for 3 tokens"),
-        ("sentence_bert_config.json", {"do_lower_case": "yes"}, "do_lower_case is 'yes'"),
-        ("sentence_bert_config.json", {"query_length": 32}, "query_length is not supported"),
-        ("config_sentence_transformers.json", {"default_prompt_name": "web", "prompts": {"web": "find "}},
-         "default_prompt_name"),
-        ("config_sentence_transformers.json", {"default_prompt_name": "web"}, "default_prompt_name is 'web'"),
-        ("config_sentence_transformers.json", {"prompts": [1]}, "prompts is not an object"),
-    ],
-)  # fmt: skip
-def test_what_the_library_would_do_and_is_not_done_here_is_refused_by_name(library, tiny, tmp_path, file, fields, says):
-    saved_cross_encoder(library, tiny("bert"), tmp_path)
-    edit(tmp_path / file, **fields)
-
-    message = refusal(tmp_path)
-
-    assert says in message
-    assert str(tmp_path) in message
-
-
-def test_arguments_of_the_tokenizer_that_change_nothing_are_no_reason(library, tiny, tmp_path):
-    saved_cross_encoder(library, tiny("bert"), tmp_path)
-    before = raw(tmp_path, "a panda", DOCUMENTS)
-    edit(
-        tmp_path / "sentence_bert_config.json",
-        processing_kwargs={"common": {"padding": "max_length", "return_tensors": "pt"}, "text": {"truncation": True}},
-    )
-
-    assert raw(tmp_path, "a panda", DOCUMENTS) == before
-
-
 def test_a_chain_of_modules_that_ends_in_a_dense_layer_is_refused_by_name(copy):
     names = [
         "base.modules.transformer.Transformer",
@@ -396,28 +272,6 @@ def test_a_snapshot_of_links_into_a_store_of_blobs_is_read(tiny, tmp_path):
 
 
 # ---------------------------------------------------------------------------- similarities of bi-encoders
-
-
-@pytest.mark.parametrize("name", [None, "cosine", "dot", "euclidean", "manhattan"])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_embeddings_are_compared_as_the_checkpoint_says(library, tmp_path, name, normalize):
-    modules = library.sentence_transformer.modules
-    plain = write_tiny_checkpoint(tmp_path / "plain", "bert", kind="bi-encoder")
-    chain = [
-        modules.Transformer(str(plain)),
-        modules.Pooling(32, "mean"),
-        *([modules.Normalize()] if normalize else []),
-    ]
-    library.SentenceTransformer(modules=chain, similarity_fn_name=name, device="cpu").save(str(tmp_path / "saved"))
-    theirs = library.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
-    query = theirs.encode_query(["a panda"])
-    golden = [theirs.similarity(query, theirs.encode_document([document])).item() for document in DOCUMENTS]
-
-    model = load(tmp_path / "saved")
-    ours = model.score("a panda", DOCUMENTS, raw=True).values
-
-    assert list(ours) == pytest.approx(golden, abs=1e-5, rel=1e-5)
-    assert list(model.score("a panda", DOCUMENTS).values) == pytest.approx([1 / (1 + math.exp(-x)) for x in ours])
 
 
 def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):

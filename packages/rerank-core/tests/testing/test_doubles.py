@@ -2,7 +2,7 @@ import asyncio
 import threading
 
 import pytest
-from rerank_core import AsyncScorer, EngineError, Overloaded, PairModel, Scorer, rerank
+from rerank_core import AsyncScorer, EngineError, InputTooLong, Overloaded, PairModel, Scorer, rerank
 from rerank_core.models.scoring import distinct_segments
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import Pair, ScoreOptions
@@ -55,3 +55,17 @@ def test_the_failing_double_always_fails_in_the_same_way(documents):
         double.score("a", documents)
     with pytest.raises(Overloaded, match="no room"):
         asyncio.run(double.ascore("a", documents))
+
+
+def test_windows_of_the_double_are_those_of_a_cross_encoder():
+    long = "a panda eats bamboo. " * 40
+    double = OverlapModel(long_documents="chunk")
+    whole = double.score("panda", [long], options=ScoreOptions(raw=True))
+    first = double.score("panda", [long], options=ScoreOptions(raw=True, chunk_score="first"))
+    capped = double.score("panda", [long], options=ScoreOptions(raw=True, max_document_tokens=70))
+
+    assert first.usage.tokens < capped.usage.tokens < whole.usage.tokens
+    assert first.spans[0].start == 0
+    assert first.usage.truncated == capped.usage.truncated == 1
+    with pytest.raises(InputTooLong, match="raise max_chunks"):
+        double.score("panda", [long], options=ScoreOptions(truncate=False, max_chunks=2))

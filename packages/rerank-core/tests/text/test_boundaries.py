@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import rerank_core
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
@@ -129,7 +129,6 @@ def outcome(tokenizer, pairs: list[Pair], options: ScoreOptions):
         return "the query is too long"
 
 
-@settings(max_examples=40)
 @given(query=Text, document=Text, max_length=st.integers(8, 30), data=st.data())
 @pytest.mark.parametrize("kind", [CrossEncoderTokenizer, BiEncoderTokenizer])
 def test_a_part_of_a_text_gives_the_tokens_that_all_of_it_gives(

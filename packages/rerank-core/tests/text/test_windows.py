@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.text.windows import chunk_score, query_room, sentence_ends, span, windows
+from rerank_core.text.windows import query_room, sentence_ends, span, window_score, windows
 from rerank_core.types import ScoreOptions, Span
 
 numbers = st.integers(1, 300)
@@ -73,17 +73,17 @@ def test_a_sentence_ends_behind_the_last_token_of_its_last_character() -> None:
 def test_the_best_window_the_first_or_the_mean_of_the_best_decides() -> None:
     values = [1.0, 5.0, 3.0, -2.0]
 
-    assert chunk_score(values, ScoreOptions()) == (5.0, 1)
-    assert chunk_score(values, ScoreOptions(chunk_score="first")) == (1.0, 0)
-    assert chunk_score(values, ScoreOptions(chunk_score="mean", best_chunks=2)) == (4.0, 1)
-    assert chunk_score([7.0], ScoreOptions(chunk_score="mean")) == (7.0, 0)
+    assert window_score(values, ScoreOptions()) == (5.0, 1)
+    assert window_score(values, ScoreOptions(chunk_score="first")) == (1.0, 0)
+    assert window_score(values, ScoreOptions(chunk_score="mean", best_chunks=2)) == (4.0, 1)
+    assert window_score([7.0], ScoreOptions(chunk_score="mean")) == (7.0, 0)
 
 
 @pytest.mark.parametrize("how", ["max", "first", "mean"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_window_without_a_finite_score_is_not_hidden_by_the_others(how, bad):
     """The best of the others would look like a score, and a mean of inf and -inf would be a bare error."""
-    score, window = chunk_score([1.0, bad, -math.inf], ScoreOptions(chunk_score=how))
+    score, window = window_score([1.0, bad, -math.inf], ScoreOptions(chunk_score=how))
 
     assert not math.isfinite(score)
     assert window == 1

@@ -100,7 +100,7 @@ class RerankCompressor(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The best documents, best first. Any iterable of documents is read once."""
+        """Return the best documents, best first. Any iterable of documents is read once."""
         documents = _list(documents)
         if not documents:
             return []
@@ -117,7 +117,7 @@ class RerankCompressor(BaseDocumentCompressor):
     async def acompress_documents(
         self, documents: Iterable[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """As ``compress_documents``, without holding the event loop."""
+        """Return what ``compress_documents`` does, without holding the event loop."""
         documents = _list(documents)
         if not documents:
             return []
@@ -187,7 +187,7 @@ class RerankCrossEncoder(BaseCrossEncoder):
         return cls(local_scorer(model, **load_options), options=options)
 
     def score(self, text_pairs: Iterable[Sequence[str]]) -> list[float]:
-        """One score per (query, document), in their order. Pairs of one query are scored together.
+        """Return one score per (query, document), in their order. Pairs of one query are scored together.
 
         A pair may be a tuple, a list, or anything else that has two items. Raises ``InvalidRequest`` for what is none.
         """
@@ -216,5 +216,5 @@ def _inputs(query: str, documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def _marked(document: Document, name: str, value: object) -> Document:
-    """A copy, so that the retriever's own document stays as it was; rebuilding it would lose its id."""
+    """Copy a document with metadata added: the retriever's own stays as it was, and rebuilding it would lose its id."""
     return document.model_copy(update={"metadata": {**document.metadata, name: value}})

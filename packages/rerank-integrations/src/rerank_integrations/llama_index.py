@@ -81,7 +81,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in dumps."""
+        """Return the name in dumps."""
         return "RerankPostprocessor"
 
     @classmethod
@@ -200,7 +200,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     @contextmanager
     def _reported(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
-        """Tells whoever listens that reranking begins, and that it ended with the nodes put into the list.
+        """Report to callbacks that reranking begins, and that it ended with the nodes put into the list.
 
         The end is told also where it failed: then there are none.
         """
@@ -223,7 +223,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
 
 def _noted(node: BaseNode, name: str, value: object) -> BaseNode:
-    """A copy with one more word in its metadata, which no model reads."""
+    """Copy a node with one more entry in its metadata, which no model reads."""
     return node.model_copy(
         update={
             "metadata": {**node.metadata, name: value},

@@ -1,4 +1,4 @@
-"""Work in threads that does not depend on an executor: Python's take no work once the main thread has ended."""
+"""Runs work in threads without an executor: Python's executors take no work once the main thread has ended."""
 
 from __future__ import annotations
 

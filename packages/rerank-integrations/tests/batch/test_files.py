@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from rerank_core.errors import InvalidRequest
-from rerank_integrations.batch.files import appearing, list_tasks
+from rerank_integrations.batch.files import list_tasks
 
 
 def test_every_file_of_a_folder_is_a_task_of_its_own(tmp_path: Path) -> None:
@@ -37,45 +37,6 @@ def test_where_there_is_nothing_to_score_it_is_said(tmp_path: Path, name: str) -
 
     with pytest.raises(InvalidRequest, match=name):
         list_tasks(tmp_path / name, tmp_path / "out")
-
-
-def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
-    target = tmp_path / "out" / "a.jsonl"
-    with appearing(target) as path:
-        path.write_text("all of it")
-        during = target.exists()
-
-    assert not during
-    assert target.read_text() == "all of it"
-    assert [path.name for path in target.parent.iterdir()] == ["a.jsonl"]
-
-
-def test_what_failed_leaves_nothing_and_what_was_before(tmp_path: Path) -> None:
-    target = tmp_path / "a.jsonl"
-    target.write_text("before")
-
-    def half() -> None:
-        with appearing(target) as path:
-            path.write_text("half of it")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        half()
-
-    assert target.read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
-
-
-def test_what_a_killed_attempt_left_goes_and_what_is_of_another_file_stays(tmp_path: Path) -> None:
-    for name in (".a.jsonl.01234567.part", ".a.jsonl.gz.01234567.part", ".b.jsonl.01234567.part"):
-        (tmp_path / name).touch()
-
-    with appearing(tmp_path / "a.jsonl") as path:
-        path.touch()
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".a.jsonl.gz.01234567.part", ".b.jsonl.01234567.part", "a.jsonl",
-    ]  # fmt: skip
 
 
 def test_a_result_that_is_older_than_its_input_is_not_done(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Below a prefix every error has the shape that the clients of that server read, whoever finds it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -66,10 +66,8 @@ def test_every_prefix_is_tried_here() -> None:
 
 
 @pytest.fixture
-async def strict(serve: Serve, until_ready: Ready) -> AsyncIterator[Client]:
-    async with serve(lambda _: OverlapModel(), max_documents=4, max_queue_pairs=4, max_body_bytes=1000) as client:
-        await until_ready(client)
-        yield client
+async def strict(shared) -> Client:
+    return (await shared(max_documents=4, max_queue_pairs=4, max_body_bytes=1000))[0]
 
 
 @pytest.mark.parametrize("prefix", SHAPES)
@@ -103,13 +101,12 @@ async def test_a_method_that_what_may_be_looked_at_does_not_take_is_405(client: 
 
 
 @pytest.mark.parametrize("prefix", SHAPES)
-async def test_a_key_is_asked_for_in_the_dialect(serve: Serve, until_ready: Ready, prefix: str) -> None:
-    async with serve(lambda _: OverlapModel(), api_keys="secret") as client:
-        await until_ready(client)
-        for path in (path_of(prefix), f"http://server/{path_of(prefix)}/"):
-            assert_shape(prefix, await client.post(path, json=body_of(prefix)), 401)
-        for path in ("/info", "//v1/models", "/models/"):
-            assert_shape(prefix, await client.get(prefix + path), 401)
+async def test_a_key_is_asked_for_in_the_dialect(shared, prefix: str) -> None:
+    client, _ = await shared(api_keys="secret")
+    for path in (path_of(prefix), f"http://server/{path_of(prefix)}/"):
+        assert_shape(prefix, await client.post(path, json=body_of(prefix)), 401)
+    for path in ("/info", "//v1/models", "/models/"):
+        assert_shape(prefix, await client.get(prefix + path), 401)
 
 
 @pytest.mark.parametrize("prefix", SHAPES)
@@ -169,14 +166,13 @@ async def test_a_server_that_is_full_late_or_loading_says_so_in_the_dialect(
 
 
 @pytest.mark.parametrize("prefix", SHAPES)
-async def test_it_is_so_below_a_root_path_too(serve: Serve, until_ready: Ready, prefix: str) -> None:
-    async with serve(lambda _: OverlapModel(), root_path="/team/rerank", api_keys="secret") as client:
-        await until_ready(client)
-        headers = {"Authorization": "Bearer secret"}
-        for root in ("/team/rerank", ""):
-            assert_shape(prefix, await client.post(f"{root}{prefix}/embed", json={}, headers=headers), 404)
-            assert_shape(prefix, await client.get(f"{root}{path_of(prefix)}", headers=headers), 405)
-            assert_shape(prefix, await client.get(f"{root}{prefix}/info"), 401)
+async def test_it_is_so_below_a_root_path_too(shared, prefix: str) -> None:
+    client, _ = await shared(root_path="/team/rerank", api_keys="secret")
+    headers = {"Authorization": "Bearer secret"}
+    for root in ("/team/rerank", ""):
+        assert_shape(prefix, await client.post(f"{root}{prefix}/embed", json={}, headers=headers), 404)
+        assert_shape(prefix, await client.get(f"{root}{path_of(prefix)}", headers=headers), 405)
+        assert_shape(prefix, await client.get(f"{root}{prefix}/info"), 401)
 
 
 @pytest.mark.parametrize("path", ["/vllm/v1/models", "//vllm/v1/models", "//vllm//v1//models/", "/vllm//v1/models"])

@@ -1,7 +1,7 @@
 """How long a request will wait, against what a queue really does."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rerank_core.types import Segment
 from rerank_server.inference.forecast import seconds_left
@@ -41,7 +41,6 @@ def played(
 Load = st.lists(st.tuples(st.integers(1, 60), st.integers(8, 120)), min_size=1, max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
 @given(Load, st.integers(0, 12), st.sampled_from([0.0, 0.05, 0.5]), st.sampled_from([256, 1024]))
 def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: float, budget: int) -> None:
     queue: Queue[Segment] = Queue()

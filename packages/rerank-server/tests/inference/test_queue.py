@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.types import Segment
 from rerank_server.inference.queue import Queue, QueuedRequest
@@ -164,7 +164,6 @@ Step = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(Step, max_size=40))
 def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_to_all(steps) -> None:
     queue = Queue()
@@ -213,7 +212,6 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
     assert not queue._items
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(2, 40)), min_size=1, max_size=12), st.integers(10, 80))
 def test_nobody_starves(requests, budget) -> None:
     """While others keep coming, an order is done after at most twice the work that was there before it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.errors import DeviceError, EngineError, Unavailable
 from rerank_core.testing.doubles import OverlapModel
@@ -336,7 +336,6 @@ Request = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(Request, min_size=1, max_size=10), st.sets(st.sampled_from("abcdefgh"), max_size=2), st.booleans())
 def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_segments(requests, poison, dies) -> None:
     asyncio.run(asyncio.wait_for(_all_are_answered(requests, poison, dies=dies), 5))

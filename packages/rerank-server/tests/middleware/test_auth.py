@@ -23,10 +23,8 @@ OPEN = [
 
 
 @pytest.fixture
-async def client(serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready):
-    async with serve(lambda _: OverlapModel(), api_keys="first-key, second-key") as client:
-        await until_ready(client)
-        yield client
+async def client(shared) -> Client:
+    return (await shared(api_keys="first-key, second-key"))[0]
 
 
 @pytest.mark.parametrize("path", BODIES)

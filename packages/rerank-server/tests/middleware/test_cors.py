@@ -18,11 +18,9 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 
 
 @pytest.fixture
-async def named(serve: Serve, until_ready):
+async def named(shared) -> Client:
     """A client of a server that names one origin."""
-    async with serve(lambda _: OverlapModel(), cors_origins=APP) as client:
-        await until_ready(client)
-        yield client
+    return (await shared(cors_origins=APP))[0]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +119,10 @@ def test_an_origin_that_no_browser_sends_stops_the_start_with_the_reason(value: 
         "X-Whatever_Comes.Next,!#$%&'*+-.^_`|~",
     ],
 )
-async def test_a_preflight_may_ask_for_any_headers(serve: Serve, origins: str, names: str) -> None:
-    async with serve(lambda _: OverlapModel(), cors_origins=origins, api_keys="key") as client:
-        asked = {"Origin": APP, "Access-Control-Request-Headers": names}
-        answer = await client.options("/v1/rerank", headers=PREFLIGHT | asked)
+async def test_a_preflight_may_ask_for_any_headers(shared, origins: str, names: str) -> None:
+    client, _ = await shared(cors_origins=origins, api_keys="key")
+    asked = {"Origin": APP, "Access-Control-Request-Headers": names}
+    answer = await client.options("/v1/rerank", headers=PREFLIGHT | asked)
 
     assert (answer.status_code, answer.content) == (204, b"")
     allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
@@ -144,13 +142,15 @@ async def test_a_preflight_for_names_that_are_none_or_too_many_is_refused(named:
     assert len(answer.text) < 2000
 
 
-async def test_a_preflight_of_a_foreign_origin_is_refused_and_says_where_to_name_it(named: Client) -> None:
-    answer = await named.options("/v1/rerank", headers=PREFLIGHT | {"Origin": EVIL})
+async def test_a_preflight_of_a_foreign_origin_is_refused_and_says_where_to_name_it(serve: Serve) -> None:
+    async with serve(lambda _: OverlapModel(), cors_origins=APP) as named:
+        answer = await named.options("/v1/rerank", headers=PREFLIGHT | {"Origin": EVIL})
+        metrics = (await named.get("/metrics")).text
 
     assert answer.status_code == 400
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert "CORS_ORIGINS" in answer.json()["detail"]
-    assert "rerank_rejections_total{" not in (await named.get("/metrics")).text  # it asked for no scores
+    assert "rerank_rejections_total{" not in metrics  # it asked for no scores
 
 
 async def test_a_public_page_may_enter_a_private_network_only_where_it_is_named(serve: Serve, named: Client) -> None:
@@ -194,28 +194,27 @@ async def test_every_answer_varies_by_origin_where_origins_are_named(named: Clie
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", None])
 async def test_a_foreign_page_is_refused_in_the_dialect_of_the_path_and_nothing_is_read(
-    serve: Serve, until_ready, path: str, fields: set[str], kind: str | None
+    shared, path: str, fields: set[str], kind: str | None
 ) -> None:
-    model = OverlapModel()
+    client, model = await shared(cors_origins=APP)
 
     async def body():
         raise AssertionError("the body was read")
         yield b""
 
-    async with serve(lambda _: model, cors_origins=APP) as client:
-        await until_ready(client, model)
-        headers = {"Origin": EVIL} | ({"Content-Type": kind} if kind else {})
-        answer = await client.post(path, content=body(), headers=headers)
+    headers = {"Origin": EVIL} | ({"Content-Type": kind} if kind else {})
+    answer = await client.post(path, content=body(), headers=headers)
 
     assert answer.status_code == 403
     assert set(answer.json()) == fields
     assert model.forwards == []
 
 
-async def test_a_refused_page_is_counted(named: Client) -> None:
-    await named.post("/v1/rerank", json=DOCUMENTS, headers={"Origin": EVIL})
+async def test_a_refused_page_is_counted(serve: Serve) -> None:
+    async with serve(lambda _: OverlapModel(), cors_origins=APP) as named:
+        await named.post("/v1/rerank", json=DOCUMENTS, headers={"Origin": EVIL})
 
-    assert 'rerank_rejections_total{reason="foreign_origin"} 1.0' in (await named.get("/metrics")).text
+        assert 'rerank_rejections_total{reason="foreign_origin"} 1.0' in (await named.get("/metrics")).text
 
 
 @pytest.mark.parametrize("origin", ["null", "", "https://app.example, https://app.example"])

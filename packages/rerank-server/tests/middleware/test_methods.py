@@ -1,11 +1,6 @@
 """405 and OPTIONS say which methods a path takes."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 import pytest
-from httpx import AsyncClient as Client
-from rerank_core.testing.doubles import OverlapModel
 from rerank_server.dialects.routing import ROUTES
 
 LOOK, SCORE, BOTH = "GET, HEAD, OPTIONS", "OPTIONS, POST", "GET, HEAD, OPTIONS, POST"
@@ -33,10 +28,10 @@ PATHS = {
 
 
 @pytest.fixture(params=["", "/ranking"])
-async def asked(request, serve: Callable[..., AbstractAsyncContextManager[Client]]):
+async def asked(request, shared):
     """Asks a server, also one below a prefix of an ingress."""
-    async with serve(lambda _: OverlapModel(), root_path=request.param) as client:
-        yield lambda method, path: client.request(method, request.param + path)
+    client, _ = await shared(root_path=request.param)
+    return lambda method, path: client.request(method, request.param + path)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -194,7 +194,8 @@ def test_the_child_of_a_fork_logs_too_and_repeats_nothing(tmp_path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
 
-    said = sorted(line.partition(" INFO ")[2] for line in ended.stderr.splitlines())
+    # Newer Pythons warn of forks where threads run.
+    said = sorted(line.partition(" INFO ")[2] for line in ended.stderr.splitlines() if " INFO " in line)
     assert said == ["after in child", "after in parent", "parent before"]
 
 

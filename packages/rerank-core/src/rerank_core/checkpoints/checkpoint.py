@@ -1,4 +1,4 @@
-"""What a checkpoint is, read from its own configuration, never from its name."""
+"""Reads a checkpoint: its kind, its head and its limits come from its own files, never from its name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rerank_core.checkpoints.files import is_there, member, read_settings
+from rerank_core.checkpoints.files import is_there, read_settings
 from rerank_core.checkpoints.labels import HeadColumns, two_logits
 from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, Pooling, Similarity, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
 from rerank_core.checkpoints.transformers_registry import find_model_type
+from rerank_core.checkpoints.weights import count_tensors
 from rerank_core.errors import CheckpointError, InvalidRequest
 from rerank_core.types import Kind
 
@@ -99,7 +100,7 @@ class Checkpoint:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def max_length(self, wanted: int | None) -> int:
-        """The tokens to read: what is wanted, or min(512, what the checkpoint asks for, what it reads).
+        """Choose the tokens to read: ``wanted``, or min(512, what the checkpoint asks for, what it reads).
 
         Raises ``InvalidRequest`` for more than the checkpoint can read, and ``CheckpointError`` where it asks for less
         than a pair needs.
@@ -118,7 +119,7 @@ class Checkpoint:
         return wanted
 
     def head_columns(self, wanted: int | str | None) -> HeadColumns:
-        """Which outputs of the head are the score. Raises ``CheckpointError`` where that cannot be known."""
+        """Choose the head's outputs that are the score. Raises ``CheckpointError`` where that cannot be known."""
         if self.kind == "bi-encoder":
             if wanted is not None:
                 raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
@@ -178,7 +179,7 @@ def _read_checkpoint(source: Source) -> Checkpoint:
     _check_architecture(config_path, config, architectures)
     if not is_cross_encoder:
         _check_library(library, config_path, ", ".join(architectures) or "no architecture")
-    _check_sizes(config_path, config, _check_weights(directory))
+    _check_sizes(config_path, config, count_tensors(directory))
 
     tokenizer_config = read_settings(directory / "tokenizer_config.json")
     type_rows = config.get("type_vocab_size", _TYPE_VOCAB.get(str(config["model_type"])))
@@ -248,51 +249,6 @@ def _check_library(library: Library, config_path: Path, found: str) -> None:
             "only a cross-encoder that is one Transformer with a classification head is supported, "
             "or a bi-encoder of the class SentenceTransformer"
         )
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model directory. Raises ``CheckpointError`` where they are missing."""
-    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
-    if is_there(single):
-        return [single]
-    if is_there(index):
-        listed = read_settings(index).get("weight_map", {})
-        if not isinstance(listed, dict) or not listed:
-            raise CheckpointError(f"{index} lists no files")
-        paths = sorted({member(directory, name, index) for name in listed.values()})
-        for path in paths:
-            if path.suffix != ".safetensors":
-                raise CheckpointError(f"{index} lists {path.name}, which is not a safetensors file")
-            if not is_there(path):
-                raise CheckpointError(f"{path} is missing, {index.name} lists it")
-        return paths
-    pickles = sorted(path.name for path in directory.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
-    if pickles:
-        raise CheckpointError(
-            f"{directory / pickles[0]} is a pickle, which can run code when it is loaded, so it never is: "
-            f"convert it to safetensors ({single} is missing)"
-        )
-    raise CheckpointError(f"{single} is missing: the directory holds no weights")
-
-
-def _check_weights(directory: Path) -> int:
-    """Check that the weights can be read, and count the parameters' tensors from the files' headers."""
-    from safetensors import SafetensorError, safe_open
-
-    tensors = 0
-    for path in weight_files(directory):
-        if not path.is_file():
-            raise CheckpointError(f"{path} is not a file that can be read")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                tensors += len(file.keys())
-        except (SafetensorError, OSError, MemoryError) as error:
-            raise CheckpointError(
-                f"{path} ({path.stat().st_size} bytes) is damaged or not complete ({error}): fetch the model again"
-            ) from error
-    if not tensors:
-        raise CheckpointError(f"{weight_files(directory)[0]} holds no parameters")
-    return tensors
 
 
 def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:

@@ -30,7 +30,7 @@ def member(directory: Path, name: object, named_by: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a directory has an entry of this name, even one that cannot be read: a broken link, say.
+    """Return whether a directory has an entry of this name, even one that cannot be read: a broken link, say.
 
     Raises ``CheckpointError`` where the directory does not let us see.
     """

@@ -52,7 +52,7 @@ _PAUSE = 1.5
 
 
 def find(model: str, revision: str | None, *, code: bool = False) -> Path:
-    """The directory of a hub model's snapshot: from the cache, without asking the hub, or downloaded.
+    """Find the directory of a hub model's snapshot: in the cache, without asking the hub, or downloaded.
 
     Raises ``CheckpointError`` where the hub does not have it, or cannot be reached.
     """
@@ -74,7 +74,7 @@ def find(model: str, revision: str | None, *, code: bool = False) -> Path:
 
 
 def _is_complete(snapshot: Path) -> bool:
-    """Whether an earlier download got to its end: configuration, a tokenizer, and every weight file."""
+    """Return whether an earlier download got to its end: configuration, a tokenizer, and every weight file."""
     if not (snapshot / "config.json").exists() or not any((snapshot / name).exists() for name in _TOKENIZERS):
         return False
     index = snapshot / "model.safetensors.index.json"
@@ -95,7 +95,7 @@ def download(model: str, commit: str | None, directory: Path) -> None:
 
 
 def find_commit(model: str, revision: str | None) -> str | None:
-    """The commit of a model that has safetensors weights, after a bounded number of attempts. Raises as ``find``."""
+    """Ask the hub for the commit of a model with safetensors weights, a bounded number of times. Raises as ``find``."""
     found = _ask(model, revision)
     names = [file.rfilename for file in found.siblings or []]
     if not any(name.endswith(".safetensors") for name in names):
@@ -108,7 +108,7 @@ def find_commit(model: str, revision: str | None) -> str | None:
 
 
 def _ask(model: str, revision: str | None) -> HubModel:
-    """What the hub says of a model."""
+    """Ask the hub for its description of a model."""
     from huggingface_hub import HfApi, errors
 
     failure: Exception

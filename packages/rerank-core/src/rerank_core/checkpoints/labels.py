@@ -1,4 +1,4 @@
-"""Which outputs of a classification head are the score.
+"""Chooses the outputs of a classification head that are the score.
 
 A head with one output is the usual one. A head with two, one for "relevant" and one for "not relevant", was trained
 with a softmax over both; the difference of the two logits is the logit of that probability, so sigmoid(raw) is the
@@ -41,7 +41,7 @@ class HeadColumns:
 
 
 def two_logits(labels: tuple[str, ...], *, is_reranker: bool) -> HeadColumns | None:
-    """The columns of a head with two outputs, or None where the labels' names do not say which one means relevant."""
+    """Find the columns of a head with two outputs; None where no label's name says which one means relevant."""
     first, second = ("".join(filter(str.isalnum, label.casefold())) for label in labels)
     known = _RELEVANCE + (_ANYTHING if is_reranker else [])
     if (second, first) in known:

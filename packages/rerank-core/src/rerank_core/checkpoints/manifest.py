@@ -1,4 +1,4 @@
-"""What a fetched model directory must hold, to the byte.
+"""The manifest of a fetched model directory: the size and the SHA-256 of every file.
 
 ``rerank fetch`` writes the manifest; ``load`` checks the files against it, once in a process and again when a file's
 size or time has changed since. A file that a model is read from and that the manifest does not list is refused: it
@@ -69,7 +69,7 @@ def write_manifest(directory: Path, *, model: str, revision: str | None) -> Mani
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest of a directory, or None where it has none. Raises ``CheckpointError`` for one that is damaged."""
+    """Read the manifest of a directory; None where it has none. Raises ``CheckpointError`` for one that is damaged."""
     path = directory / NAME
     if not is_there(path):
         return None
@@ -155,14 +155,14 @@ def verify_file(path: Path, *, sha256_expected: str, size_expected: int | None =
 
 
 def digest(directory: Path) -> str:
-    """A SHA-256 over the names and contents of all files, the same wherever the directory lies."""
+    """Hash the names and contents of all files (SHA-256): the same wherever the directory lies."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != NAME)
     lines = [f"{sha256(path)} {path.relative_to(directory).as_posix()}\n" for path in paths]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal. Raises ``CheckpointError`` where it cannot be read."""
+    """Hash a file (SHA-256, in hexadecimal). Raises ``CheckpointError`` where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What sentence-transformers writes beside a model: its modules, its configuration, its way of comparing embeddings.
+"""Reads the files of sentence-transformers: a model's modules, its configuration, how embeddings are compared.
 
 Read only where it is the library's model, which has a ``modules.json``. What is not done here is refused by its name.
 """
@@ -31,7 +31,7 @@ _NO_EFFECT = {"padding", "padding_side", "pad_to_multiple_of", "return_tensors",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """What a directory says of itself in sentence-transformers' files.
+    """The contents of a directory's files of sentence-transformers.
 
     - ``modules``: the modules' class names, in order; empty for a model of another origin.
     - ``directory``: where the network and the tokenizer lie.
@@ -80,7 +80,7 @@ class Library:
         return min(lengths, default=None)
 
     def check(self, *, task: str, output: str) -> None:
-        """Refuse by name what the first module is told to do and is not done here."""
+        """Refuse settings of the first module that are not supported, by their names."""
         path = self.directory / TRANSFORMER
         said = self.transformer.get("transformer_task", task)
         if said != task:
@@ -137,7 +137,7 @@ class Library:
 
     @property
     def similarity(self) -> Similarity:
-        """How two embeddings are compared."""
+        """The measure that compares two embeddings."""
         name = self.config.get("similarity_fn_name") or "cosine"
         for known in get_args(Similarity):
             if name == known:
@@ -204,7 +204,7 @@ def read_library(root: Path) -> Library:
 
 
 def _arguments(transformer: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
-    """The arguments of the tokenizer's call on texts."""
+    """Return the arguments of the tokenizer's call on texts."""
     given = transformer.get("processing_kwargs") or {}
     if not isinstance(given, Mapping):
         raise CheckpointError(f"{path}: processing_kwargs is {given!r:.100}, not an object")

@@ -1,4 +1,4 @@
-"""From what a caller calls a model to a directory with its files: a local directory, ``lite``, or a hub name."""
+"""Finds the directory with a model's files by its name: a local directory, ``lite``, or a hub name."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
 
 
 def pinned(model: str, revision: str | None) -> str | None:
-    """The revision that finds the same files again: of a hub model the one that was found, of others none."""
+    """Return the revision that finds the same files again; None for what is no hub model."""
     return None if model == LITE or Path(model).expanduser().is_dir() else revision
 
 
 def _check_hub_name(model: str) -> None:
-    """Spare the hub a question where only a directory can be meant."""
+    """Refuse names that can only be a directory's, without asking the hub."""
     path = Path(model).expanduser()
     if path.is_file():
         raise CheckpointError(f"{model} is a file: name the directory that holds the model")
@@ -138,7 +138,7 @@ def _to_float16(file: Path) -> None:
 
 
 def _check_target(directory: Path, model: str) -> None:
-    """A fetch may fill an empty directory, or go on with one of the same model."""
+    """Refuse a directory that is neither empty nor one of the same model."""
     if directory.exists() and not directory.is_dir():
         raise InvalidRequest(f"{directory} is a file: name a directory")
     marker = directory / _FETCHING

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint: ``tokenizer.json``, and what the other tokenizer files say beside it.
+"""Reads a checkpoint's tokenizer: ``tokenizer.json``, and the settings in the tokenizer files beside it.
 
 ``tokenizer.json`` is read as it stands, and the fields of the other files are applied to it as transformers applies
 them. transformers itself rebuilds many tokenizers from the vocabulary in that file and loses other parts of it on the
@@ -66,7 +66,7 @@ def read_tokenizer(directory: Path, *, lowercase: bool = False) -> CheckpointTok
 
 
 def gives_type_ids(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
-    """Whether transformers' tokenizer gives token types to the network."""
+    """Return whether transformers' tokenizer gives token types to the network."""
     names = tokenizer_config.get("model_input_names")
     if names is None:
         return find_tokenizer_class(config, tokenizer_config).gives_type_ids
@@ -112,7 +112,7 @@ def _convert(directory: Path) -> Tokenizer:
 
 
 def _transformers_backend(directory: Path) -> Tokenizer:
-    """What transformers makes of the directory's files."""
+    """Let transformers make a tokenizer of the directory's files."""
     from transformers import AutoTokenizer
 
     try:
@@ -170,7 +170,7 @@ def _fill_in(tokenizer: Tokenizer, tokenizer_class: TokenizerClass, directory: P
 
 
 def _apply_case(tokenizer: Tokenizer, tokenizer_class: TokenizerClass, settings: Mapping[str, Any], path: Path) -> None:
-    """Lower case, accents and Chinese characters, where the tokenizer's class takes them from the configuration.
+    """Apply the settings of case, accents and Chinese characters that the tokenizer's class has.
 
     BERT's normaliser has a switch for each. In another one they are fixed: a field that says otherwise is refused.
     """
@@ -229,7 +229,7 @@ def _apply_prefix_space(
 
 
 def _steps(part: Any) -> list[Any]:
-    """The steps of a normaliser or a pre-tokenizer, which may be a sequence of them."""
+    """List the steps of a normaliser or a pre-tokenizer, which may be a sequence of them."""
     from tokenizers import normalizers, pre_tokenizers
 
     if part is None:
@@ -239,7 +239,7 @@ def _steps(part: Any) -> list[Any]:
 
 
 def _changes(tokenizer: Tokenizer, before: str, after: str) -> bool:
-    """Whether the normaliser turns one text into the other."""
+    """Return whether the normaliser turns one text into the other."""
     if tokenizer.normalizer is None:
         return False
     return str(tokenizer.normalizer.normalize_str(before)).strip(" \u2581") == after
@@ -265,7 +265,7 @@ def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None, path:
 def _tokens_to_add(
     tokenizer: Tokenizer, tokenizer_class: TokenizerClass, directory: Path, settings: Mapping[str, Any]
 ) -> list[AddedToken]:
-    """The tokens that only the files beside tokenizer.json name, in the order in which transformers adds them."""
+    """List the tokens that only the files beside tokenizer.json name, in the order in which transformers adds them."""
     path = directory / "tokenizer_config.json"
     known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
     named = dict(settings)
@@ -295,7 +295,7 @@ def _tokens_to_add(
 
 
 def _named_tokens(named: Mapping[str, Any], tokenizer_class: TokenizerClass, path: Path) -> Iterator[tuple[str, Any]]:
-    """Special tokens by their field: the standard ones, a model's own (any ``..._token``), and the extra ones."""
+    """Yield special tokens by their field: the standard ones, a model's own (any ``..._token``), and the extra ones."""
     own = [name for name in named if name.endswith("_token") and name not in _SPECIAL_TOKENS]
     for name in (*_SPECIAL_TOKENS, *own):
         value = named.get(name)
@@ -312,14 +312,14 @@ def _named_tokens(named: Mapping[str, Any], tokenizer_class: TokenizerClass, pat
 
 
 def _content(value: Any) -> str:
-    """The text of a token that is written as a string or as an object; nothing for what is neither."""
+    """Return the text of a token that is written as a string or as an object; nothing for what is neither."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) else ""
 
 
 def _listed_tokens(decoder: Any, path: Path) -> list[AddedToken]:
-    """The tokens of added_tokens_decoder, in the order of their ids."""
+    """Return the tokens of added_tokens_decoder, in the order of their ids."""
     if not isinstance(decoder, Mapping) or not all(key.isdecimal() for key in decoder):
         raise CheckpointError(f"{path}: added_tokens_decoder is not an object from token ids to tokens")
     return [_token(decoder[key], path) for key in sorted(decoder, key=int)]

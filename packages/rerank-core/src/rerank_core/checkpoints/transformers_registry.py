@@ -1,4 +1,4 @@
-"""What transformers knows of model types and tokenizer classes, asked without building either.
+"""Model types and tokenizer classes as transformers knows them, looked up without building either.
 
 The families that most checkpoints are of stand in two tables, so that transformers, which takes seconds to import, is
 imported for the others only. A test holds the tables against transformers itself.
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ModelType:
-    """What transformers says of a ``model_type``.
+    """A ``model_type``'s entry in transformers' tables.
 
     - ``tokenizer``: the class that it registers, None where it does not know the type.
     - ``reads_type_ids``: whether the networks' forward pass takes token types.
@@ -89,7 +89,7 @@ _BIDIRECTIONAL = {"xlnet"}
 
 
 def find_model_type(name: str) -> ModelType:
-    """What transformers says of a model type."""
+    """Look up a model type in transformers' tables."""
     return MODEL_TYPES.get(name) or ask_model_type(name)
 
 
@@ -127,7 +127,7 @@ def _reads_type_ids(name: str) -> bool:
 
 
 def find_tokenizer_class(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> TokenizerClass:
-    """The class that transformers chooses for a checkpoint, from its ``config.json`` and ``tokenizer_config.json``."""
+    """Find the class that transformers chooses for a checkpoint, by its two configuration files."""
     model_type = str(config.get("model_type"))
     registered = (find_model_type(model_type).tokenizer or "").removesuffix("Fast")
     declared = str(tokenizer_config.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
@@ -142,7 +142,7 @@ def find_tokenizer_class(config: Mapping[str, Any], tokenizer_config: Mapping[st
 
 
 def _is_wrong_in_public(model_type: str) -> bool:
-    """Whether transformers knows the class that public checkpoints of a model type declare to be wrong."""
+    """Return whether transformers knows the class that public checkpoints of a model type declare to be wrong."""
     if model_type in MODEL_TYPES:
         return False
     from transformers.models.auto.tokenization_auto import MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS

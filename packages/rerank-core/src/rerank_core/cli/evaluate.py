@@ -1,4 +1,4 @@
-"""``rerank eval``: which model, dtype, length and mode to run, judged on a collection."""
+"""``rerank eval``: compare models, dtypes, lengths and modes on a judged collection."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ COMMAND = Command(
 
 
 def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
-    from rerank_core.atomic_write import write_whole
+    from rerank_core.atomic_write import write_text
     from rerank_core.evaluation.evaluate import Request, evaluate
     from rerank_core.evaluation.judge.calibrate import calibrate
     from rerank_core.evaluation.report.page import page
@@ -118,12 +118,12 @@ def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
         found = evaluate(request, cache, bar)
     print("\n".join([heading(found.report), "", table(found.report), "", *remarks(found.report)]))
     if arguments.json:
-        write_whole(arguments.json, as_json(found.report))
+        write_text(arguments.json, as_json(found.report))
     if arguments.html:
-        write_whole(arguments.html, page(found.report))
+        write_text(arguments.html, page(found.report))
     if arguments.calibrate:
         calibration = calibrate(found.questions, found.runs[0], data=found.report.setting.collection)
-        write_whole(arguments.calibrate, calibration.as_json())
+        write_text(arguments.calibrate, calibration.as_json())
         print(calibration.sentence())
     return 1 if found.report.failures else 0
 

@@ -1,4 +1,4 @@
-"""``rerank info``: what a model is and how it would run here."""
+"""``rerank info``: describe a model and how it would run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subcommands, found and run.
+"""Finds and runs subcommands.
 
 Exit codes: 0 done, 1 it could not be done (one line on standard error says why), 2 the command line is wrong,
 130 interrupted.
@@ -23,7 +23,7 @@ _ELSEWHERE = {"serve": "rerank-server", "batch": "rerank-integrations[batch]"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Gives the exit code."""
+    """Run the command line and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(arguments)
@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _load(entry: EntryPoint) -> Command:
-    """A command of another package; where that does not import, one that says so."""
+    """Load a command of another package; where that cannot be imported, one that says so."""
     try:
         command: Command = entry.load()
     except Exception as error:  # one broken package must not take the other commands along

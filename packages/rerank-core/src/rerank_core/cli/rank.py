@@ -6,18 +6,17 @@ import argparse
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.cli.command import Command, Parser, positive_int
-from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.errors import InvalidRequest
 from rerank_core.loading import load
 from rerank_core.ranking import rerank
-from rerank_core.scorer import Scorer
+from rerank_core.remote import remote_scorer
+from rerank_core.terminal import shorten
 from rerank_core.types import RankedDocument, ScoreOptions, Span
 
 
@@ -51,7 +50,7 @@ def _configure(parser: Parser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     passages = _read(arguments.file)
-    scorer = _remote(arguments.url) if arguments.url else load(arguments.model, revision=arguments.revision)
+    scorer = remote_scorer(arguments.url) if arguments.url else load(arguments.model, revision=arguments.revision)
     ranked = rerank(
         scorer,
         arguments.query,
@@ -68,16 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
 COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run)
 
 
-def _remote(url: str) -> Scorer:
-    """The scorer that another package offers for servers."""
-    for entry in entry_points(group="rerank.scorers", name="http"):
-        scorer: Scorer = entry.load()(url)
-        return scorer
-    raise MissingExtra("--url needs rerank-integrations: pip install rerank-integrations")
-
-
 def _read(name: str) -> list[Passage]:
-    """The passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
+    """Read the passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
     try:
         if name == "-":
             content = sys.stdin.buffer.read()
@@ -93,7 +84,7 @@ def _read(name: str) -> list[Passage]:
 
 
 def parse_passages(lines: Iterable[str]) -> Iterable[Passage]:
-    """Passages, one a line; blank lines are passed over.
+    """Yield passages, one a line; blank lines are passed over.
 
     Where the first line begins with ``{``, every line is a JSON object with a string ``text``. Raises
     ``InvalidRequest`` naming the line that is not.
@@ -130,7 +121,7 @@ def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
 
 
 def _json(line: dict[str, Any]) -> str:
-    """Readable where standard output can write it: a locale may know few characters, and none knows a surrogate."""
+    """Write JSON that standard output can encode: a locale may know few characters, and none knows a surrogate."""
     text = json.dumps(line, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding)
@@ -147,34 +138,21 @@ def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
 
 
 def _shown(text: str, span: Span | None) -> str:
-    """A passage as far as it won."""
+    """Return the part of a passage that won."""
     if span is None or span == (0, len(text)):
         return text
     return f"[{span.start}:{span.end}] {text[span.start : span.end]}"
 
 
 def _width() -> int | None:
-    """The terminal's columns; None where nobody looks, and nothing should be cut."""
+    """Return the terminal's columns; None where output is no terminal, and nothing should be cut."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
-    """Rank, score and passage in aligned columns, each passage on one line, cut to ``width`` columns where given."""
+    """Format rank, score and passage in aligned columns, a passage a line, cut to ``width`` columns where given."""
     lines = ["rank    score  passage"]
     for rank, (score, text) in enumerate(rows, start=1):
         line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"
-        lines.append(line if width is None else _shortened(line, width))
+        lines.append(line if width is None else shorten(line, width))
     return "\n".join(lines)
-
-
-def _shortened(line: str, width: int) -> str:
-    """The line in at most ``width`` columns of a terminal, where some characters take two and some none."""
-    columns, cut = 0, 0
-    for end, character in enumerate(line, start=1):
-        wide = unicodedata.east_asian_width(character) in {"W", "F"}
-        columns += 0 if unicodedata.combining(character) else 1 + wide
-        if columns <= width - 3:
-            cut = end
-        if columns > width:
-            return f"{line[:cut]}..."
-    return line

@@ -1,4 +1,4 @@
-"""What runs the network. One table names them all; nobody else imports an engine by its name."""
+"""Engines run the network. One table names them all; nothing else imports an engine by its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGINES = {
 
 
 def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str, dtype: str) -> tuple[type[Engine], str]:
-    """The engine that runs a checkpoint, and why.
+    """Choose the engine that runs a checkpoint, and say why.
 
     Raises ``InvalidRequest`` for a name that is none, and ``CheckpointError`` where the one that is asked for, or every
     one, refuses.

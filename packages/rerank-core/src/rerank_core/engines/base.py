@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     @classmethod
     def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Why it does not run a checkpoint there with these numbers, or None where it does."""
+        """Return why it does not run a checkpoint on this device in this dtype; None where it does."""
         ...
 
     @classmethod
@@ -58,11 +58,11 @@ class Engine(Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens a batch should have, for the best speed."""
+        """The number of tokens that a batch should have, for the best speed."""
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """One row a segment: a cross-encoder's logits [segments, labels], a bi-encoder's pooled [segments, hidden].
+        """Compute one row a segment: a cross-encoder's logits [segments, labels], or embeddings [segments, hidden].
 
         A row depends on its own segment only.
         """

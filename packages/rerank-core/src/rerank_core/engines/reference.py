@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
+from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.workers import WorkerPool, in_own_thread
@@ -41,7 +42,7 @@ class ReferenceEngine:
 
     @classmethod
     def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """It runs whatever transformers runs, in one of torch's own types."""
+        """Refuse dtypes that are none of torch's own; any network that transformers runs is fine."""
         return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
 
     @classmethod
@@ -104,7 +105,7 @@ class ReferenceEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """Small: a batch is only as long as nobody else can be served, since segments run one by one."""
+        """A small number: segments run one by one, so a longer batch only makes others wait."""
         return 512
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
@@ -136,7 +137,7 @@ class ReferenceEngine:
 
 @torch.inference_mode()
 def _is_causal(model: Any, batch: Batch, device: str) -> bool:
-    """Whether no token of the network sees those behind it, whatever the network calls itself.
+    """Return whether no token of the network sees those behind it, whatever the network calls itself.
 
     Another last token changes the first token's hidden state in an encoder, and nothing in a causal network.
     """
@@ -152,7 +153,7 @@ def _is_causal(model: Any, batch: Batch, device: str) -> bool:
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """A library prints nothing, unless it fails; transformers draws a bar for every model it reads."""
+    """Keep transformers from drawing a progress bar for every model that it reads."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""torch's settings of the whole process as a score needs them, whatever the program around it has set for itself.
+"""Sets torch's process-wide settings as a score needs them, whatever the program around it has set for itself.
 
 What is set for one thread (autocast, a default device, modes) needs nothing here: engines compute in threads of their
 own. A setting of the process is changed while an engine computes, only where it differs, and set back afterwards.
@@ -27,7 +27,7 @@ class _Setting:
 
 
 def _matmul_precision(backend: str) -> _Setting:
-    """Products of float32 in float32, and neither in bfloat16 nor in TF32."""
+    """Make the setting that multiplies float32 in float32, and neither in bfloat16 nor in TF32."""
     read = getattr(torch._C, "_get_fp32_precision_getter", None)
     write = getattr(torch._C, "_set_fp32_precision_setter", None)
     if read is None or write is None:  # torch before 2.9 has one for all
@@ -45,7 +45,7 @@ def _matmul_precision(backend: str) -> _Setting:
 
 
 def _quantized_engine() -> _Setting | None:
-    """What packs and multiplies weights of less than 32 bits."""
+    """Make the setting of the library that multiplies weights of less than 32 bits; None where there is none."""
     if "x86" not in torch.backends.quantized.supported_engines:
         return None
     return _Setting(
@@ -71,7 +71,7 @@ _SETTINGS = [
 
 
 class _Host:
-    """What the program around us had set, while at least one engine computes."""
+    """Keeps the settings of the program around us while at least one engine computes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

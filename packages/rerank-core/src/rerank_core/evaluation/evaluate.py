@@ -1,4 +1,4 @@
-"""An evaluation from a folder to its report: read, retrieve, ask, judge."""
+"""Evaluates systems from a folder to a report: read, retrieve, ask, judge."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rerank_core.evaluation.data.candidates import Candidates, Choice, ask, choo
 from rerank_core.evaluation.data.collection import Collection, Question
 from rerank_core.evaluation.data.layouts import CANDIDATES, read_collection, read_lines
 from rerank_core.evaluation.judge.measures import candidate_recall, judge, judge_scores
-from rerank_core.evaluation.report.report import Failure, Report, Result, Setting, report
-from rerank_core.evaluation.run.answers import Measure, Run
+from rerank_core.evaluation.report.report import Failure, JudgedSystem, Report, Setting, report
+from rerank_core.evaluation.run.answers import Measure, SystemRun
 from rerank_core.evaluation.run.cache import Cache
 from rerank_core.evaluation.run.machine import machine
 from rerank_core.evaluation.run.processes import measure as measure_in_processes
@@ -26,7 +26,7 @@ RETRIEVED = "bm25"  # where candidates may come from, instead of a file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to compare, and on what.
+    """An evaluation's systems, its data, and its settings.
 
     - ``data``: the collection's folder; ``split``: of its judgements.
     - ``queries``: the first so many, None for all; ``depth``: candidates of each.
@@ -53,26 +53,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, and what it was made of."""
+    """A report, with the questions and the runs that it was made of."""
 
     report: Report
     questions: tuple[Question, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[SystemRun, ...]
 
 
 class Progress(Protocol):
-    """Is told how far the work is."""
+    """Shows the progress of an evaluation."""
 
     def begin(self, queries: int) -> None:
-        """So many queries are to be asked, of all systems together."""
+        """Begin, with the number of queries to ask of all systems together."""
         ...
 
     def system(self, label: str) -> None:
-        """The next ones are this system's."""
+        """Note that the next queries are asked of this system."""
         ...
 
     def asked(self) -> None:
-        """One query more is answered."""
+        """Note that one more query is answered."""
         ...
 
 
@@ -103,16 +103,16 @@ def evaluate(
         without_candidates=choice.without_candidates,
         machine=here,
     )
-    results = [Result("BM25", judge_scores(questions, bm25))]
+    results = [JudgedSystem("BM25", judge_scores(questions, bm25))]
     if given is not None:
-        results.append(Result("as given", judge(questions, [question.candidates for question in questions])))
+        results.append(JudgedSystem("as given", judge(questions, [question.candidates for question in questions])))
 
     fingerprints = Fingerprints()
     # Before anything is computed: a wrong name should not show after an hour.
     keys = [cache_key(system, fingerprints.of(system, questions), here) for system in request.systems]
     place = collection_key(collection)
     progress.begin(sum(len(missing(cache.read(place, key), questions)) for key in keys))
-    runs: list[Run] = []
+    runs: list[SystemRun] = []
     failures: list[tuple[str, RerankError]] = []
     for label, system, key in zip(labels(request.systems), request.systems, keys, strict=True):
         progress.system(label)
@@ -122,7 +122,7 @@ def evaluate(
             failures.append((label, error))
             continue
         runs.append(found)
-        results.append(Result(label, judge_scores(questions, [answer.scores for answer in found.answers]), found))
+        results.append(JudgedSystem(label, judge_scores(questions, [answer.scores for answer in found.answers]), found))
     if not runs:
         raise failures[0][1]
     failed = [Failure(label, " ".join(str(error).split())) for label, error in failures]
@@ -132,7 +132,7 @@ def evaluate(
 def _first_stage(
     collection: Collection, choice: Choice, given: Candidates | None, depth: int
 ) -> tuple[list[Question], list[list[float]]]:
-    """The questions with their candidates, and BM25's scores of those; its index lives no longer than this."""
+    """Make the questions with their candidates, and BM25's scores of those; its index lives no longer than this."""
     index = BM25(collection.documents)
     ranked: Candidates = given or {query: index.retrieve(collection.queries[query], depth) for query in choice.queries}
     questions = ask(collection, choice.queries, ranked, depth)

@@ -1,4 +1,4 @@
-"""Which segments go through the network together."""
+"""Batches segments that go through the network together."""
 
 from collections.abc import Iterator, Sequence
 

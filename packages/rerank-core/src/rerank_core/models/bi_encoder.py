@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rerank_core.checkpoints.sentence_transformers import Similarity
 from rerank_core.forking import running
 from rerank_core.models.local import LocalModel
-from rerank_core.text.windows import chunk_score
+from rerank_core.text.windows import window_score
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class BiEncoder(LocalModel):
             return self._tokenizer(pairs, options, first)
 
     def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-        """The embeddings in double precision."""
+        """Return the embeddings in double precision."""
         import numpy as np
 
         vectors = list(rows.astype(np.float64))
@@ -63,7 +63,7 @@ class BiEncoder(LocalModel):
     ) -> tuple[float, int]:
         """Compare the query, which is the first segment, with the document, of a long one with its windows together."""
         query, *parts = outputs
-        score, winner = chunk_score([self._compare(query, part) for part in parts], options)
+        score, winner = window_score([self._compare(query, part) for part in parts], options)
         return score, winner + 1
 
     def _compare(self, query: NDArray[np.float64], document: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""Ordinary text, written for this purpose: on it, an engine that rounds finds which inputs are out of the ordinary."""
+"""Calibration texts: ordinary text, on which an engine that rounds finds the inputs that are out of the ordinary."""
 
 from rerank_core.types import Pair
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a checkpoint fit each other: tokenizer, template, network and head.
+"""Checks that the parts of a checkpoint fit each other: tokenizer, template, network and head.
 
 Found out when a model is loaded, so that no reader's text finds it later.
 """

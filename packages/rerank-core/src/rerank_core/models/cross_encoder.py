@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.forking import running
 from rerank_core.models.local import LocalModel
-from rerank_core.text.windows import chunk_score
+from rerank_core.text.windows import window_score
 from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
 
 if TYPE_CHECKING:
@@ -50,5 +50,5 @@ class CrossEncoder(LocalModel):
         return values
 
     def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
-        """The logit, of a long document its windows' together."""
-        return chunk_score(outputs, options)
+        """Return the logit; of a long document its windows' logits together."""
+        return window_score(outputs, options)

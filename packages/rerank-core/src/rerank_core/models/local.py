@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rerank_core.engines.base import Engine
 
-_PART = 256  # pairs that are tokenised at once
+_PAIRS_AT_ONCE = 256  # that are tokenised
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +68,12 @@ class LocalModel(ABC):
 
     @property
     def info(self) -> ModelInfo:
-        """What runs here."""
+        """A description of the model, and of how it runs here."""
         return self._info
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens one call of ``forward`` should have."""
+        """The number of tokens that one call of ``forward`` should have."""
         return min(self._engine.batch_tokens, self._most_tokens)
 
     def fingerprint(self) -> str:
@@ -93,7 +93,7 @@ class LocalModel(ABC):
         return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
 
     def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
-        """One score per pair, in their order; the pairs may have different queries. Raises as ``score``.
+        """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``.
 
         A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document.
         """
@@ -114,14 +114,15 @@ class LocalModel(ABC):
         return to_scores(self, encodings, outputs, options)
 
     def _batches(self, segments: set[Segment]) -> list[list[Segment]]:
-        """At least one; longest first, so that the segments of a batch are alike."""
+        """Make at least one batch, the longest segments first, so that those of a batch are alike."""
         ordered = sorted(segments, key=lambda segment: (len(segment), segment.token_ids), reverse=True)
         return list(micro_batches(ordered, self.batch_tokens)) or [[]]
 
     def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
-        """The pairs' encodings in parts, each tokenised while the one before is in the network."""
+        """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
         return prefetch(
-            lambda start: self.tokenize(pairs[start : start + _PART], options, start), range(0, len(pairs), _PART)
+            lambda start: self.tokenize(pairs[start : start + _PAIRS_AT_ONCE], options, start),
+            range(0, len(pairs), _PAIRS_AT_ONCE),
         )
 
     @abstractmethod
@@ -140,7 +141,7 @@ class LocalModel(ABC):
             return self._outputs(self._rows(list(segments)))
 
     def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:
-        """The engine's rows; where memory is short, those of one half after the other."""
+        """Compute the engine's rows; where memory is short, those of one half after the other."""
         import numpy as np
 
         from rerank_core.engines.base import Batch
@@ -173,7 +174,7 @@ class LocalModel(ABC):
 
     @abstractmethod
     def _outputs(self, rows: NDArray[np.float32]) -> list[Output]:
-        """What to keep of the engine's rows."""
+        """Turn the engine's rows into outputs."""
 
     @abstractmethod
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""From the network's outputs to scores. Every call comes through here, so all give the same numbers."""
+"""Turns the network's outputs into scores. Every call comes through here, so all give the same numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,24 @@ from rerank_core.types import Calibration, Encoding, ScoreOptions, Scores, Segme
 
 
 def sigmoid(raw: float) -> float:
-    """1 / (1 + exp(-raw)), in double precision, for any finite number."""
+    """Compute 1 / (1 + exp(-raw)), in double precision, for any finite number."""
     return 1.0 / (1.0 + math.exp(-raw)) if raw > -700.0 else math.exp(raw)
 
 
 def probability(raw: float, calibration: Calibration | None) -> float:
-    """A raw score in [0, 1]: its sigmoid, or what the calibration makes of it."""
+    """Map a raw score into [0, 1]: its sigmoid, or that of the calibrated score."""
     return sigmoid(raw if calibration is None else calibration.a * raw + calibration.b)
 
 
 def distinct_segments(encodings: Sequence[Encoding]) -> list[Segment]:
-    """Every segment once, in the order of first use: what has to be computed."""
+    """List every segment once, in the order of first use."""
     return list(dict.fromkeys(segment for encoding in encodings for segment in encoding.segments))
 
 
 def to_scores(
     model: PairModel, encodings: Sequence[Encoding], outputs: Mapping[Segment, Output], options: ScoreOptions
 ) -> Scores:
-    """Combine, check and scale.
+    """Combine outputs into scores, check them and scale them.
 
     ``outputs`` holds what ``model.forward`` said of each segment. Raises ``EngineError`` for a score that is not
     finite: it would sort anywhere, and JSON cannot say it.

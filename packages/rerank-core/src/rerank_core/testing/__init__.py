@@ -1,4 +1,4 @@
-"""For tests of anything that scores: doubles, the contract, tiny checkpoints.
+"""Helps to test anything that scores: doubles, the contract, tiny checkpoints.
 
 A test module imports everything from ``rerank_core.testing.contract`` and defines a fixture named ``scorer``.
 """

@@ -1,4 +1,4 @@
-"""What every scorer promises, as tests to import beside a fixture named ``scorer``.
+"""The contract of every scorer: tests to import beside a fixture named ``scorer``.
 
 The scorer under test must read fewer than ``LONG`` tokens, and the first four ``DOCUMENTS`` whole.
 """

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import threading
-import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, cast
 
-from rerank_core.errors import InputTooLong, InvalidRequest, RerankError
+from rerank_core.errors import RerankError
 from rerank_core.inputs import as_pairs, score_options
 from rerank_core.models.scoring import distinct_segments, to_scores
 from rerank_core.scorer import Output
-from rerank_core.text.truncation import cut, kept_lengths
-from rerank_core.text.windows import chunk_score, query_room, sentence_ends, span, windows
+from rerank_core.testing.word_tokenizer import SEPARATOR, WordTokenizer
+from rerank_core.text.pair_tokenizers import CrossEncoderTokenizer
+from rerank_core.text.windows import window_score
 from rerank_core.types import (
     Calibration,
     Encoding,
@@ -23,17 +23,18 @@ from rerank_core.types import (
     ScoreOptions,
     Scores,
     Segment,
-    Span,
 )
 
-_SEPARATOR = 0  # between query and document; no word has this id
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class OverlapModel:
     """A ``Scorer``, an ``AsyncScorer`` and a ``PairModel`` whose logit grows with the words a document shares.
 
-    A word is a token. ``forwards`` lists how many segments each forward pass had. ``gate`` may be cleared to hold
-    forward passes until it is set again; ``started`` is set when one begins. ``fail_next`` makes the next one fail.
+    A word is a token; everything else, from truncation to windows, is a real cross-encoder's. ``forwards`` lists how
+    many segments each forward pass had. ``gate`` may be cleared to hold forward passes until it is set again;
+    ``started`` is set when one begins. ``fail_next`` makes the next one fail.
     """
 
     def __init__(
@@ -48,6 +49,13 @@ class OverlapModel:
             name=name, engine="overlap", engine_reason="a test double", device="cpu", dtype="float32",
             max_length=max_length, long_documents=long_documents, calibration=calibration,
         )  # fmt: skip
+        self._tokenizer = CrossEncoderTokenizer(
+            cast("Tokenizer", WordTokenizer()),
+            max_length=max_length,
+            truncation="longest_first",
+            has_type_ids=False,
+            long_documents=long_documents,
+        )
         self.forwards: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -55,18 +63,18 @@ class OverlapModel:
         self.fail_next: Exception | None = None
 
     def forget(self) -> None:
-        """As if no forward pass had been: of what went before a test, such as a warm-up."""
+        """Forget the forward passes that went before a test, such as a warm-up."""
         self.forwards.clear()
         self.started.clear()
 
     @property
     def info(self) -> ModelInfo:
-        """What runs here."""
+        """A description of the model, and of how it runs here."""
         return self._info
 
     @property
     def batch_tokens(self) -> int:
-        """Small, so that a few documents make several batches."""
+        """A small number, so that a few documents make several batches."""
         return 2 * self._info.max_length
 
     def score(
@@ -98,56 +106,7 @@ class OverlapModel:
 
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
-        return [self._encode(index, pair, options) for index, pair in enumerate(pairs, first)]
-
-    def _encode(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
-        side = options.truncation_side
-        query, document = _words(pair.query), _words(pair.document)
-        lengths = len(query), len(document)
-        query = cut(query, options.max_query_tokens, side)
-        document = cut(document, options.max_document_tokens, side)
-        room = self._room(options)
-        if options.windows(self._info.long_documents):
-            if len(query) + len(document) > room:
-                return self._encode_windows(index, pair, options)
-            whole = (Span(0, len(pair.document)),)
-        else:
-            whole = None
-        if len(query) + len(document) > room and not options.truncate:
-            raise InputTooLong(
-                f"document {index} has {len(query) + len(document) + 1} tokens together with its query, "
-                f"the model reads {room + 1}: shorten it, or send truncate=true"
-            )
-        kept = kept_lengths(len(query), len(document), room, options.truncation or "longest_first")
-        segment = Segment.of([*cut(query, kept[0], side), _SEPARATOR, *cut(document, kept[1], side)])
-        return Encoding(index, (segment,), truncated=kept != lengths, spans=whole)
-
-    def _room(self, options: ScoreOptions) -> int:
-        """As ``Template.room`` has it, with one special token."""
-        wanted, limit = options.max_length, self._info.max_length
-        if wanted is None:
-            return limit - 1
-        if not 5 <= wanted <= limit:
-            raise InvalidRequest(
-                f"{wanted} tokens are asked for at once, the model reads {limit}: ask for 5 to {limit}"
-            )
-        return wanted - 1
-
-    def _encode_windows(self, index: int, pair: Pair, options: ScoreOptions) -> Encoding:
-        """As a cross-encoder does it, with words for tokens."""
-        room = self._room(options)
-        query = cut(_words(pair.query), options.max_query_tokens, options.truncation_side)
-        query = cut(query, query_room(len(query), room), options.truncation_side)
-        document = _words(pair.document)
-        offsets = [match.span() for match in re.finditer(r"\S+", pair.document)]
-        found = windows(len(document), room - len(query), options.overlap_tokens, sentence_ends(pair.document, offsets))
-        chosen = found[: options.max_chunks]
-        return Encoding(
-            index,
-            tuple(Segment.of([*query, _SEPARATOR, *document[part.start : part.stop]]) for part in chosen),
-            truncated=len(chosen) < len(found),
-            spans=tuple(span(offsets, part) for part in chosen),
-        )
+        return self._tokenizer(pairs, options, first)
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """See ``PairModel.forward``."""
@@ -160,11 +119,11 @@ class OverlapModel:
         return [_logit(segment) for segment in segments]
 
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """The logit, of a long document its windows' together."""
-        return chunk_score(outputs, options)
+        """Return the logit; of a long document its windows' logits together."""
+        return window_score(outputs, options)
 
     def fingerprint(self) -> str:
-        """Its name and length: nothing else decides its scores."""
+        """Return its name and length: nothing else decides its scores."""
         return f"{self._info.name} {self._info.max_length}"
 
 
@@ -183,7 +142,7 @@ class FailingScorer:
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """Raises what it was made with."""
+        """Raise the error that it was made with."""
         raise self._error
 
     async def ascore(
@@ -195,17 +154,13 @@ class FailingScorer:
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """Raises what it was made with."""
+        """Raise the error that it was made with."""
         raise self._error
-
-
-def _words(text: str) -> Sequence[int]:
-    return [zlib.crc32(word.strip(".,;:!?").lower().encode()) % 2**30 + 1 for word in text.split()]
 
 
 def _logit(segment: Segment) -> float:
     ids = array("i", segment.token_ids).tolist()
-    middle = ids.index(_SEPARATOR)
+    middle = ids.index(SEPARATOR)
     query, document = set(ids[:middle]), ids[middle + 1 :]
     shared = len(query.intersection(document))
     return 2.0 * shared - 1.0 - len(document) / 128

@@ -27,7 +27,7 @@ class FakeHub:
         self.attempts: list[str] = []
 
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers for a GET."""
+        """Return status, body and headers for a GET."""
         if path.startswith("/api/models/"):
             self.attempts.append(path)
         if self.status:
@@ -58,13 +58,13 @@ class FakeHub:
 
 
 def files_of(directory: Path) -> list[str]:
-    """All files below a directory, relative to it, in order."""
+    """List all files below a directory, relative to it, in order."""
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
 
 
 @contextmanager
 def serve_hub() -> Iterator[tuple[FakeHub, str]]:
-    """A hub that serves nothing yet, and its address, until the block ends."""
+    """Run a hub that serves nothing yet until the block ends; give it with its address."""
     fake = FakeHub()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,1 +1,1 @@
-"""From texts to token ids: templates, truncation, windows."""
+"""Turns texts into token ids: templates, truncation, windows."""

@@ -1,4 +1,4 @@
-"""Positions where a text can be cut without a change to the tokens before or behind the cut.
+"""Finds positions where a text can be cut without a change to the tokens before or behind the cut.
 
 A tokenizer splits a text into words before it looks any of them up. Where its parts are all known to treat a word and
 the white space behind it independently, the tokens of a text begin with the tokens of each of its prefixes that end
@@ -46,12 +46,12 @@ class Boundaries:
     drops_spaces: bool
 
     def prefix(self, text: str, length: int, most: int | None = None) -> str | None:
-        """The shortest prefix of ``length`` to ``most`` characters that ends at one, None where there is none."""
+        """Find the shortest prefix of ``length`` to ``most`` characters that ends at one; None where there is none."""
         found = self._ends.search(text, length, len(text) if most is None else most + 1)
         return text[: found.start()] if found else None
 
     def suffix(self, text: str, length: int, most: int | None = None) -> str | None:
-        """The shortest suffix of ``length`` to ``most`` characters that begins at one, None where there is none."""
+        """Find the shortest suffix of ``length`` to ``most`` characters that begins at one; None where none does."""
         if not self.allows_suffix:
             return None
         last, width = len(text) - length, 1024
@@ -65,7 +65,7 @@ class Boundaries:
         return None
 
     def squeeze(self, text: str, begin: int = 0, end: int | None = None) -> str:
-        """The text with one character in place of long white space, where that changes no token.
+        """Put one character in place of long white space, where that changes no token.
 
         The same text where there is none between ``begin`` and ``end``.
         """
@@ -82,7 +82,7 @@ _STARTS = re.compile(f" (?<=[{_ORDINARY}] )(?=[{_ORDINARY}])")
 
 
 def boundaries_of(tokenizer: Tokenizer) -> Boundaries | None:
-    """The boundaries that a tokenizer allows, by its parts; None where one of them is not known."""
+    """Find the boundaries that a tokenizer allows, by its parts; None where one of them is not known."""
     model = tokenizer.model
     if type(model).__name__ not in _PER_WORD_MODELS or getattr(model, "dropout", None):
         return None
@@ -118,7 +118,7 @@ def _boundaries(
 
 
 def _parts(component: Any) -> list[Mapping[str, Any]]:
-    """The description of a normalizer or pre-tokenizer, the members of a sequence one by one."""
+    """Describe a normalizer or pre-tokenizer, the members of a sequence one by one."""
     if component is None:
         return []
     described = json.loads(component.__getstate__())
@@ -134,7 +134,7 @@ def _flat(part: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 
 
 def _is_per_word(part: Mapping[str, Any], *, joins: bool) -> bool:
-    """Whether a normalizer treats each word alone. ``joins``: it may put a mark in place of several spaces."""
+    """Return whether a normalizer treats each word alone. ``joins``: it may put a mark in place of several spaces."""
     match part:
         case {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": content}:
             return joins and content in {" ", _WORD_MARK}
@@ -152,7 +152,7 @@ def _spans_words(text: str) -> bool:
 
 
 def _confirmed(found: Boundaries, normalizer: Any) -> Boundaries | None:
-    """The boundaries where a normalizer leaves them: a table of characters may map anything to anything."""
+    """Keep the boundaries that a normalizer leaves: a table of characters may map anything to anything."""
     ordinary = re.findall(
         f"[{_ORDINARY}]", "".join(map(chr, range(0x20, 0xD800))) + "".join(map(chr, range(0xFF00, 0xFFF0)))
     )

@@ -1,4 +1,4 @@
-"""From pairs of texts to what a network reads: one segment a pair for a cross-encoder, two for a bi-encoder."""
+"""Turns pairs of texts into segments: one a pair for a cross-encoder, two for a bi-encoder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CrossEncoderTokenizer:
             total = len(query) + len(document) + self.template.special_tokens
             raise InputTooLong(
                 f"document {index} has {total} tokens together with its query, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
             )
         kept = self._kept(pair, text_ids, room, options)
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
@@ -81,7 +81,7 @@ class CrossEncoderTokenizer:
         return Encoding(index, (segment,), truncated=is_cut, spans=whole)
 
     def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
-        """The tokens that are kept of each text, of which more than ``room`` are known where it has more.
+        """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
 
         So ``kept_lengths`` gives the same as for their true lengths: it asks for more than ``room`` only to know which
         is longer, where both are and an odd token is left.
@@ -97,27 +97,27 @@ class CrossEncoderTokenizer:
         return kept_lengths(query, document, room, truncation)
 
     def _is_cut(self, query: int, document: int, room: int, options: ScoreOptions) -> bool:
-        """Whether some of a document would be lost; else it is a long query that has to be cut."""
+        """Return whether some of a document would be lost; else it is a long query that has to be cut."""
         return kept_lengths(query, document, room, options.truncation or self._truncation)[1] < document
 
     def _encode_windows(
         self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
     ) -> Encoding:
         kept = cut(query, query_room(len(query), room), options.truncation_side)
-        chunks = self._text_ids.chunks(document, room - len(kept), options)
-        is_cut = chunks.loses or len(kept) < len(query)
+        windows = self._text_ids.windows_of(document, room - len(kept), options)
+        is_cut = windows.loses or len(kept) < len(query)
         if is_cut and not options.truncate:
             raise InputTooLong(
-                f"document {index} and its query do not fit into {len(chunks.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or send "
-                "truncate=true"
+                f"document {index} and its query do not fit into {len(windows.found)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
+                "truncation"
             )
         segments = []
-        for chunk in chunks.found:
-            ids, types = self.template.build([kept, chunk.ids])
+        for window in windows.found:
+            ids, types = self.template.build([kept, window.ids])
             segments.append(Segment.of(ids, types if self._has_type_ids else []))
-        truncated = is_cut or is_capped or chunks.is_capped
-        return Encoding(index, tuple(segments), truncated, tuple(chunk.span for chunk in chunks.found))
+        truncated = is_cut or is_capped or windows.is_capped
+        return Encoding(index, tuple(segments), truncated, tuple(window.span for window in windows.found))
 
 
 class BiEncoderTokenizer:
@@ -180,7 +180,7 @@ class BiEncoderTokenizer:
     def _document_windows(
         self, index: int, document: str, ids: TextIds, options: ScoreOptions
     ) -> tuple[list[Segment], list[Span], bool]:
-        """A document's windows, their spans, and whether something is in none; of a short one all of it."""
+        """Return a document's windows, their spans, and whether something is in none; a short one has one window."""
         room = self.template.room(self._max_length, options)
         if ids.length(options.max_document_tokens) <= room:
             segment, is_cut = self._segment_of(ids, options.max_document_tokens, f"document {index}", options)
@@ -193,17 +193,17 @@ class BiEncoderTokenizer:
                 f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
                 f"{len(prompt)}: raise max_length"
             )
-        chunks = self._text_ids.chunks(document, room - len(prompt), options)
-        if chunks.loses and not options.truncate:
+        windows = self._text_ids.windows_of(document, room - len(prompt), options)
+        if windows.loses and not options.truncate:
             raise InputTooLong(
-                f"document {index} does not fit into {len(chunks.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or send truncate=true"
+                f"document {index} does not fit into {len(windows.found)} windows of "
+                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
             )
         segments = []
-        for chunk in chunks.found:
-            kept, types = self.template.build([[*prompt, *chunk.ids]])
+        for window in windows.found:
+            kept, types = self.template.build([[*prompt, *window.ids]])
             segments.append(Segment.of(kept, types if self._has_type_ids else []))
-        return segments, [chunk.span for chunk in chunks.found], chunks.loses or chunks.is_capped
+        return segments, [window.span for window in windows.found], windows.loses or windows.is_capped
 
     def _segment_of(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
         capped = cut(text.ids, cap, options.truncation_side)
@@ -211,7 +211,7 @@ class BiEncoderTokenizer:
         if len(capped) > room and not options.truncate:
             raise InputTooLong(
                 f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or send truncate=true"
+                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
             )
         kept = cut(capped, room, options.truncation_side)
         ids, types = self.template.build([kept])
@@ -219,7 +219,7 @@ class BiEncoderTokenizer:
 
 
 def _limit(room: int, cap: int | None, options: ScoreOptions) -> int | None:
-    """The tokens of a text that have to be known: one more than can be read, so that it is known to be cut.
+    """Count the tokens of a text that have to be known: one more than can be read, to know that it is cut.
 
     All of them, None, where too many are an error that says their number.
     """
@@ -237,7 +237,7 @@ def _is_cut(text: TextIds, kept: int) -> bool:
 
 
 def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions:
-    """The options with the checkpoint's truncation side where they do not say."""
+    """Set the checkpoint's truncation side where the options have none."""
     return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
 
 

@@ -32,7 +32,7 @@ class Template:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, texts: int) -> Template:
-        """What the tokenizer's own post-processor lays around one text or two.
+        """Find what the tokenizer's own post-processor lays around one text or two.
 
         Found by looking at an example. Raises ``CheckpointError`` where the result is not the texts, in their order,
         with special tokens around them.
@@ -55,7 +55,7 @@ class Template:
 
     @property
     def largest_id(self) -> int:
-        """The largest token id that it adds, -1 where it adds none."""
+        """The largest token id that it adds; -1 where it adds none."""
         return max((token for part in self.parts for token in part.ids), default=-1)
 
     @property
@@ -65,11 +65,11 @@ class Template:
 
     @property
     def special_tokens(self) -> int:
-        """How many tokens it adds."""
+        """The number of tokens that it adds."""
         return sum(len(part.ids) for part in self.parts)
 
     def room(self, max_length: int, options: ScoreOptions) -> int:
-        """How many tokens of text fit, where the model reads ``max_length`` at once and a request may ask for less.
+        """Count the tokens of text that fit, where the model reads ``max_length`` and a request may ask for less.
 
         Raises ``InvalidRequest`` for a ``max_length`` of the request that is more than the model reads, or too small
         for some text beside the special tokens.
@@ -89,7 +89,7 @@ class Template:
         return wanted - self.special_tokens
 
     def build(self, texts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
-        """Token ids and type ids of the texts with the special tokens."""
+        """Build the token ids and type ids of the texts with the special tokens."""
         ids, types = list(self.parts[0].ids), list(self.parts[0].type_ids)
         for text, text_type, part in zip(texts, self.text_types, self.parts[1:], strict=True):
             ids += text

@@ -1,4 +1,4 @@
-"""From text to token ids: the checkpoint's own tokenizer, configured once and only read afterwards.
+"""Turns texts into token ids with the checkpoint's own tokenizer, configured once and only read afterwards.
 
 A fast tokenizer that is reconfigured for a call silently truncates other threads' texts to that call's length, so
 truncation is never the library's here: texts become ids without special tokens, ids are cut by ``text.truncation``,
@@ -40,11 +40,11 @@ class TextIds:
     is_final: bool = True
 
     def length(self, cap: int | None = None) -> int:
-        """The number of ids that a cap leaves."""
+        """Count the ids that a cap leaves."""
         return len(self.ids) if cap is None else min(cap, len(self.ids))
 
     def is_settled(self, cap: int | None) -> bool:
-        """Whether ``length`` stays the same if more of the text is tokenised."""
+        """Return whether ``length`` stays the same if more of the text is tokenised."""
         return self.is_final or (cap is not None and len(self.ids) >= cap)
 
 
@@ -58,7 +58,7 @@ class _Piece:
 
 
 class TextTokenizer:
-    """Texts to token ids, without special tokens. Safe to share between threads.
+    """Turns texts into token ids, without special tokens. Safe to share between threads.
 
     Where only some tokens of a text can be read, only a part of it is tokenised, at boundaries that leave the tokens
     as they are. ``max_characters`` bounds that part, also where the tokenizer has no such boundaries: beyond it a text
@@ -72,7 +72,7 @@ class TextTokenizer:
         self._max_characters = max_characters
 
     def __call__(self, limits: Mapping[str, int | None], side: TruncationSide = "right") -> dict[str, TextIds]:
-        """The ids of each text: the first ``limit`` at least (the last where ``side`` is left), if it has so many.
+        """Tokenise texts: at least the first ``limit`` ids of each (the last where ``side`` is left), or all.
 
         All of them where the limit is None. Raises ``ModelError`` where the tokenizer fails.
         """
@@ -86,7 +86,7 @@ class TextTokenizer:
         caps: tuple[int | None, int | None],
         side: TruncationSide,
     ) -> bool:
-        """Whether the first text has more tokens than the second, each up to its cap.
+        """Return whether the first text has more tokens than the second, each up to its cap.
 
         Tokenises more of both until that is certain, and adds the ids to ``known``.
         """
@@ -107,7 +107,7 @@ class TextTokenizer:
             limit, started = 2 * limit, True
 
     def _most(self, limit: int | None) -> int | None:
-        """The characters of a text that may be tokenised for ``limit`` tokens."""
+        """Return how many characters of a text may be tokenised for ``limit`` tokens."""
         if self._max_characters is None or limit is None:
             return None
         return max(self._max_characters, 4 * _CHARACTERS * limit)
@@ -139,7 +139,7 @@ class TextTokenizer:
             return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
 
     def _piece(self, text: str, length: int, side: TruncationSide, most: int | None, *, squeeze: bool = True) -> _Piece:
-        """At least ``length`` characters of a text, and ``most`` at most."""
+        """Cut at least ``length`` characters of a text, and ``most`` at most."""
         if 2 * length < len(text) and self._boundaries is not None:
             find = self._boundaries.prefix if side == "right" else self._boundaries.suffix
             part = find(text, length, most)
@@ -154,8 +154,8 @@ class TextTokenizer:
             return _Piece(text)
         return _Piece(text[:most] if side == "right" else text[-most:], is_cut=True)
 
-    def chunks(self, document: str, size: int, options: ScoreOptions) -> Chunks:
-        """A document's windows of at most ``size`` tokens.
+    def windows_of(self, document: str, size: int, options: ScoreOptions) -> DocumentWindows:
+        """Cut a document into windows of at most ``size`` tokens.
 
         Its characters are looked up only here: that takes longer than finding the ids alone.
         """
@@ -169,9 +169,9 @@ class TextTokenizer:
         found = windows(len(kept), size, options.overlap_tokens, ends)
         chosen = [range(kept[part.start], kept[part.stop - 1] + 1) for part in found[:wanted]]
         spans = [span(offsets, part) for part in chosen]
-        return Chunks(
+        return DocumentWindows(
             [
-                Chunk(ids[part.start : part.stop], Span(start + shift, end + shift))
+                Window(ids[part.start : part.stop], Span(start + shift, end + shift))
                 for part, (start, end) in zip(chosen, spans, strict=True)
             ],
             loses=len(chosen) < len(found) or (piece.is_last and piece.is_cut),
@@ -181,7 +181,7 @@ class TextTokenizer:
     def _read_windows(
         self, document: str, size: int, wanted: int | None, options: ScoreOptions
     ) -> tuple[_Piece, TokenizerEncoding]:
-        """The part of a document that its windows are made of: all of it where every window is wanted."""
+        """Tokenise the part of a document that its windows are made of: all of it where every window is wanted."""
         side, cap = side_of(options), options.max_document_tokens
         limits = [limit + 1 for limit in (wanted and wanted * size, cap) if limit is not None]
         # Windows begin on the left; only a cap drops tokens there.
@@ -201,7 +201,7 @@ class TextTokenizer:
 
 @contextmanager
 def _named_failures(texts: Sequence[str]) -> Iterator[None]:
-    """Raises ``ModelError`` where the tokenizer fails. Its own message is left out: it may hold a part of the text."""
+    """Raise ``ModelError`` where the tokenizer fails. Its own message is left out: it may hold a part of the text."""
     try:
         yield
     except BaseException as error:
@@ -215,16 +215,16 @@ def _named_failures(texts: Sequence[str]) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
+class DocumentWindows:
     """Windows of a document. ``loses``: there are more than these; ``is_capped``: a cap left tokens out."""
 
-    found: list[Chunk]
+    found: list[Window]
     loses: bool
     is_capped: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Window:
     """A window of a document: its tokens, and the characters that they are of."""
 
     ids: Sequence[int]

@@ -1,4 +1,4 @@
-"""How many tokens of a query and of a document are kept, where both do not fit."""
+"""Truncation: how many tokens of a query and of a document are kept, where both do not fit."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from rerank_core.types import ScoreOptions, Truncation, TruncationSide
 
 
 def kept_lengths(query: int, document: int, room: int, truncation: Truncation) -> tuple[int, int]:
-    """How many tokens of each are kept so that both fit into ``room``.
+    """Count the tokens of each that are kept so that both fit into ``room``.
 
     As the ``tokenizers`` library does it (``utils/truncation.rs``), which transformers uses: ``longest_first`` cuts
     the longer one down to the shorter, then both alike; ``only_second`` cuts the document.
@@ -28,7 +28,7 @@ def kept_lengths(query: int, document: int, room: int, truncation: Truncation) -
 
 
 def query_too_long(query: str, room: int) -> InputTooLong:
-    """The error of a query that leaves no room for a document; ``query`` is its length in words."""
+    """Make the error of a query that leaves no room for a document; ``query`` is its length in words."""
     return InputTooLong(
         f"the query has {query} and the model reads {room} of query and document together: "
         "shorten the query, cap it with max_query_tokens, or use truncation='longest_first'"
@@ -36,7 +36,7 @@ def query_too_long(query: str, room: int) -> InputTooLong:
 
 
 def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> Sequence[int]:
-    """The first ``length`` of them, or the last where tokens are dropped on the left; all of them for None.
+    """Keep the first ``length`` of them, or the last where tokens are dropped on the left; all of them for None.
 
     ``side``: None is right.
     """
@@ -46,5 +46,5 @@ def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> 
 
 
 def side_of(options: ScoreOptions) -> TruncationSide:
-    """The side where these options drop tokens: on the right unless they say otherwise."""
+    """Return the side where these options drop tokens: on the right unless they say otherwise."""
     return options.truncation_side or "right"

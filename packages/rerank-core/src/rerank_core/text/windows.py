@@ -1,4 +1,4 @@
-"""A document longer than what the model reads, as windows that overlap."""
+"""Windows that overlap, for a document that is longer than the model reads."""
 
 import math
 import re
@@ -14,12 +14,12 @@ _SENTENCE_END = re.compile(r"[.!?…؟۔।॥]+[\"'”’)\]»]*(?=\s)|[。！�
 
 
 def query_room(query: int, room: int) -> int:
-    """How many tokens of a query go into every window: all, but never more than three quarters of ``room``."""
+    """Count the tokens of a query that go into every window: all, but at most three quarters of ``room``."""
     return min(query, room - room // 4)
 
 
 def windows(length: int, size: int, overlap: int | None = None, ends: Sequence[int] = ()) -> list[range]:
-    """Positions of ``length`` tokens in windows of at most ``size``, each beginning ``overlap`` before the last's end.
+    """Divide ``length`` tokens into windows of at most ``size``, each beginning ``overlap`` before the last's end.
 
     ``ends`` are positions behind the last token of a sentence, ascending: a window ends at one that is near, in its
     last eighth, rather than in the middle of a sentence. ``overlap`` is at most half of ``size``.
@@ -37,7 +37,7 @@ def windows(length: int, size: int, overlap: int | None = None, ends: Sequence[i
 
 
 def sentence_ends(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
-    """Positions in a text's tokens behind which a sentence ends; ``offsets`` are the tokens' characters."""
+    """Find positions in a text's tokens behind which a sentence ends; ``offsets`` are the tokens' characters."""
     token_ends = [end for _, end in offsets]
     found = []
     for match in _SENTENCE_END.finditer(text):
@@ -49,12 +49,12 @@ def sentence_ends(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def span(offsets: Sequence[tuple[int, int]], window: range) -> Span:
-    """The characters of a window, from its first token's first to its last token's last."""
+    """Return the characters of a window, from its first token's first to its last token's last."""
     return Span(offsets[window.start][0], offsets[window.stop - 1][1])
 
 
-def chunk_score(values: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
-    """The score of a document whose windows have these, and which of them is said to have won.
+def window_score(values: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
+    """Combine the scores of a document's windows into its own; return it with the window that won.
 
     One that is no finite number is the score: the network failed, and the best of the others would hide it.
     """

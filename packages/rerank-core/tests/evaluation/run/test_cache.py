@@ -1,11 +1,12 @@
 import logging
 
 import pytest
-from rerank_core.evaluation.run.answers import Answer, Loaded
-from rerank_core.evaluation.run.cache import Cache, Known, default_folder
+from rerank_core.evaluation.run.answers import Answer, LoadedModel
+from rerank_core.evaluation.run.cache import Cache, CacheEntry, default_folder
 
-KNOWN = Known(
-    Loaded(model="m", dtype="int8"), {"d1": Answer((0.1, -2.5), 0.25, 0.2, 1000), "d2": Answer((), 0.0, None, None)}
+KNOWN = CacheEntry(
+    LoadedModel(model="m", dtype="int8"),
+    {"d1": Answer((0.1, -2.5), 0.25, 0.2, 1000), "d2": Answer((), 0.0, None, None)},
 )
 
 
@@ -18,7 +19,7 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_new_answers_come_beside_the_old(tmp_path):
     cache = Cache(tmp_path)
     cache.write("collection", "key", KNOWN)
-    cache.write("collection", "key", Known(KNOWN.loaded, {"d3": Answer((1.0,), 0.1, None, 7)}))
+    cache.write("collection", "key", CacheEntry(KNOWN.loaded, {"d3": Answer((1.0,), 0.1, None, 7)}))
 
     known = cache.read("collection", "key")
     assert known is not None

@@ -2,13 +2,14 @@ import json
 import sys
 
 import pytest
-from rerank_core import CheckpointError, EngineError, InvalidRequest
+from rerank_core import CheckpointError, EngineError, InvalidRequest, remote
 from rerank_core.errors import error_class
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.run import run as run_module
-from rerank_core.evaluation.run.answers import Answer, Loaded
+from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory, own_memory
 from rerank_core.evaluation.run.processes import measure
+from rerank_core.evaluation.run.scorers import open_scorer
 from rerank_core.evaluation.run.systems import System
 from rerank_core.evaluation.run.wire import read_event, read_task, write_error, write_event, write_task
 from rerank_core.evaluation.run.worker import answers
@@ -30,7 +31,7 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
 
     loaded, first, second = answers(
         model,
-        Loaded(model="overlap", device="cpu"),
+        LoadedModel(model="overlap", device="cpu"),
         asked(QUESTIONS),
         ScoreOptions(raw=True),
         memory=lambda: 5,
@@ -39,7 +40,7 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
     )
 
     assert len(model.forwards) == 2
-    assert loaded == Loaded(model="overlap", device="cpu")
+    assert loaded == LoadedModel(model="overlap", device="cpu")
     assert first == Answer(model.score("giant panda", QUESTIONS[0].documents, raw=True).values, 0.5, 0.25, 5)
     assert second == Answer((), 0.0, 0.0, 5)
 
@@ -49,7 +50,7 @@ def test_a_server_names_its_model_with_its_first_answer_and_works_elsewhere():
         OverlapModel(name="theirs"), None, asked(QUESTIONS), ScoreOptions(raw=True), memory=lambda: None
     )
 
-    assert loaded == Loaded(model="theirs")
+    assert loaded == LoadedModel(model="theirs")
     assert isinstance(first, Answer)
     assert first.cpu_seconds is None
 
@@ -57,7 +58,7 @@ def test_a_server_names_its_model_with_its_first_answer_and_works_elsewhere():
 def test_tasks_and_events_come_out_as_they_went_in():
     system = System(model="a", dtype="int8", max_length=64)
     task = read_task(write_task(system, QUESTIONS))
-    events = [Loaded(model="a", max_length=9), Answer((1.5, -0.25), 0.5, 0.4, None)]
+    events = [LoadedModel(model="a", max_length=9), Answer((1.5, -0.25), 0.5, 0.4, None)]
 
     assert (task.system, list(task.questions)) == (system, asked(QUESTIONS))
     assert [read_event(write_event(event)) for event in events] == events
@@ -70,10 +71,16 @@ def test_an_error_keeps_its_class_and_its_words(kind):
     assert error_class(kind.code) is kind
 
 
-def test_a_model_runs_in_a_process_of_its_own(tiny):
-    loaded, first, second = measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS)
+@pytest.fixture(scope="module")
+def measured(tiny) -> list[Event]:
+    """A model's events, from a process of its own."""
+    return list(measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS))
 
-    assert isinstance(loaded, Loaded)
+
+def test_a_model_runs_in_a_process_of_its_own(measured, tiny):
+    loaded, first, second = measured
+
+    assert isinstance(loaded, LoadedModel)
     assert (loaded.model, loaded.dtype, loaded.engine) == (str(tiny("bert")), "float32", "packed")
     assert isinstance(first, Answer)
     assert len(first.scores) == 2
@@ -81,9 +88,9 @@ def test_a_model_runs_in_a_process_of_its_own(tiny):
     assert second == Answer((), 0.0, 0.0, second.memory)
 
 
-def test_its_scores_and_its_fingerprint_are_those_of_the_model(tiny, tiny_model):
+def test_its_scores_and_its_fingerprint_are_those_of_the_model(measured, tiny_model):
     model = tiny_model("bert")
-    loaded, first, _ = measure(System(model=str(tiny("bert")), device="cpu"), QUESTIONS)
+    loaded, first, _ = measured
 
     assert loaded.fingerprint == model.fingerprint()
     assert first.scores == model.score("giant panda", QUESTIONS[0].documents, raw=True).values
@@ -180,26 +187,25 @@ def test_memory_is_the_most_that_there_was():
 
 
 def test_a_server_is_asked_through_the_client_that_is_installed(monkeypatch):
-    from rerank_core.evaluation.run import scorers
 
     class Entry:
         def load(self):
             return lambda url: OverlapModel(name=url)
 
-    monkeypatch.setattr(scorers, "entry_points", lambda *, group, name: [Entry()])
-    scorer, loaded = scorers.open_scorer(System(url="http://here"))
+    monkeypatch.setattr(remote, "entry_points", lambda *, group, name: [Entry()])
+    scorer, loaded = open_scorer(System(url="http://here"))
     assert loaded is None
     assert scorer.score("a", ["a"]).model == "http://here"
 
-    monkeypatch.setattr(scorers, "entry_points", lambda *, group, name: [])
+    monkeypatch.setattr(remote, "entry_points", lambda *, group, name: [])
     with pytest.raises(ImportError, match="--url needs rerank-integrations"):
-        scorers.open_scorer(System(url="http://here"))
+        open_scorer(System(url="http://here"))
 
 
 def test_a_server_whose_model_changed_is_another_system(monkeypatch):
 
     served = OverlapModel(name="one")
-    monkeypatch.setattr(run_module, "remote", lambda url: served)
+    monkeypatch.setattr(run_module, "remote_scorer", lambda url: served)
     system = System(url="http://here")
     before = run_module.Fingerprints().of(system, QUESTIONS)
 

@@ -1,1 +1,1 @@
-"""What the adapters of the frameworks share."""
+"""Parts that the adapters of the frameworks share."""

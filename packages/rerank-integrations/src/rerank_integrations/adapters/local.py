@@ -22,7 +22,7 @@ _loading.get()  # before threads can ask for it
 
 
 def local_scorer(model: str, **load_options: Any) -> Scorer:
-    """A model that scores in this process: see ``rerank_core.load``, which takes the options.
+    """Load a model that scores in this process: see ``rerank_core.load``, which takes the options.
 
     Raises what it raises, ``MissingExtra`` among them where nothing is installed that runs a model.
     """
@@ -73,7 +73,7 @@ class ModelScorer:
         return self.model.score(query, documents, raw=raw, truncate=truncate, options=options)
 
     def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
-        """One score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
+        """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
         return self.model.score_pairs(pairs, options)
 
     def fingerprint(self) -> str:
@@ -82,7 +82,7 @@ class ModelScorer:
 
 
 async def ascore(scorer: Scorer, query: str, documents: Iterable[str], options: ScoreOptions | None) -> Scores:
-    """Any scorer's scores without holding the event loop: a model in this process computes in another thread."""
+    """Await any scorer's scores without holding the event loop: a model in this process computes in another thread."""
     if isinstance(scorer, AsyncScorer):
         return await scorer.ascore(query, documents, options=options)
     return await run_in_thread(partial(scorer.score, query, documents, options=options))

@@ -1,6 +1,6 @@
 """Whole data sets, file by file: ``rerank batch``.
 
-- ``job``: what is done with every file; ``files``: which files there are, and how one appears whole or not at all
+- ``job``: what is done with every file; ``files``: which files there are, and which of them are done
 - ``jsonl``, ``parquet``: a file's rows, read and written; ``rows``: what both have in common
 - ``groups``: the rows of one query together, best first; ``scoring``: rows to scores
 - ``run_manifest``: what the scores of a folder were made with

@@ -1,14 +1,11 @@
-"""Which files there are, which of them are done, and how one appears: whole, or not at all."""
+"""The files of a run: which there are, and which of them are done."""
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from rerank_core.errors import InvalidRequest
 
@@ -28,14 +25,14 @@ class Task:
 
     @property
     def is_done(self) -> bool:
-        """Its scores are there, and are not older than what they were made of."""
+        """Whether its scores are there, and are not older than what they were made of."""
         with suppress(FileNotFoundError):
             return self.target.stat().st_mtime_ns >= self.source.stat().st_mtime_ns
         return False
 
 
 def list_tasks(source: Path, target: Path) -> list[Task]:
-    """A task for every file of ``source``, which is a file or a folder, by name; hidden files are passed over.
+    """List a task for every file of ``source``, which is a file or a folder, by name; hidden files are passed over.
 
     The files below a folder come to stand below ``target`` under the same names. Raises ``InvalidRequest`` where there
     is nothing to score, or ``target`` lies where its files would be read again.
@@ -58,7 +55,7 @@ def list_tasks(source: Path, target: Path) -> list[Task]:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The files with rows below a folder, by name. What begins with ``.`` or ``_`` is not one."""
+    """List the files with rows below a folder, by name. What begins with ``.`` or ``_`` is not one."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -69,12 +66,12 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def open_source(path: Path) -> Source:
-    """A file by its name's end, one of those that ``list_tasks`` knows."""
+    """Open a file by its name's end, one of those that ``list_tasks`` knows."""
     return ParquetFile(path) if path.suffix == ".parquet" else JsonLines(path)
 
 
 def count_rows(paths: Sequence[Path]) -> int | None:
-    """How many rows they have together, where all of them tell at once."""
+    """Count the rows of all files; None where one of them does not tell at once."""
     total = 0
     for path in paths:
         count = open_source(path).count()
@@ -82,33 +79,3 @@ def count_rows(paths: Sequence[Path]) -> int | None:
             return None
         total += count
     return total
-
-
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """A path to write to. At the end of the block the file is on the disk, and then takes ``target``'s name at once.
-
-    Where the block fails, nothing is left. Each attempt has a path of its own, so that two that write the same file do
-    not meet; what attempts that were killed have left is removed by the one that succeeds.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        yield path
-        _to_disk(path)
-        path.replace(target)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    _to_disk(target.parent)
-    for left in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.part"):
-        left.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Whatever happens to the machine from here on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The rows of one query together, and best first."""
+"""Groups the rows of one query, and orders them best first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rerank_integrations.batch.rows import Rows
 
 
 def whole_groups(chunks: Iterator[Any], column: str) -> Iterator[tuple[Any, list[range]]]:
-    """The same rows in other parts: each ends where a group ends, and comes with the places of its groups.
+    """Yield the same rows in other parts: each ends where a group ends, and comes with the places of its groups.
 
     A group is rows one after the other with the same value of ``column``. A group that goes on over several chunks is
     held until its end. Raises ``InvalidRequest`` for a value that comes back after another: its rows would be ranked
@@ -32,7 +32,7 @@ def whole_groups(chunks: Iterator[Any], column: str) -> Iterator[tuple[Any, list
 
 
 def ranked(scores: Sequence[float | None], group: range, top_n: int | None) -> list[int]:
-    """The rows of a group, best first; ties keep their order, and rows without a score come last."""
+    """Order the rows of a group, best first; ties keep their order, and rows without a score come last."""
     order = sorted(group, key=lambda index: _place(scores[index]))
     return order[:top_n]
 
@@ -51,7 +51,7 @@ def _groups(values: Sequence[object]) -> list[range]:
 
 
 def _key(value: object) -> tuple[type, object]:
-    """What tells a group from others; all values that cannot be a query's are one."""
+    """Return the key of a group; all values that cannot be a query's are one."""
     is_key = isinstance(value, str | int) and not isinstance(value, bool)
     return (type(value), value) if is_key else (type(None), None)
 

@@ -1,4 +1,4 @@
-"""What is done with every file of a data set."""
+"""The settings of a job: what to read of a data set, and what to write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """How rows become rows with scores.
+    """The settings by which rows become rows with scores.
 
     - ``columns``: where id, query and document are; ``score``: the column that the scores go to.
     - ``options``: what else may change a score.

@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzipped. What a line holds is written again to the byte, with its score at the end."""
+"""JSON lines, plain or gzipped. A line is written again to the byte, with its score at the end."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class JsonLines:
     path: Path
 
     def check(self, job: Job) -> None:
-        """Nothing can be told before the lines are read."""
+        """Check nothing: nothing is known before the lines are read."""
 
     def count(self) -> int | None:
-        """Not known before they are read."""
+        """Return None: not known before the lines are read."""
         return None
 
     def chunks(self, size: int) -> Iterator[Lines]:

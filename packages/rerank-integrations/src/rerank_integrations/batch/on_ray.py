@@ -48,7 +48,7 @@ def score_files_on_ray(
     gpus: float = 0,
     progress: bool = False,
 ) -> Summary:
-    """As ``batch.score_files``, on a Ray cluster, with the same files at the end.
+    """Score files as ``batch.score_files`` does, on a Ray cluster, with the same files at the end.
 
     - ``scorer``: is pickled, and so should load its model late, as ``ModelScorer`` does, with ``threads=cpus``.
     - ``address``: ``host:port`` of a cluster; ``auto`` for the one that runs here; ``local`` for a new one that ends
@@ -82,12 +82,12 @@ class _Pool:
         self._room = room
 
     def identify(self, scorer: Scorer) -> Identity:
-        """Where the model will run, since that is part of what it is."""
+        """Ask where the model will run: the machine is part of its identity."""
         remote = self._ray.remote(max_calls=1, **self._takes)(_identity)  # the process ends, and its model with it
         return _from_json(self._ray.get(remote.remote(scorer)), Identity)
 
     def run(self, tasks: Sequence[Task], job: Job, scorer: Scorer, advance: Advance) -> Iterator[Done]:
-        """A ``Run``: each file to whichever actor is free, the largest first, so that none is late alone."""
+        """Score files as a ``Run``: each goes to whichever actor is free, the largest first, so none is late alone."""
         if not tasks:
             return
         data = _import("ray.data")
@@ -111,7 +111,7 @@ class _Pool:
 
 
 class _FileScorer:
-    """What runs in an actor. The model is loaded with the first file, once, by the scorer."""
+    """Scores files in an actor. The model is loaded with the first file, once, by the scorer."""
 
     def __init__(self, job: Job, scorer: Scorer) -> None:
         self._job = job
@@ -148,7 +148,7 @@ def _from_json(text: str, kind: type[_Result]) -> _Result:
 
 @contextmanager
 def _cluster(ray: Any, address: str) -> Iterator[None]:
-    """Ray, while the block runs: what is there already is used, and left as it is."""
+    """Run Ray while the block runs: what is there already is used, and left as it is."""
     if ray.is_initialized():
         yield
         return

@@ -76,7 +76,7 @@ class ParquetFile:
                 raise InvalidRequest(f"{self.path} has a column {name!r} already")
 
     def count(self) -> int | None:
-        """See ``Source``: the file says it."""
+        """See ``Source``: the file knows its number of rows."""
         with self._opened() as file:
             return int(file.metadata.num_rows)
 
@@ -132,7 +132,7 @@ class _TableWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write a row group of what waits."""
+        """Write the rows that wait as a row group."""
         if self._waiting:
             table = _arrow().concat_tables(self._waiting)
             self._file.write_table(table.cast(self._schema), row_group_size=max(1, table.num_rows))

@@ -1,4 +1,4 @@
-"""Rows of a file, whatever its format, and what may be wrong with one."""
+"""Rows of a file in any format, and the checks of a row."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def values(self, column: str) -> Sequence[object]:
-        """A column in Python's values; None for a row without it."""
+        """Return a column in Python's values; None for a row without it."""
         ...
 
     def place(self, index: int) -> str:
-        """Where a row stands in its file, in words: ``row 17``, counted from 1."""
+        """Describe where a row stands in its file: ``row 17``, counted from 1."""
         ...
 
     def row_error(self, index: int) -> str | None:
@@ -34,11 +34,11 @@ class Rows(Protocol):
         ...
 
     def part(self, start: int, stop: int) -> Self:
-        """The rows from ``start`` to ``stop``, which is not included."""
+        """Return the rows from ``start`` to ``stop``, which is not included."""
         ...
 
     def plus(self, others: Self) -> Self:
-        """These rows, and others after them."""
+        """Return these rows, and others after them."""
         ...
 
 
@@ -58,15 +58,15 @@ class Source(Protocol):
         ...
 
     def count(self) -> int | None:
-        """How many rows it has, where that can be told at once."""
+        """Return how many rows it has, where that can be told at once."""
         ...
 
     def chunks(self, size: int) -> Iterator[Any]:
-        """All rows in order, at most ``size`` at once, as ``Rows``."""
+        """Yield all rows in order, at most ``size`` at once, as ``Rows``."""
         ...
 
     def writer(self, path: Path, added: Mapping[str, Kind]) -> AbstractContextManager[Writer]:
-        """Writes a file of this form, with columns added."""
+        """Open a file of this form for writing, with columns added."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""One file, and all of them."""
+"""Scores one file, or all of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from rerank_core.atomic_write import atomic_write
 from rerank_core.errors import MissingExtra, RerankError
 from rerank_core.scorer import Scorer
 
-from rerank_integrations.batch.files import Task, appearing, count_rows, list_tasks, open_source
+from rerank_integrations.batch.files import Task, count_rows, list_tasks, open_source
 from rerank_integrations.batch.groups import ranked, whole_groups
 from rerank_integrations.batch.job import RANK, Job
 from rerank_integrations.batch.run_manifest import Identity, identify, open_run
@@ -25,7 +26,7 @@ Advance: TypeAlias = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of a file: its rows, and how many of them have no score."""
+    """The outcome of a file: its rows, and how many of them have no score."""
 
     rows: int
     skipped: int
@@ -33,7 +34,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run did: files and rows that it scored, rows without a score among them, and files that were done before.
+    """The outcome of a run: files and rows that it scored, rows without a score, and files that were done before.
 
     ``seconds`` of the wall, with loading the model.
     """
@@ -65,7 +66,10 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
     source.check(job)
     total = skipped = 0
     try:
-        with appearing(task.target) as part, source.writer(part, job.added) as writer:
+        with (
+            atomic_write(task.target, remove_leftovers=True) as part,
+            source.writer(part, job.added) as writer,
+        ):
             chunks = source.chunks(job.chunk_rows)
             parts = whole_groups(chunks, job.group_column) if job.rerank else ((rows, None) for rows in chunks)
             for rows, groups in parts:
@@ -85,7 +89,7 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
 def _output(
     scores: RowScores, groups: list[range] | None, job: Job
 ) -> tuple[Sequence[int], dict[str, Sequence[float | int | None]]]:
-    """Which rows are written, in which order, and the columns that they get."""
+    """Return the rows to write, in their order, and the columns that they get."""
     if groups is None:
         return range(len(scores.values)), {job.score: scores.values}
     order: list[int] = []
@@ -98,7 +102,7 @@ def _output(
 
 
 def in_this_process(tasks: Sequence[Task], job: Job, scorer: Scorer, advance: Advance) -> Iterator[Done]:
-    """A ``Run``: one file after the other."""
+    """Score files as a ``Run``: one after the other."""
     for task in tasks:
         yield score_file(task, job, scorer, advance)
 

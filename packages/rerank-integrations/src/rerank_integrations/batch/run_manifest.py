@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rerank_core.atomic_write import write_text
 from rerank_core.errors import InvalidRequest
 from rerank_core.scorer import Scorer
 from rerank_core.types import ScoreOptions
 
-from rerank_integrations.batch.files import appearing, data_files
+from rerank_integrations.batch.files import data_files
 from rerank_integrations.batch.job import Job
 
 NAME = "_rerank.json"  # what begins with _ is no data, to Spark and to pyarrow also
@@ -46,8 +47,7 @@ def open_run(folder: Path, identity: Identity, job: Job) -> None:
             raise InvalidRequest(
                 f"{folder} holds {found[0].name}, and no {NAME} that says what made it: use another folder"
             ) from None
-        with appearing(path) as part:
-            part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(ours, indent=2) + "\n")
         return
     except ValueError as error:
         raise InvalidRequest(f"{path} is damaged ({error}): use another folder") from error
@@ -56,7 +56,7 @@ def open_run(folder: Path, identity: Identity, job: Job) -> None:
 
 
 def _settings(identity: Identity, job: Job) -> dict[str, Any]:
-    """All that decides what is in a file. A row that is skipped is skipped in any: ``on_error`` is no part of it."""
+    """Collect all that decides what is in a file; ``on_error`` does not, as a skipped row never has a score."""
     defaults = asdict(ScoreOptions())
     return {
         "model": identity.model,

@@ -1,4 +1,4 @@
-"""Rows to scores, by whatever scores."""
+"""Scores rows with any scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key that a server asks for: carried, and never shown."""
+"""The API key: sent, and never shown."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VARIABLE = "RERANK_API_KEY"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key, or what knows the present one. Empty: none."""
+    """One key, or a callable that knows the present one. Empty: none."""
 
     source: str | Callable[[], str] = field(repr=False)
 
     @classmethod
     def of(cls, given: str | Callable[[], str] | None) -> Self:
-        """The key as the caller gives it; None: what the environment says now.
+        """Make a key of what the caller gives; None: what the environment says now.
 
         Raises ``InvalidRequest`` for a key that no header can carry.
         """
@@ -29,7 +29,7 @@ class ApiKey:
         return cls(given if callable(given) else _checked(given, "api_key"))
 
     def now(self) -> str:
-        """The key for the next request. Raises ``Unauthorized`` where there should be one and is not."""
+        """Return the key for the next request. Raises ``Unauthorized`` where there should be one and is not."""
         if isinstance(self.source, str):
             return self.source
         try:
@@ -41,7 +41,7 @@ class ApiKey:
 
 
 def _checked(key: object, name: str) -> str:
-    """A line break at the end, as files have, would be an error that shows the key; so would one in the middle."""
+    """Check a key. One with a line break, as files end, would become an error that shows it."""
     if not isinstance(key, str):
         raise InvalidRequest(f"{name} is of type {type(key).__name__}: use a string, or a callable that returns one")
     key = key.strip()

@@ -16,7 +16,7 @@ _OUTRUN = 3  # times in a row that a server loses against a second one before it
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server is.
+    """The address of a server.
 
     ``url`` is its address without the password, which is in ``given``, the address as it came, and ``authorization``,
     the header; neither is shown.

@@ -169,7 +169,7 @@ class OpenedSockets:
 
 
 class Trace:
-    """What one request reports to while it is made: an extension of httpcore."""
+    """Records the connections that one request opens: a trace extension of httpcore."""
 
     def __init__(self, opened: OpenedSockets) -> None:
         self._opened = opened
@@ -188,7 +188,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How a server is reached."""
+    """The TLS settings and the proxy of a server."""
 
     tls: ssl.SSLContext
     proxy: httpx.Proxy | None
@@ -209,7 +209,7 @@ def _proxy(proxy: Proxy, tls: ssl.SSLContext) -> httpx.Proxy:
 
 
 async def _closing(*clients: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Once begun, closes the clients when the loop shuts its generators down, as ``asyncio.run`` does at its end."""
+    """Close the clients when the loop shuts its generators down, as ``asyncio.run`` does at its end."""
     try:
         yield
     finally:

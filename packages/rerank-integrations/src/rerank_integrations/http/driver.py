@@ -129,7 +129,7 @@ class Driver:
             return broken.outcome
 
     def _lives(self, check: LivenessCheck, outer: Sequence[Watcher]) -> bool:
-        """Whether the server says anything at all; what it said to others a moment ago counts.
+        """Return whether the server says anything at all; what it said to others a moment ago counts.
 
         ``outer`` may end the question, where the request that waits for it is over.
         """
@@ -274,7 +274,7 @@ class _Reading:
         return self._unusable is not None
 
     def answer(self) -> Answer:
-        """Return what has come."""
+        """Return the answer that has come."""
         content = bytes(self._content[: self._limit])
         retry_after = self._response.headers.get("Retry-After")
         return Answer(self._response.status_code, content, retry_after, self._unusable)

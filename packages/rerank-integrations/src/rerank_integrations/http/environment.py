@@ -1,4 +1,4 @@
-"""Proxies and certificates, as environment variables give them."""
+"""Reads proxies and certificates from environment variables."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def proxy_for(url: httpx.URL, proxies: Mapping[str, str], environ: Mapping[str, 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its spelling alone; ``0.0.0.0`` and ``::`` connect to it too."""
+    """Return whether a host is this machine by its spelling alone; ``0.0.0.0`` and ``::`` connect to it too."""
     address = _address(host)
     if address is not None:
         return address.is_loopback or address.is_unspecified
@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: str) -> bool:
-    """Whether ``no_proxy`` lists the host.
+    """Return whether ``no_proxy`` lists the host.
 
     Its entries are separated by commas or white space: ``*``; a name, which covers the names below it too, with or
     without a leading dot or ``*.``; an address; a network such as ``10.0.0.0/8``; each with or without a port.

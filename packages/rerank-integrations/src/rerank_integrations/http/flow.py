@@ -1,4 +1,4 @@
-"""The requests for one list of documents, and what follows from each outcome. Pure: the driver has the sockets.
+"""The flow of requests for one list of documents. Pure: it decides from each outcome, the driver has the sockets.
 
 A flow is a generator. It yields the next step and is sent its outcome: for a ``SendRequest`` an ``Answer`` or a
 ``TransportFailure``, for a ``HedgedRequest`` the outcomes of its requests that ended, and None after a ``Sleep``. It
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """A request to make at once: within ``seconds`` (None: without end), of which ``connect`` for the connection.
+    """Make a request at once: within ``seconds`` (None: without end), of which ``connect`` for the connection.
 
     - ``max_bytes``: more than a whole answer can have.
     - ``fresh``: make it on a new connection.
@@ -98,7 +98,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said, well or ill; ``retry_after`` is the header of that name.
+    """A server's answer, good or an error; ``retry_after`` is the header of that name.
 
     ``unusable`` is why ``content`` cannot be used, in words that go on from "its answer".
     """
@@ -111,7 +111,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """No connection, no answer within the time, or one that broke off; ``reason`` in words.
+    """There was no connection, no answer within the time, or one that broke off; ``reason`` in words.
 
     ``is_silence`` where the time ran out without a word from the server. ``on_used_connection`` where the connection
     was there before, so that the server may have closed it while it was idle.
@@ -133,7 +133,7 @@ RequestFlow: TypeAlias = Generator[SendRequest | HedgedRequest | Sleep, Outcome 
 
 
 def is_final(outcome: Outcome) -> bool:
-    """Whether the caller gets it: a good answer, or an error that would be the same from any server."""
+    """Return whether the caller gets it: a good answer, or an error that would be the same from any server."""
     if isinstance(outcome, TransportFailure):
         return False
     return outcome.status == 200 or not may_succeed_later(protocol.read_error(outcome.status, outcome.content, ""))
@@ -169,7 +169,7 @@ class RequestFlows:
         self._info: protocol.ServerInfo | None = None
 
     def score(self, question: protocol.Question) -> RequestFlow[Scores]:
-        """The scores of a whole list, in as many requests as the server's limits ask for, one after the other."""
+        """Score a whole list, in as many requests as the server's limits ask for, one after the other."""
         deadline = self._now() + (math.inf if self._timeout is None else self._timeout)
         # Without a lock: the first calls may each ask, but none waits for another's time to run out.
         info = self._info
@@ -181,9 +181,9 @@ class RequestFlows:
         for part in question.parts(info):
             try:
                 answers.append((yield from self._score_part(question, part, deadline)))
-            except InvalidRequest as refusal:
+            except InvalidRequest as error:
                 shortened = question.shortened(info)
-                if type(refusal) is not InvalidRequest or shortened is question:
+                if type(error) is not InvalidRequest or shortened is question:
                     raise
                 # A server that refuses long texts, where others cut what the model cannot read.
                 question = shortened
@@ -204,7 +204,7 @@ class RequestFlows:
     def _ask(
         self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
     ) -> RequestFlow[tuple[str, bytes]]:
-        """The first good answer, and the address that it came from."""
+        """Get the first good answer, and the address that it came from."""
         attempts = Attempts(list(self._balancer), self._max_retries, self._now())
         stale: set[Endpoint] = set()  # servers that closed a connection, so that the next one should be new
         while True:
@@ -269,7 +269,7 @@ class RequestFlows:
     def _outcomes(
         self, first: SendRequest, next_request: Callable[[list[Endpoint], float], SendRequest], attempts: Attempts
     ) -> RequestFlow[Outcomes]:
-        """What came of a request, and of a second one where the first was slow."""
+        """Get the outcome of a request, and of a second one where the first was slow."""
 
         def second() -> SendRequest | None:
             now = self._now()
@@ -287,7 +287,7 @@ class RequestFlows:
         return ended
 
     def _check(self, endpoint: Endpoint, left: float) -> LivenessCheck | None:
-        """How to see whether a server lives, while a request to it has ``left`` seconds."""
+        """Decide how to check that a server lives, while a request to it has ``left`` seconds."""
         if left < _LEAST_SECONDS_TO_CHECK:
             return None
         is_alone = len(self._balancer) == 1
@@ -310,7 +310,7 @@ class RequestFlows:
         return request.url, outcome.content
 
     def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, Exception | None]:
-        """What it means that no good answer came, and where that comes from."""
+        """Make the error of an outcome that is no good answer, and return it with its cause."""
         source = f"{request.method} {request.url}"
         match outcome:
             case Answer(status, content, retry_after):
@@ -347,7 +347,7 @@ class RequestFlows:
             )
 
     def _given_up(self, error: Unavailable, attempts: Attempts, next_in: float | None, left: float) -> Unavailable:
-        """The last error, with what was tried and why no more is."""
+        """Return the last error, with what was tried and why no more is."""
         tried = []
         if attempts.made > 1:
             where = f" at {len(self._balancer)} addresses" if len(self._balancer) > 1 else ""

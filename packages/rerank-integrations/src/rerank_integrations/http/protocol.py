@@ -1,4 +1,4 @@
-"""The words of rerank-server's own API, from the caller's side. Pure: what to send, and what an answer means."""
+"""The protocol of rerank-server's own API, from the client's side. Pure: writes requests and reads answers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class NotARerankServer(InvalidRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What a server says of itself: its model, and how much it takes in one request.
+    """A server's description of itself: its model, and how much it takes in one request.
 
     ``max_text_chars``, where known, is the length from which it may cut a text, or refuse one that may not be cut.
     ``truncation_side`` is where the model's texts are cut, unless a request says otherwise.
@@ -90,7 +90,7 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, in as many requests as it takes.
+    """A query and its documents, in as many requests as it takes.
 
     ``cuts`` are the documents that were cut here, by position: how many characters are missing at their beginning.
     """
@@ -130,7 +130,7 @@ class Question:
         return self if kept == self.documents else replace(self, documents=kept, cuts=cuts)
 
     def parts(self, info: ServerInfo) -> list[range]:
-        """The documents' positions, in order, in as few requests as the server's limits allow.
+        """Divide the documents' positions, in order, into as few requests as the server's limits allow.
 
         Raises ``InvalidRequest`` for a document that is too large for any request.
         """
@@ -152,7 +152,7 @@ class Question:
         return parts
 
     def body(self, part: range) -> bytes:
-        """The body of one part's request: of the options, those that are not the default."""
+        """Write the body of one part's request: of the options, those that are not the default."""
         default = ScoreOptions()
         fields = {
             name: getattr(self.options, option)
@@ -164,18 +164,18 @@ class Question:
         return _json({"query": self.query, **fields, "documents": [self.documents[index] for index in part]})
 
     def max_answer_bytes(self, part: range) -> int:
-        """More than a whole answer about the part can have."""
+        """Return a bound: more bytes than a whole answer about the part can have."""
         return _BYTES_OF_SCORES + _BYTES_OF_SCORE * len(part)
 
     def note(self, part: range) -> str:
-        """What to add to a message about one part: the server numbers the documents of each request from 0."""
+        """Return a note for a message about one part: the server numbers the documents of each request from 0."""
         if len(part) == len(self.documents):
             return ""
         return f" (in the part with documents {part.start} to {part.stop - 1}, numbered from 0)"
 
 
 def read_info(content: bytes, url: str) -> ServerInfo:
-    """What ``GET /info`` answered. Raises ``ModelError`` for what is not a rerank-server's answer."""
+    """Read the answer of ``GET /info``. Raises ``ModelError`` for what is not a rerank-server's answer."""
     source = f"GET {url}"
     answer = _object(content, source)
     unusable = [] if isinstance(answer.get("model_id"), str) and answer["model_id"] else ["model_id"]
@@ -194,7 +194,7 @@ def read_info(content: bytes, url: str) -> ServerInfo:
 
 
 def read_scores(content: bytes, url: str, part: range, question: Question) -> Scores:
-    """What ``POST /v1/rerank`` answered about the documents at the positions ``part``.
+    """Read the answer of ``POST /v1/rerank`` about the documents at the positions ``part``.
 
     Raises ``ModelError`` unless there is exactly one finite score for each.
     """
@@ -247,7 +247,7 @@ def read_scores(content: bytes, url: str, part: range, question: Question) -> Sc
 
 
 def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
-    """One answer for the whole list.
+    """Join the answers of all parts.
 
     Raises ``Unavailable`` where the model changed on the way: scores of two models do not compare.
     """
@@ -274,7 +274,7 @@ def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
 
 
 def read_error(status: int, content: bytes, url: str, *, retry_after: str | None = None, note: str = "") -> RerankError:
-    """The error that an answer other than 200 speaks of: by its code, else by its status.
+    """Read the error of an answer other than 200: by its code, else by its status.
 
     ``retry_after`` is the header of that name. ``note`` is added to the message.
     """
@@ -303,7 +303,7 @@ def _made(kind: type[RerankError], message: str, retry_after: str | None) -> Rer
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Seconds to wait; None for a date, which our server never sends."""
+    """Read seconds to wait; None for a date, which our server never sends."""
     try:
         seconds = float(retry_after or "")
     except ValueError:
@@ -316,7 +316,7 @@ def _json(value: object) -> bytes:
 
 
 def _parsed(content: bytes) -> Any:
-    """What the content says as JSON; None for what is no JSON, or is nested deeper than anything of ours."""
+    """Parse the content as JSON; None for what is no JSON, or is nested deeper than anything of ours."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -332,7 +332,7 @@ def _object(content: bytes, source: str) -> dict[str, Any]:
 
 
 def _printable(text: str, length: int) -> str:
-    """The text of another server on one line, without what a terminal or a file could not take, and not too long."""
+    """Put the text of another server on one line, shortened, without what a terminal or a file could not take."""
     text = " ".join(text[: 10 * length].split())
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)[:length]
 
@@ -358,14 +358,14 @@ def _span(found: Any, missing: int) -> Span:
 
 
 def _cut_to(text: str, length: int, cut_side: str) -> str:
-    """The text cut to so many characters."""
+    """Cut the text to so many characters."""
     if len(text) <= length:
         return text
     return text[len(text) - length :] if cut_side == "left" else text[:length]
 
 
 def _fitting(text: str, room: int, cut_side: str) -> str:
-    """As much of a text as makes JSON of ``room`` bytes; all of it where not one character would fit."""
+    """Cut a text to what makes JSON of ``room`` bytes; keep all of it where not one character would fit."""
     if len(text) * 6 + 2 <= room or len(_json(text)) <= room:
         return text
     low, high = 0, min(len(text), max(0, room - 2))  # a character takes a byte or more

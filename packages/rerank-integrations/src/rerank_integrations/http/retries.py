@@ -1,4 +1,4 @@
-"""Whether to ask again after a failure, whom, and when. Pure: nothing here waits."""
+"""Retries: whether to ask again after a failure, which server, and when. Pure: nothing here waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPREAD = 0.1  # of a server's Retry-After, so that those whom it told the same 
 
 
 def may_succeed_later(error: RerankError) -> TypeGuard[Unavailable]:
-    """Whether to ask again: scoring changes nothing, so a question that may have been answered is asked again too.
+    """Return whether to ask again: scoring changes nothing, so a request that may have been answered is made again too.
 
     Not where a request's time ran out: the same work would take as long again.
     """
@@ -25,7 +25,7 @@ def may_succeed_later(error: RerankError) -> TypeGuard[Unavailable]:
 
 
 def pause(failures: int, retry_after: float | None, chance: float) -> float:
-    """Seconds before a server that failed so often is asked again: what it said, else anything up to a bound.
+    """Return the seconds before a server that failed so often is asked again: its own, else any up to a bound.
 
     ``chance`` is in [0, 1).
     """
@@ -41,7 +41,7 @@ class _Turn:
 
 
 class Attempts:
-    """One request's attempts: each server is asked once, and ``max_retries`` times again, each at its own time."""
+    """The attempts of one request: each server is asked once, and ``max_retries`` times again, each at its own time."""
 
     def __init__(self, endpoints: Collection[Endpoint], max_retries: int, now: float) -> None:
         self._turns = {endpoint: _Turn(now) for endpoint in endpoints}
@@ -49,7 +49,7 @@ class Attempts:
         self.made = 0
 
     def ready(self, now: float) -> list[Endpoint]:
-        """Who may be asked at once."""
+        """List the servers that may be asked at once."""
         return [endpoint for endpoint, turn in self._turns.items() if turn.due <= now]
 
     def failed(self, endpoint: Endpoint, retry_after: float | None, now: float, chance: float) -> None:
@@ -63,7 +63,7 @@ class Attempts:
             turn.due = now + pause(turn.failures, retry_after, chance)
 
     def wait(self, now: float) -> float | None:
-        """Seconds until somebody may be asked, 0 for at once; None: nobody is left to ask."""
+        """Return the seconds until a server may be asked, 0 for at once; None: none is left to ask."""
         if not self._turns:
             return None
         return max(0.0, min(turn.due for turn in self._turns.values()) - now)

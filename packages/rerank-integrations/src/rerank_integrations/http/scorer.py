@@ -1,4 +1,4 @@
-"""Scores by asking a rerank-server, or one of several."""
+"""The HTTP client: scores by asking a rerank-server, or one of several."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ class HTTPScorer:
 
     @property
     def base_url(self) -> str:
-        """Where the server is, or the first of several, without the password that the address may hold."""
+        """The address of the server, or of the first of several, without the password that it may hold."""
         return self.base_urls[0]
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """Where the servers are, without passwords."""
+        """The addresses of the servers, without passwords."""
         return tuple(endpoint.url for endpoint in self._servers)
 
     def score(
@@ -152,7 +152,7 @@ class HTTPScorer:
         truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
-        """As ``score``, without holding the thread."""
+        """Score as ``score`` does, without holding the thread."""
         question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
         return await self._state.ascore(question)
 
@@ -166,7 +166,7 @@ class HTTPScorer:
 
     @property
     def _state(self) -> _State:
-        """Return what belongs to this process."""
+        """The state of this process."""
         state = self._processes.get()
         if state.is_new:
             self._abandon_inherited()
@@ -209,7 +209,7 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(slots=True)
 class _State:
-    """What a scorer has in one process: connections, locks, and what it knows of the servers."""
+    """A scorer's state in one process: connections, locks, and the balancer."""
 
     connections: Connections
     flows: RequestFlows
@@ -256,19 +256,19 @@ def _headers(api_key: ApiKey, request: SendRequest) -> dict[str, str]:
 
 
 def _question(query: str, documents: Iterable[str], options: ScoreOptions) -> protocol.Question:
-    """Refuse here what is not text, with the words that a model in this process has for it."""
+    """Make the request; refuse what is not text, with the words that a model in this process has for it."""
     return protocol.Question(query, [pair.document for pair in as_pairs(query, documents)], options)
 
 
 def _again(
     kind: type[HTTPScorer], endpoints: Sequence[Endpoint], api_key: ApiKey, options: dict[str, Any]
 ) -> HTTPScorer:
-    """A copy. Its arguments have reprs that show neither key nor password."""
+    """Make a copy. Its arguments have reprs that show neither key nor password."""
     return kind([endpoint.given for endpoint in endpoints], api_key=api_key.source, **options)
 
 
 def _endpoint(base_url: str) -> Endpoint:
-    """The address as it will be used. The password leaves it here: httpx writes addresses into its log."""
+    """Read an address. The password leaves it here: httpx writes addresses into its log."""
     try:
         url = httpx.URL(base_url.strip().rstrip("/"))
     except httpx.InvalidURL as error:

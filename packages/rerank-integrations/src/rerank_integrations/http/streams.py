@@ -27,11 +27,11 @@ _thread = threading.local()
 
 
 class Watcher(Protocol):
-    """Something to look at while a request waits, next at ``due``, in seconds of ``time.monotonic``."""
+    """A condition to look at while a request waits, next at ``due``, in seconds of ``time.monotonic``."""
 
     @property
     def due(self) -> float:
-        """When to look."""
+        """The time of the next look."""
         ...
 
     def look(self) -> Exception | None:

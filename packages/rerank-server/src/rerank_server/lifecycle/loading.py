@@ -6,13 +6,13 @@ import logging
 from dataclasses import dataclass
 
 from rerank_core import load
+from rerank_core.engines.hardware.cpus import available_cpus
 from rerank_core.engines.hardware.devices import choose_device
 from rerank_core.loading import require_libraries
 from rerank_core.models.local import LocalModel
 from rerank_core.scorer import PairModel
 
 from rerank_server.inference.cache import ScoreCache
-from rerank_server.machine.cpus import available_cpus
 from rerank_server.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""Devices, what the processor can do, memory, and what a device's failures mean."""
+"""Devices, features of the processor, memory, and the failures of a device."""

@@ -1,4 +1,4 @@
-"""What this machine's processor can do, as far as it decides about engines."""
+"""The features of this machine's processor that decide how engines compute."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 
 def has_float16_weights() -> bool:
-    """FBGEMM's products with float16 weights: x86 with AVX2 or more."""
+    """Return whether FBGEMM multiplies with float16 weights here: x86 with AVX2 or more."""
     import torch
 
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
 def widens_float16() -> bool:
-    """Whether MKL's float32 product is so much faster than FBGEMM's that widening weights first is worth its cost.
+    """Return whether MKL's float32 product is so much faster than FBGEMM's that widening weights first is worth it.
 
     On an Intel Xeon with AVX-512 it is: 1.14 times as fast over full batches of the default model's shape. MKL does not
     use AVX-512 on other makers' processors.
@@ -22,14 +22,14 @@ def widens_float16() -> bool:
 
 
 def has_int8() -> bool:
-    """Products of uint8 and int8 at more than float32's speed (oneDNN): x86 with AVX2 or more."""
+    """Return whether oneDNN multiplies uint8 and int8 faster than float32 here: x86 with AVX2 or more."""
     import torch
 
     return has_float16_weights() and "onednn" in torch.backends.quantized.supported_engines
 
 
 def has_bfloat16() -> bool:
-    """Instructions for products in bfloat16; without them they are eight times slower than float32."""
+    """Return whether there are instructions for bfloat16; without them it is eight times slower than float32."""
     return any(_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 

@@ -1,4 +1,4 @@
-"""Where to compute, and with which numbers."""
+"""Chooses the device to compute on, and the dtype to compute with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_device(wanted: str) -> str:
-    """The device to use: the one that is wanted, or cuda, mps or cpu by what is there.
+    """Choose the device: the one that is wanted, or for ``auto`` the first of cuda, mps and cpu that is there.
 
     Raises ``InvalidRequest`` for one that is not there. ``cuda:1`` names one of several.
     """
@@ -43,14 +43,21 @@ def choose_device(wanted: str) -> str:
 
 
 def with_number(device: str) -> str:
-    """``cuda`` as the one that is current in this thread; every other name as it is."""
+    """Give ``cuda`` the number of the device that is current in this thread; leave every other name as it is."""
     import torch
 
     return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
 
 
+def set_threads(threads: int) -> None:
+    """Set torch's CPU threads, for the whole process."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def choose_dtype(wanted: str, device: str) -> str:
-    """The numbers to compute with: float32, unless another is wanted.
+    """Choose the dtype to compute with: float32, unless another is wanted.
 
     ``float16-weights`` are float32 on a machine that cannot, with a line in the log. Raises ``InvalidRequest`` for
     what a device does not have.

@@ -1,4 +1,4 @@
-"""Giving memory back to the system."""
+"""Gives memory back to the system."""
 
 from __future__ import annotations
 

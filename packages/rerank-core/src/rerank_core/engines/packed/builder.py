@@ -34,7 +34,7 @@ _CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
 
 
 def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor], Linear]]:
-    """What everything is computed in, and the layers' products."""
+    """Choose the dtype to compute in, and the layers' products."""
     return (
         (torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear))
         if device == "cpu"
@@ -43,7 +43,7 @@ def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Te
 
 
 def _has_one_kernel(device: str, dtype: torch.dtype) -> bool:
-    """Whether ``variable_length`` runs there."""
+    """Return whether ``variable_length`` runs there."""
     there = device.startswith("cuda") and find_spec("torch.nn.attention.varlen") is not None
     return there and dtype in (torch.float16, torch.bfloat16)
 
@@ -59,7 +59,7 @@ class Builder:
         self._one_kernel = _has_one_kernel(device, self._dtype)
 
     def encoder(self, *, first_only: bool) -> Encoder:
-        """The encoder. ``first_only``: its last layer computes the first token of each sequence alone."""
+        """Build the encoder. ``first_only``: its last layer computes the first token of each sequence alone."""
         config = self._config
         count = config.layers - 1 if first_only else config.layers
         tokens = self._weights.get(config.name("tokens") + ".weight")
@@ -80,7 +80,7 @@ class Builder:
         )
 
     def head(self, checkpoint: Checkpoint) -> tuple[Head, bool]:
-        """The head, and whether it reads first tokens only."""
+        """Build the head, and say whether it reads first tokens only."""
         if checkpoint.kind == "bi-encoder":
             return (MeanPooling(), False) if checkpoint.pooling == "mean" else (FirstToken(), True)
         names = self._config.architecture.classifier
@@ -130,7 +130,7 @@ class Builder:
         )
 
     def _qkv(self, number: int) -> tuple[Tensor, Tensor]:
-        """Query, key and value side by side."""
+        """Put the parameters of query, key and value side by side."""
         parts = [self._parameters(self._config.name(part, number)) for part in ("query", "key", "value")]
         return torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])
 
@@ -144,5 +144,5 @@ class Builder:
         return Norm(*self._parameters(name), self._config.epsilon)
 
     def _tensor(self, name: str) -> Tensor:
-        """In the type to compute with: where the file has it so, it stays mapped on a CPU."""
+        """Return a parameter in the dtype to compute with: where the file has it so, it stays mapped on a CPU."""
         return self._weights.get(name).to(self._device, self._dtype)

@@ -44,7 +44,7 @@ class Norm:
     epsilon: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The normalised rows."""
+        """Normalise the rows."""
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
@@ -59,7 +59,7 @@ class Embeddings:
     projection: Linear | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
-        """The first hidden states [tokens, hidden]."""
+        """Compute the first hidden states [tokens, hidden]."""
         x = self.tokens[packed.token_ids].to(self.positions.dtype)
         x += self.positions[packed.position_ids]
         if self.types is not None:
@@ -84,13 +84,13 @@ class LastAttention(Protocol):
     """The attention of first tokens only, to all tokens of their sequences."""
 
     def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
-        """The context [rows, hidden] of ``first`` [rows, hidden], which are the first tokens of ``x`` filled up."""
+        """Compute the context [rows, hidden] of ``first`` [rows, hidden], the first tokens of ``x``, filled up."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WholeAttention:
-    """As every layer does it; then only the first tokens' context is kept."""
+    """Computes attention for all tokens, as every layer does, and keeps the first tokens' context."""
 
     qkv: Linear
 
@@ -103,7 +103,7 @@ class WholeAttention:
 
 @dataclass(frozen=True, slots=True)
 class AbsorbedAttention:
-    """Keys and values are never computed.
+    """Computes attention without keys and values.
 
     For each head, q·(W_k x) is (W_k^T q)·x, and the weighted sum of W_v x is W_v applied to the weighted sum of x. The
     key's bias adds the same to every weight before the softmax, and so nothing. ``key`` and ``value`` are [heads, head
@@ -153,7 +153,7 @@ class Encoder:
     last: LastLayer | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
-        """Hidden states of every token [tokens, hidden]; with a ``LastLayer``, of each first one [sequences, hidden].
+        """Compute hidden states [tokens, hidden]; with a ``LastLayer``, of first tokens only [sequences, hidden].
 
         Rows behind these, if any, only fill up.
         """
@@ -172,7 +172,7 @@ class Encoder:
     def _feed_forward(
         self, layer: Layer | LastLayer, x: Tensor, intermediate: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The layer's second half, and the buffer that it used."""
+        """Compute the layer's second half; return it with the buffer that it used."""
         intermediate = layer.up(x, intermediate)
         self.activation(intermediate)
         layer.down.add_to(x, intermediate)
@@ -186,12 +186,12 @@ class Encoder:
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value [tokens, heads, width] out of the three side by side [tokens, 3 * hidden]."""
+    """Split query, key and value [tokens, heads, width] out of the three side by side [tokens, 3 * hidden]."""
     query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
     return query, key, value
 
 
 def filled_up(rows: Tensor) -> Tensor:
-    """The rows, with zeros behind them, as many as a product should have."""
+    """Fill up rows with zeros, to as many as a product should have."""
     missing = filled(len(rows)) - len(rows)
     return functional.pad(rows, (0, 0, 0, missing)) if missing else rows

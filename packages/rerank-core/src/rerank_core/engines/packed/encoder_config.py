@@ -1,4 +1,4 @@
-"""The configuration of a packed encoder, read from a checkpoint, or the reason why it does not run it.
+"""Reads the configuration of a packed encoder from a checkpoint, or says why it cannot run it.
 
 The checkpoint's configuration and its parameters' names and shapes decide. Whatever is only nearly known is refused
 with the reason: another activation, another kind of position, a parameter more or less.
@@ -35,7 +35,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """How a checkpoint's encoder is put together.
+    """The pieces and sizes of a checkpoint's encoder.
 
     ``prefix`` stands before the names of the encoder's parameters. ``padding``: the id behind which positions begin;
     None: they begin at 0.
@@ -52,7 +52,7 @@ class EncoderConfig:
     padding: int | None
 
     def name(self, part: str, layer: int | None = None) -> str:
-        """The full name of one of ``ParameterNames``' parts."""
+        """Return the full name of one of ``ParameterNames``' parts."""
         local: str = getattr(self.architecture.names, part)
         return self.prefix + (local if layer is None else local.format(layer))
 
@@ -105,7 +105,7 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
 
 
 def classifier_activation(architecture: Architecture) -> Callable[[Tensor], object]:
-    """The activation between the classification head's two products."""
+    """Return the activation between the classification head's two products."""
     name = architecture.classifier.activation
     return torch.tanh_ if name == "tanh" else _ACTIVATIONS[name]
 
@@ -120,7 +120,7 @@ def _padding(config: Mapping[str, Any]) -> int:
 def _check_shapes(
     checkpoint: Checkpoint, weights: Weights, encoder: EncoderConfig, *, hidden: int, intermediate: int
 ) -> None:
-    """Every parameter is there in the shape that the configuration says, and there is none besides."""
+    """Refuse a parameter that is missing, has another shape than the configuration says, or is not known."""
     if hidden % encoder.heads:
         raise Unsupported(f"a hidden size of {hidden} does not divide into {encoder.heads} heads")
     config, architecture = checkpoint.config, encoder.architecture

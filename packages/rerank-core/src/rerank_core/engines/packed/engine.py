@@ -1,4 +1,4 @@
-"""Padding-free: the segments of a batch are laid end to end, and the encoder runs over them without a mask."""
+"""The packed engine: segments of a batch are laid end to end, and the encoder runs over them without a mask."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ QUANTIZED: dict[str, Callable[[ObservedLinear], Linear]] = {"float16-weights": t
 
 
 class PackedEngine:
-    """The encoder and its head over packed batches. Each worker, of which a CPU has several, takes whole segments."""
+    """Runs the encoder and its head over packed batches. Each worker (a CPU has several) takes whole segments."""
 
     name: ClassVar[str] = "packed"
 
@@ -128,7 +128,7 @@ def _rows(
 
 
 def _packed(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
-    """Some of a batch's segments, end to end, filled up; copied to the device in one piece."""
+    """Lay some of a batch's segments end to end, fill them up, and copy them to the device in one piece."""
     ends = np.cumsum(batch.lengths)
     pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
     places = [0, *np.cumsum(batch.lengths[list(segments)]).tolist()]
@@ -148,7 +148,7 @@ def _packed(batch: Batch, segments: Sequence[int], *, padding: int | None, devic
 
 
 def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
-    """Positions from 0; or behind the padding id, where a padding token has the padding's own."""
+    """Number positions from 0, or behind the padding id, where a padding token has the padding's own."""
     if padding is None:
         return np.arange(len(tokens), dtype=np.int64)
     real = (tokens != padding).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What stands on the encoder: a classification head, or pooling. Each row of the result knows one sequence only."""
+"""Heads on the encoder: classification, or pooling. Each row of the result depends on one sequence only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rerank_core.engines.packed.ops.linear import Linear
 
 
 class Head(Protocol):
-    """From the encoder's hidden states to one row a sequence."""
+    """Turns the encoder's hidden states into one row a sequence."""
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Logits [sequences, labels], or embeddings [sequences, hidden]."""
+        """Compute logits [sequences, labels], or embeddings [sequences, hidden]."""
         ...
 
 
@@ -32,7 +32,7 @@ class ClassificationHead:
     bias: Tensor
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Logits."""
+        """Compute logits [sequences, labels]."""
         x = self.dense(hidden)
         self.activation(x)
         x = x.float()
@@ -44,7 +44,7 @@ class MeanPooling:
     """The mean of all tokens [tokens, hidden]."""
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Embeddings."""
+        """Compute embeddings [sequences, hidden]."""
         return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(packed.bounds.places)])
 
 
@@ -52,5 +52,5 @@ class FirstToken:
     """The first token as it is, out of first tokens [sequences, hidden]."""
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Embeddings."""
+        """Compute embeddings [sequences, hidden]."""
         return hidden[: len(packed.bounds.starts)]

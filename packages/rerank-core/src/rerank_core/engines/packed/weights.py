@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from safetensors import safe_open
 from torch import Tensor
 
-from rerank_core.checkpoints.checkpoint import Checkpoint, weight_files
+from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.weights import weight_files
 
 
 class Weights:
@@ -25,7 +26,7 @@ class Weights:
         return name in self._files
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A parameter's shape, read from the file's header."""
+        """Return a parameter's shape, read from the file's header."""
         return tuple(self._files[name].get_slice(name).get_shape())
 
     def use(self, name: str) -> None:
@@ -33,7 +34,7 @@ class Weights:
         self._used.add(name)
 
     def get(self, name: str) -> Tensor:
-        """A parameter, mapped from its file."""
+        """Return a parameter, mapped from its file."""
         self._used.add(name)
         tensor: Tensor = self._files[name].get_tensor(name)
         return tensor

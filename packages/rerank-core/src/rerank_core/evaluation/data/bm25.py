@@ -19,7 +19,7 @@ _FIRST_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 
 
 def terms(text: str) -> list[str]:
-    """What BM25 counts: words in lower case, neither stemmed nor left out, so that every language is treated alike.
+    """Split a text into the terms of BM25: words in lower case, all of them, unstemmed, so that languages are alike.
 
     A run of a script without spaces gives its characters and its pairs of neighbours.
     """
@@ -48,7 +48,7 @@ class BM25:
             self._index.index(counted, show_progress=False)
 
     def retrieve(self, query: str, depth: int) -> list[str]:
-        """The ids of the ``depth`` best documents, best first, ties in the corpus' order; none that shares no term."""
+        """Return the ids of the ``depth`` best documents that share a term, best first, ties in the corpus' order."""
         import numpy as np
 
         scores = self._scores(query)
@@ -56,7 +56,7 @@ class BM25:
         return [self._ids[number] for number in best if scores[number] > 0]
 
     def score(self, query: str, ids: Sequence[str]) -> list[float]:
-        """One score per document of the index, in the order of ``ids``."""
+        """Return one score per document of the index, in the order of ``ids``."""
         scores = self._scores(query)
         return [float(scores[self._numbers[identity]]) for identity in ids]
 

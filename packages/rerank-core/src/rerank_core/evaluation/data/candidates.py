@@ -1,4 +1,4 @@
-"""Which documents each query's ranking starts from."""
+"""Chooses the queries to ask, and the documents that each one's ranking starts from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Choice:
 
 
 def choose(collection: Collection, candidates: Candidates | None, most: int | None) -> Choice:
-    """The first ``most`` queries, in the order of their file, that something is relevant to, and that have candidates.
+    """Choose the first ``most`` queries, in their file's order, that have a relevant document and candidates.
 
     Queries without a judgement are of another split, and are not counted. Raises ``InvalidRequest`` where none is left.
     """
@@ -54,7 +54,7 @@ def choose(collection: Collection, candidates: Candidates | None, most: int | No
 
 
 def ask(collection: Collection, queries: Iterable[str], candidates: Candidates, depth: int) -> list[Question]:
-    """Each query with its ``depth`` best candidates. Raises ``InvalidRequest`` for one that the corpus lacks."""
+    """Make questions: each query with its ``depth`` best candidates. Raises ``InvalidRequest`` for an unknown one."""
     questions = []
     for query in queries:
         ids = tuple(candidates.get(query, ()))[:depth]
@@ -76,7 +76,7 @@ def ask(collection: Collection, queries: Iterable[str], candidates: Candidates, 
 
 
 def parse_candidates(lines: Iterable[str], name: str) -> dict[str, tuple[str, ...]]:
-    """Candidates from JSON lines or from a TREC run, as the first line is. A document twice counts where it is best.
+    """Parse candidates from JSON lines or a TREC run, as the first line is. A document twice counts where it is best.
 
     A JSON line has ``query_id`` and ``candidates``, best first, each an id or an object with an ``id``. A run's line
     has six columns: query id, ``Q0``, document id, rank, score, name; the ranks order it. Raises ``InvalidRequest``

@@ -1,4 +1,4 @@
-"""A judged collection, and the questions that are asked of it. Plain data."""
+"""A judged collection, and questions made of it. Plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """As it is on disk.
+    """A collection as it is on disk.
 
     - ``documents``, ``queries``: texts by their ids, in the order of their files; a document's title is part of it.
     - ``grades``: judgements by query id and document id; above 0 is relevant.
@@ -40,17 +40,17 @@ class Question:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the texts: what scores depend on."""
+        """Return a hash of the texts: what scores depend on."""
         return digest_of(self.query, *self.documents)
 
     @cached_property
     def relevant(self) -> frozenset[str]:
-        """The ids of all relevant documents."""
+        """Return the ids of all relevant documents."""
         return frozenset(document for document, grade in self.grades.items() if grade > 0)
 
 
 def digest_of(*texts: str) -> str:
-    """A SHA-256 over texts, each with its length, so that no two lists have the same."""
+    """Hash texts (SHA-256), each with its length, so that no two lists have the same."""
     found = sha256()
     for text in texts:
         content = text.encode("utf-8", "surrogatepass")

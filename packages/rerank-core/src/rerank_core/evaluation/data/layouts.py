@@ -47,7 +47,7 @@ def read_collection(folder: Path, *, split: str | None = None) -> Collection:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file. Raises ``InvalidRequest`` where it is none."""
+    """Read the lines of a UTF-8 file. Raises ``InvalidRequest`` where it is none."""
     content = b""
     try:
         content = path.read_bytes()
@@ -59,7 +59,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def parse_texts(lines: Iterable[str], name: str) -> dict[str, str]:
-    """Texts by id, in their order, a title before its text. ``name`` is the file's, for what is wrong."""
+    """Parse texts by id, in their order, a title before its text. ``name`` is the file's, for error messages."""
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -77,7 +77,7 @@ def parse_texts(lines: Iterable[str], name: str) -> dict[str, str]:
 
 
 def parse_object(line: str, name: str, number: int) -> Mapping[str, object]:
-    """A line's JSON object. Raises ``InvalidRequest`` where it is none."""
+    """Parse a line's JSON object. Raises ``InvalidRequest`` where it is none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -88,7 +88,7 @@ def parse_object(line: str, name: str, number: int) -> Mapping[str, object]:
 
 
 def parse_grades(lines: Iterable[str], name: str) -> dict[str, dict[str, int]]:
-    """Grades by query id and document id, from three columns between tabs; a first line without a grade is a header."""
+    """Parse grades by query id and document id from three columns; a first line without a grade is a header."""
     grades: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -116,7 +116,7 @@ def _grade(text: str) -> int | None:
 
 
 def _judgements(folder: Path, split: str | None) -> Path:
-    """The file with the judgements."""
+    """Find the file with the judgements."""
     flat, splits = folder / JUDGEMENTS, sorted((folder / "qrels").glob("*.tsv"))
     names = [path.stem for path in splits]
     if split is None and flat.is_file():
@@ -133,7 +133,7 @@ def _judgements(folder: Path, split: str | None) -> Path:
 
 
 def _advice(folder: Path) -> str:
-    """What to do about a folder that holds no collection."""
+    """Explain what to do about a folder that holds no collection."""
     if not folder.is_dir():
         return "there is no such folder"
     if below := sorted(path.parent.name for path in folder.glob(f"*/{CORPUS}")):

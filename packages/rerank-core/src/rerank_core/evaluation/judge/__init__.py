@@ -1,1 +1,1 @@
-"""What scores are worth: measures, their certainty, a calibration."""
+"""Judges scores: measures, their confidence intervals, a calibration."""

@@ -1,4 +1,4 @@
-"""How sure a difference of means is."""
+"""Confidence intervals of a difference of means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AT_ONCE = 1_000_000  # numbers drawn in one array
 def paired_interval(
     values: Sequence[float], reference: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean difference, over resamples of the queries (Efron and Tibshirani, 1993).
+    """Bootstrap the 95 % percentile interval of the mean difference over the queries (Efron and Tibshirani, 1993).
 
     Paired: each query brings the difference of its own two values. The same values and seed give the same interval.
     Raises ``ValueError`` where there are no values, or not as many of both.

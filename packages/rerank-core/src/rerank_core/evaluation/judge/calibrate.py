@@ -1,4 +1,4 @@
-"""A calibration of one model, fitted to what it said of a collection."""
+"""Fits a calibration of one model to its scores of a collection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rerank_core.errors import InvalidRequest
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.judge.platt import fit_platt, judged_pairs, log_loss
-from rerank_core.evaluation.run.answers import Run
+from rerank_core.evaluation.run.answers import SystemRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,12 @@ class Fit:
     loss_after: float
 
     def as_json(self) -> str:
-        """What is kept of it."""
+        """Write the fields that are kept, as JSON."""
         names = ("a", "b", "model", "fingerprint", "pairs", "relevant", "unjudged", "data")
         return json.dumps({name: getattr(self, name) for name in names}, ensure_ascii=False, indent=1) + "\n"
 
     def sentence(self) -> str:
-        """What was done."""
+        """Describe the fit in a sentence."""
         unjudged = f", {self.unjudged} without a judgement counted as not relevant" if self.unjudged else ""
         return (
             f"Calibrated: a {self.a:.4f}, b {self.b:+.4f}, "
@@ -47,7 +47,7 @@ class Fit:
         )
 
 
-def calibrate(questions: Sequence[Question], run: Run, *, data: str) -> Fit:
+def calibrate(questions: Sequence[Question], run: SystemRun, *, data: str) -> Fit:
     """Fit a calibration. Raises ``InvalidRequest`` where the pairs do not allow one.
 
     A slope that is not above 0 is refused: it would turn the order around.

@@ -1,4 +1,4 @@
-"""How good rankings are (ir-measures)."""
+"""Measures of rankings (ir-measures)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Judged:
 
 
 def order(scores: Sequence[float]) -> list[int]:
-    """Positions, best first; ties keep their order, as in ``rank``."""
+    """Order positions, best first; ties keep their order, as in ``rank``."""
     return sorted(range(len(scores)), key=lambda index: -scores[index])
 
 
@@ -46,7 +46,7 @@ def judge(questions: Sequence[Question], rankings: Iterable[Sequence[str]]) -> J
 
 
 def candidate_recall(questions: Sequence[Question]) -> float:
-    """The mean share of the relevant documents that are candidates at all: what no reranker can get beyond."""
+    """Return the mean share of relevant documents that are candidates at all: the bound of every reranker."""
     shares = [
         len(question.relevant.intersection(question.candidates)) / len(question.relevant) for question in questions
     ]

@@ -1,4 +1,4 @@
-"""Platt scaling: the two numbers that make a model's scores probabilities.
+"""Platt scaling: fits the two numbers that turn a model's scores into probabilities.
 
 Platt, "Probabilistic outputs for support vector machines" (1999); the method, and its safety with large numbers, by
 Lin, Lin and Weng, "A note on Platt's probabilistic outputs for support vector machines" (2007).
@@ -37,7 +37,7 @@ class JudgedPairs:
 
 
 def judged_pairs(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> JudgedPairs:
-    """The candidates that have a judgement, with one score per candidate.
+    """Pick the candidates that have a judgement, with their scores.
 
     Where all judgements of the collection are of relevant documents, the other candidates count as not relevant, as
     they do for nDCG.
@@ -58,7 +58,7 @@ def judged_pairs(questions: Sequence[Question], scores: Sequence[Sequence[float]
 
 
 def fit_platt(raw: Sequence[float], relevant: Sequence[bool]) -> tuple[float, float]:
-    """The a and b for which sigmoid(a * raw + b) has the least log loss on the judgements, found by Newton steps.
+    """Find the a and b for which sigmoid(a * raw + b) has the least log loss on the judgements, by Newton steps.
 
     The targets are a little inside 0 and 1, (n + 1) / (n + 2) and 1 / (m + 2) for n relevant and m other pairs, so that
     a and b stay finite where one score separates all. a is below 0 for scores that are higher where a document is not
@@ -92,7 +92,7 @@ def fit_platt(raw: Sequence[float], relevant: Sequence[bool]) -> tuple[float, fl
 
 
 def log_loss(raw: Sequence[float], relevant: Sequence[bool], a: float = 1.0, b: float = 0.0) -> float:
-    """The mean of -log of the probability, sigmoid(a * raw + b), that each pair's judgement was given."""
+    """Return the mean of -log of the probability, sigmoid(a * raw + b), that each pair's judgement was given."""
     import numpy as np
 
     logits = a * np.array(raw, dtype=np.float64) + b
@@ -100,7 +100,7 @@ def log_loss(raw: Sequence[float], relevant: Sequence[bool], a: float = 1.0, b: 
 
 
 def _newton(scores: NDArray[np.float64], targets: NDArray[np.float64], *, start: float) -> tuple[float, float]:
-    """The minimum from slope 0 and offset ``start``; each step is halved until the loss falls enough."""
+    """Find the minimum from slope 0 and offset ``start``; each step is halved until the loss falls enough."""
     import numpy as np
 
     def loss(slope: float, offset: float) -> float:

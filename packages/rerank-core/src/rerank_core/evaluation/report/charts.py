@@ -47,7 +47,7 @@ class Point:
 
 
 def bars(title: str, rows: Sequence[Bar]) -> str:
-    """Horizontal bars from 0."""
+    """Draw horizontal bars from 0."""
     largest = max((row.value for row in rows), default=0.0) or 1.0
     left = _room([row.name for row in rows])
     room = _WIDTH - left - _VALUES
@@ -64,7 +64,7 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
 
 
 def spans(title: str, rows: Sequence[Span]) -> str:
-    """Points with their intervals beside a line at 0."""
+    """Draw points with their intervals beside a line at 0."""
     low, high = min([0.0, *(row.low for row in rows)]), max([0.0, *(row.high for row in rows)])
     left, right = _room([row.name for row in rows]), _WIDTH - 130.0
     place = _scale(low, high, left + 10, right)
@@ -84,7 +84,7 @@ def spans(title: str, rows: Sequence[Span]) -> str:
 
 
 def plane(title: str, points: Sequence[Point], *, across: str, up: str) -> str:
-    """Points by two figures, the first on a logarithmic axis; names are beside them, and moved apart."""
+    """Draw points by two figures, the first on a logarithmic axis, with their names beside them, moved apart."""
     left, right, height, top = 64.0, _WIDTH - 150.0, 280.0, 22.0
     logs = [math.log10(point.across) for point in points]
     margin = max(0.05, (max(logs) - min(logs)) * 0.08)
@@ -114,7 +114,7 @@ def plane(title: str, points: Sequence[Point], *, across: str, up: str) -> str:
 
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:
-    """Round numbers from ``low`` to ``high``, about so many."""
+    """Choose about ``count`` round numbers from ``low`` to ``high``."""
     if not high > low:
         return [low]
     rough = (high - low) / about
@@ -126,7 +126,7 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, 20 ... between two numbers above 0; round numbers where fewer than two of those are."""
+    """Choose 1, 2, 5, 10, 20 ... between two numbers above 0; round numbers where fewer than two of those are."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     inside = [tick for tick in found if low <= tick <= high]
@@ -134,7 +134,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 class _scale:  # noqa: N801 (read as a function)
-    """From a range of values to a range of pixels."""
+    """Map a range of values to a range of pixels."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self._low, self._start = low, start
@@ -152,7 +152,7 @@ class _Names:
         self.lowest = 0.0
 
     def beside(self, x: float, y: float, name: str) -> str:
-        """Right of the point, or left of it where there is no room."""
+        """Place a name right of the point, or left of it where there is no room."""
         length = len(name) * _LETTER
         is_right = x + 10 + length <= _WIDTH
         left = x + 10 if is_right else x - 10 - length
@@ -165,12 +165,12 @@ class _Names:
 
 
 def _room(names: Sequence[str]) -> float:
-    """For names left of a chart."""
+    """Measure the room for names left of a chart."""
     return min(0.55 * _WIDTH, 20 + _LETTER * max(map(len, names), default=0))
 
 
 def _short(name: str) -> str:
-    """As much of a name as there is room for at the most."""
+    """Shorten a name to what there is room for at the most."""
     most = int((0.55 * _WIDTH - 20) / _LETTER)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 

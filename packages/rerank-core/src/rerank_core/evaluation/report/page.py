@@ -28,7 +28,7 @@ svg .grid { stroke: var(--grid); } svg .zero { stroke: var(--zero); stroke-width
 
 
 def page(report: Report) -> str:
-    """The whole document."""
+    """Write the whole document."""
     title = f"rerank eval: {report.setting.collection}"
     return "\n".join(
         [

@@ -10,19 +10,19 @@ from typing import Any
 
 from rerank_core.evaluation.judge.bootstrap import paired_interval
 from rerank_core.evaluation.judge.measures import Judged
-from rerank_core.evaluation.run.answers import Loaded, Run
+from rerank_core.evaluation.run.answers import LoadedModel, SystemRun
 
 MB = 1e6
 _BUSY = 0.9  # of a core; a process that computes all the time has more
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """How a ranking was judged; ``run`` is None for the first stage, which is not measured."""
+class JudgedSystem:
+    """A ranking and its judgements; ``run`` is None for the first stage, which is not measured."""
 
     label: str
     judged: Judged
-    run: Run | None = None
+    run: SystemRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Row:
     seconds: float | None
     cpu_seconds: float | None
     memory: int | None
-    loaded: Loaded | None
+    loaded: LoadedModel | None
     ndcgs: tuple[float, ...]
 
     @property
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What was asked.
+    """The settings of an evaluation.
 
     - ``documents``: in the corpus; ``queries``: their ids, in order; ``pairs``: candidates of all of them, at most
       ``depth`` each; ``candidates``: where they come from.
@@ -106,7 +106,7 @@ class Report:
     failures: tuple[Failure, ...] = ()
 
 
-def report(setting: Setting, results: Sequence[Result], failures: Sequence[Failure] = ()) -> Report:
+def report(setting: Setting, results: Sequence[JudgedSystem], failures: Sequence[Failure] = ()) -> Report:
     """Compare every result with the first system's. Raises ``ValueError`` where there is none."""
     reference = next((result for result in results if result.run is not None), None)
     if reference is None:
@@ -115,7 +115,7 @@ def report(setting: Setting, results: Sequence[Result], failures: Sequence[Failu
     return Report(setting, reference.label, rows, tuple(failures))
 
 
-def _row(result: Result, reference: Result) -> Row:
+def _row(result: JudgedSystem, reference: JudgedSystem) -> Row:
     judged, run = result.judged, result.run
     is_reference = result is reference
     ndcg = fmean(judged.ndcg)
@@ -136,7 +136,7 @@ def _row(result: Result, reference: Result) -> Row:
 
 
 def heading(report: Report) -> str:
-    """What was asked, in a sentence or two."""
+    """Describe the evaluation in a sentence or two."""
     setting = report.setting
     passed_over = [
         f"{count} more {why}"
@@ -155,7 +155,7 @@ def heading(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """How to read the figures, what was not as asked, and what they say about which system to run."""
+    """Explain how to read the figures, what was not as asked, and which system to run."""
     found = [
         f"Differences are of nDCG@10 from {report.reference}, with their 95 % intervals over queries; "
         "* marks one that leaves out 0.",
@@ -179,7 +179,7 @@ def remarks(report: Report) -> list[str]:
 
 
 def _share(row: Row) -> float:
-    """How many cores a system had while it scored; at least 1 where nothing else ran and it computes here."""
+    """Estimate the cores that a system had while it scored; at least 1 where nothing else ran and it computes here."""
     return row.cpu_seconds / row.seconds if row.cpu_seconds is not None and row.seconds else 1.0
 
 
@@ -188,13 +188,13 @@ def _shared_its_core(row: Row) -> bool:
 
 
 def _is_other_dtype(row: Row) -> bool:
-    """Whether this machine computes in another dtype than the label says."""
+    """Return whether this machine computes in another dtype than the label says."""
     asked = [part for part in row.label.split() if part in ("float16-weights", "int8", "bfloat16", "float16")]
     return bool(asked) and row.loaded is not None and row.loaded.dtype not in (None, *asked)
 
 
 def _advice(report: Report, systems: Sequence[Row]) -> str:
-    """The best system, and the fastest of those that are not measurably worse than the reference."""
+    """Name the best system, and the fastest of those that are not measurably worse than the reference."""
     best = max(systems, key=lambda row: row.ndcg)
     said = f"Best nDCG@10: {best.label} ({best.ndcg:.4f})."
     timed = [row for row in systems if not row.is_worse and row.pairs_per_second]
@@ -205,7 +205,7 @@ def _advice(report: Report, systems: Sequence[Row]) -> str:
 
 
 def as_json(report: Report) -> str:
-    """All figures, for programs: times in seconds, memory in bytes."""
+    """Write all figures as JSON: times in seconds, memory in bytes."""
     content: dict[str, Any] = asdict(report)
     for row, own in zip(report.rows, content["rows"], strict=True):
         own["is_system"], own["is_different"] = row.is_system, row.is_different

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from rerank_core.evaluation.report.report import MB, Report, Row
+from rerank_core.terminal import width
 
 COLUMNS = ("system", "nDCG@10", "difference (95 % interval)", "MRR@10", "recall@10", "pairs/s", "memory MB")
 
 
 def cells(row: Row) -> list[str]:
-    """A row's figures, in the order of ``COLUMNS``."""
+    """Format a row's figures, in the order of ``COLUMNS``."""
     difference = "-"
     if row.difference is not None and row.interval is not None:
         low, high = row.interval
@@ -28,28 +28,20 @@ def cells(row: Row) -> list[str]:
 
 
 def table(report: Report) -> str:
-    """Aligned; the first column is text, the others numbers."""
+    """Align the columns; the first is text, the others numbers."""
     rows = [list(COLUMNS), *(cells(row) for row in report.rows)]
-    widths = [max(columns(row[place]) for row in rows) for place in range(len(COLUMNS))]
-    marks = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    widths = [max(width(row[place]) for row in rows) for place in range(len(COLUMNS))]
+    marks = ["-" * widths[0], *("-" * (wanted - 1) + ":" for wanted in widths[1:])]
     head, *body = (_line(row, widths) for row in rows)
     return "\n".join([head, f"| {' | '.join(marks)} |", *body])
 
 
 def three_digits(value: float) -> str:
-    """At least three of them: 0.720, 24.0, 1246."""
+    """Format a number with at least three digits: 0.720, 24.0, 1246."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def columns(text: str) -> int:
-    """How many a terminal gives a text: some characters take two, and some none."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in {"W", "F"})
-        for character in text
-    )
-
-
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    padding = [" " * (width - columns(cell)) for cell, width in zip(row, widths, strict=True)]
+    padding = [" " * (wanted - width(cell)) for cell, wanted in zip(row, widths, strict=True)]
     first, *others = zip(row, padding, strict=True)
     return f"| {' | '.join([first[0] + first[1], *(space + cell for cell, space in others)])} |"

@@ -1,1 +1,1 @@
-"""Systems, asked for their scores, each in a process of its own."""
+"""Runs systems, each in a process of its own."""

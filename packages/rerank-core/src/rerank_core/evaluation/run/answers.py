@@ -1,4 +1,4 @@
-"""What one system said of the questions. Plain data."""
+"""The answers of one system to the questions. Plain data."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rerank_core.evaluation.run.systems import System
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """What really runs: a server says no more than its model's name.
+class LoadedModel:
+    """The model that really runs: a server says no more than its name.
 
     ``fingerprint``: the model's own, of all that decides its scores.
     """
@@ -43,20 +43,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What was loaded, and one answer per question, in their order."""
+class SystemRun:
+    """The model that was loaded, and one answer per question, in their order."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     answers: tuple[Answer, ...]
 
     @property
     def pairs(self) -> int:
-        """How many pairs were scored."""
+        """The number of pairs that were scored."""
         return sum(len(answer.scores) for answer in self.answers)
 
     @property
     def pairs_per_second(self) -> float | None:
-        """Of scoring, one question after the other; None where no time passed."""
+        """The speed of scoring, one question after the other; None where no time passed."""
         return self.pairs / self.seconds if self.seconds > 0 else None
 
     @property
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Of wall clock that scoring took."""
+        """The wall-clock seconds that scoring took."""
         return sum(answer.seconds for answer in self.answers)
 
     @property
@@ -76,12 +76,12 @@ class Run:
         return max((answer.memory for answer in self.answers if answer.memory is not None), default=None)
 
 
-Event: TypeAlias = Loaded | Answer
+Event: TypeAlias = LoadedModel | Answer
 
 
 class Measure(Protocol):
     """Asks a system: gives what was loaded, then one answer per question, in their order."""
 
     def __call__(self, system: System, questions: Sequence[Question]) -> Generator[Event, None, None]:
-        """Raises ``RerankError`` where the system fails; what was given before it is valid."""
+        """Yield the events. Raises ``RerankError`` where the system fails; what was given before it is valid."""
         ...

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_core.atomic_write import write_whole
-from rerank_core.evaluation.run.answers import Answer, Loaded
+from rerank_core.atomic_write import write_text
+from rerank_core.evaluation.run.answers import Answer, LoadedModel
 
 _FORMAT = 1
 
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a system: its answers by their questions' digests."""
+class CacheEntry:
+    """The answers of a system that are known, by their questions' digests."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     answers: Mapping[str, Answer]
 
 
@@ -39,21 +39,23 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def read(self, collection: str, key: str) -> Known | None:
-        """What a file holds; None where there is none, or one that cannot be understood."""
+    def read(self, collection: str, key: str) -> CacheEntry | None:
+        """Read a file; None where there is none, or one that cannot be understood."""
         path = self._path(collection, key)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != _FORMAT:
                 return None
-            return Known(Loaded(**content["loaded"]), {name: _answer(own) for name, own in content["answers"].items()})
+            return CacheEntry(
+                LoadedModel(**content["loaded"]), {name: _answer(own) for name, own in content["answers"].items()}
+            )
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s is damaged (%s): its scores are computed again", path, type(error).__name__)
             return None
 
-    def write(self, collection: str, key: str, known: Known) -> None:
+    def write(self, collection: str, key: str, known: CacheEntry) -> None:
         """Keep answers, beside those that are there of the same system."""
         earlier = self.read(collection, key)
         answers = {**(earlier.answers if earlier else {}), **known.answers}
@@ -62,14 +64,14 @@ class Cache:
             "loaded": asdict(known.loaded),
             "answers": {name: asdict(answer) for name, answer in answers.items()},
         }
-        write_whole(self._path(collection, key), json.dumps(content))
+        write_text(self._path(collection, key), json.dumps(content))
 
     def _path(self, collection: str, key: str) -> Path:
         return self._folder / re.sub(r"[^\w.-]", "_", collection) / f"{key}.json"
 
 
 def _answer(content: Mapping[str, Any]) -> Answer:
-    """Raises ``ValueError`` for numbers that no run can have left."""
+    """Read an answer. Raises ``ValueError`` for numbers that no run can have left."""
     answer = Answer(
         tuple(map(float, content["scores"])), float(content["seconds"]), content["cpu_seconds"], content["memory"]
     )
@@ -79,6 +81,6 @@ def _answer(content: Mapping[str, Any]) -> Answer:
 
 
 def default_folder() -> Path:
-    """Where a user's caches are."""
+    """Return the folder of the user's caches."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "rerank" / "eval"

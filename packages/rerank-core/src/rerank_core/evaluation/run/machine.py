@@ -1,15 +1,16 @@
-"""What speed was measured on."""
+"""Describes the machine that speed was measured on."""
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
+from rerank_core.engines.hardware.cpus import available_cpus
+
 
 def machine() -> str:
-    """The processor's name, and how many of its cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Name the processor, and how many of its cores this process may use."""
+    usable = available_cpus()
     return f"{_processor()}, {usable} {'core' if usable == 1 else 'cores'}"
 
 

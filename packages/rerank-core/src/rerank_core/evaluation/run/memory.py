@@ -1,4 +1,4 @@
-"""How much memory this process has for itself."""
+"""Measures the memory that this process has for itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def own_memory() -> int | None:
-    """Bytes that are this process's alone (Linux's RssAnon: no mapped files); None where nothing counts them."""
+    """Return the bytes of this process alone (Linux's RssAnon: no mapped files); None where nothing counts them."""
     try:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -24,7 +24,7 @@ def own_memory() -> int | None:
 
 
 class PeakMemory:
-    """The most that was seen inside a ``with``, looked at by a thread many times a second.
+    """Keeps the most memory that was seen inside a ``with``, by a thread that looks many times a second.
 
     Where the system does not count a process's own memory, it is the most the process ever had, mapped files included.
     """
@@ -45,7 +45,7 @@ class PeakMemory:
         self._done.set()
 
     def bytes(self) -> int | None:
-        """Until now; None on a system that tells nothing."""
+        """Return the most bytes until now; None on a system that tells nothing."""
         now = own_memory()
         if now is None:
             return _most_ever()

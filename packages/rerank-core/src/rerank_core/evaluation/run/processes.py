@@ -21,7 +21,7 @@ _COMMAND = (sys.executable, "-P", "-m", "rerank_core.evaluation.run.worker")
 def measure(
     system: System, questions: Sequence[Question], command: Sequence[str] = _COMMAND
 ) -> Generator[Event, None, None]:
-    """See ``runs.Measure``. The process ends with the generator.
+    """See ``answers.Measure``. The process ends with the generator.
 
     Raises what went wrong in the process, and ``EngineError`` where it ended before its last answer.
     """
@@ -51,7 +51,7 @@ def measure(
 
 
 def _ending(code: int) -> str:
-    """How a process ended."""
+    """Describe how a process ended."""
     if code >= 0:
         return f"ended with code {code}"
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Asks systems, and only what the cache does not know."""
+"""Asks systems for the answers that the cache lacks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from importlib.metadata import version
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import locate
 from rerank_core.evaluation.data.collection import Collection, Question, digest_of
-from rerank_core.evaluation.run.answers import Answer, Loaded, Measure, Run
-from rerank_core.evaluation.run.cache import Cache, Known
-from rerank_core.evaluation.run.scorers import remote
+from rerank_core.evaluation.run.answers import Answer, LoadedModel, Measure, SystemRun
+from rerank_core.evaluation.run.cache import Cache, CacheEntry
 from rerank_core.evaluation.run.systems import System
+from rerank_core.remote import remote_scorer
 
 _KEPT_EVERY = 50  # answers: a process that is killed loses no more of a system that takes hours
 
 
 class Fingerprints:
-    """What tells one system from another, before it is loaded; each model's files are read once."""
+    """Hashes that tell one system from another before it is loaded; each model's files are read once."""
 
     def __init__(self) -> None:
         self._digests: dict[tuple[str, str | None], str] = {}
 
     def of(self, system: System, questions: Sequence[Question]) -> str:
-        """A hash: of a model's files, or of what a server says of the first question.
+        """Hash a model's files, or a server's answer to the first question.
 
         A server keeps its address when its model changes: its model's name and its scores, to three places, tell.
         Raises where the model is not to be had, or the server does not answer.
@@ -39,22 +39,22 @@ class Fingerprints:
         asked = next((question for question in questions if question.documents), None)
         if asked is None:
             return ""
-        said = remote(system.url or "").score(asked.query, asked.documents, options=system.options())
+        said = remote_scorer(system.url or "").score(asked.query, asked.documents, options=system.options())
         return digest_of(said.model, *(f"{value:.3f}" for value in said.values))
 
 
 def cache_key(system: System, fingerprint: str, machine: str) -> str:
-    """The name of a system's answers: of all that decides its scores, its speed and its memory."""
+    """Name a system's answers by all that decides its scores, its speed and its memory."""
     return digest_of(json.dumps(asdict(system), sort_keys=True), fingerprint, machine, version("rerank-core"))[:32]
 
 
 def collection_key(collection: Collection) -> str:
-    """The name of a collection's answers."""
+    """Name a collection's answers."""
     return f"{collection.name}-{collection.digest[:12]}"
 
 
-def missing(known: Known | None, questions: Sequence[Question]) -> list[Question]:
-    """The questions without an answer, each distinct one once."""
+def missing(known: CacheEntry | None, questions: Sequence[Question]) -> list[Question]:
+    """List the questions without an answer, each distinct one once."""
     answers = known.answers if known else {}
     return list({question.digest: question for question in questions if question.digest not in answers}.values())
 
@@ -67,8 +67,8 @@ def run(
     place: tuple[str, str],
     measure: Measure,
     tick: Callable[[], None] = lambda: None,
-) -> Run:
-    """A system's answers to all questions, from the cache's ``place`` (collection, key) where it has them.
+) -> SystemRun:
+    """Get a system's answers to all questions, from the cache's ``place`` (collection, key) where it has them.
 
     ``tick`` is called for each question that is answered. Answers are kept now and then, and also where the system
     fails after them, or the user interrupts. Raises as ``Measure``.
@@ -83,17 +83,17 @@ def run(
         try:
             with closing(measure(system, unknown)) as events:
                 for event in events:
-                    if isinstance(event, Loaded):
+                    if isinstance(event, LoadedModel):
                         loaded = event
                     elif loaded is not None:
                         new[next(waiting).digest] = event
                         tick()
                         if len(new) % _KEPT_EVERY == 0:
-                            cache.write(*place, Known(loaded, new))
+                            cache.write(*place, CacheEntry(loaded, new))
         finally:
             if loaded is not None and new:
-                cache.write(*place, Known(loaded, new))
+                cache.write(*place, CacheEntry(loaded, new))
         answers |= new
     if loaded is None:
         raise RuntimeError("a system answered without saying what it is")
-    return Run(loaded, tuple(answers[question.digest] for question in questions))
+    return SystemRun(loaded, tuple(answers[question.digest] for question in questions))

@@ -1,24 +1,22 @@
-"""From a system to something that scores."""
+"""Makes the scorer of a system."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.errors import MissingExtra
-from rerank_core.evaluation.run.answers import Loaded
+from rerank_core.evaluation.run.answers import LoadedModel
 from rerank_core.evaluation.run.systems import System
 from rerank_core.loading import load
+from rerank_core.remote import remote_scorer
 from rerank_core.scorer import Scorer
 
 
-def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
-    """What scores, and what was loaded for it; a server says that with its answers.
+def open_scorer(system: System) -> tuple[Scorer, LoadedModel | None]:
+    """Make the scorer, and describe what was loaded for it; a server does so with its answers.
 
     Raises as ``rerank_core.load``, and ``MissingExtra`` where a server is asked and its client is not installed.
     """
     if system.url is not None:
-        return remote(system.url), None
+        return remote_scorer(system.url), None
     model = load(
         system.model or DEFAULT_MODEL,
         revision=system.revision,
@@ -28,7 +26,7 @@ def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
         threads=system.threads,
     )
     info = model.info
-    return model, Loaded(
+    return model, LoadedModel(
         model=info.name,
         kind=info.kind,
         engine=info.engine,
@@ -37,11 +35,3 @@ def open_scorer(system: System) -> tuple[Scorer, Loaded | None]:
         max_length=info.max_length,
         fingerprint=model.fingerprint(),
     )
-
-
-def remote(url: str) -> Scorer:
-    """The scorer that another package offers for servers. Raises ``MissingExtra`` where none does."""
-    for entry in entry_points(group="rerank.scorers", name="http"):
-        scorer: Scorer = entry.load()(url)
-        return scorer
-    raise MissingExtra("--url needs rerank-integrations: pip install rerank-integrations")

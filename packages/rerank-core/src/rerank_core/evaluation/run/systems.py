@@ -1,4 +1,4 @@
-"""What is compared: a model as it may be run, or a server."""
+"""The systems to compare: models in one way to run them, and servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class System:
     threads: int | None = None
 
     def options(self) -> ScoreOptions:
-        """How to score: the model's own numbers. Raises ``InvalidRequest`` for a mode that is none."""
+        """Return the options: raw scores, in the system's mode. Raises ``InvalidRequest`` for a mode that is none."""
         if self.long_documents is None:
             return ScoreOptions(raw=True)
         return ScoreOptions(raw=True, long_documents=cast("LongDocuments", self.long_documents))
@@ -47,7 +47,7 @@ def systems(
     device: str = "auto",
     threads: int | None = None,
 ) -> list[System]:
-    """Every model in every way that is asked for, then every server in every mode, each once.
+    """List every model in every way that is asked for, then every server in every mode, each once.
 
     A server has its own dtype and length. Raises ``InvalidRequest`` for a mode or a dtype that is none.
     """
@@ -77,7 +77,7 @@ def systems(
 
 
 def labels(all_: Sequence[System]) -> list[str]:
-    """A short name for each system, in their order: its model's, and what else was asked for.
+    """Make a short name for each system, in their order: its model's, and what else was asked for.
 
     Of a model's name as many last parts as tell it from the others: no more of a path than that. What is still alike
     is numbered.
@@ -112,7 +112,7 @@ def _short_names(models: Sequence[str]) -> dict[str, str]:
 
 
 def _address(url: str) -> str:
-    """A server's address without a name and password that may be in it."""
+    """Strip a server's address of the name and password that may be in it."""
     split = urlsplit(url)
     host = split.netloc.rpartition("@")[2]
     return f"{split.scheme}://{host}{split.path}".rstrip("/") if host else url

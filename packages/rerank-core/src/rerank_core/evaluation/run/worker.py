@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from time import perf_counter, process_time
 
 from rerank_core.errors import EngineError, RerankError
-from rerank_core.evaluation.run.answers import Answer, Event, Loaded
+from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.memory import PeakMemory
 from rerank_core.evaluation.run.scorers import open_scorer
 from rerank_core.evaluation.run.wire import Task, read_task, write_error, write_event
@@ -20,7 +20,7 @@ from rerank_core.types import ScoreOptions
 
 def answers(
     scorer: Scorer,
-    loaded: Loaded | None,
+    loaded: LoadedModel | None,
     questions: Sequence[tuple[str, Sequence[str]]],
     options: ScoreOptions,
     *,
@@ -28,13 +28,13 @@ def answers(
     clock: Callable[[], float] = perf_counter,
     cpu_clock: Callable[[], float] = process_time,
 ) -> Generator[Event, None, None]:
-    """What was loaded, then one answer per question. Raises as ``Scorer.score``.
+    """Yield what was loaded, then one answer per question. Raises as ``Scorer.score``.
 
     The first question with documents is scored once before the clock runs: what is set up once is no scoring time.
     """
     first = next(((query, documents) for query, documents in questions if documents), None)
     warm = scorer.score(*first, options=options) if first else None
-    loaded = loaded or Loaded(model=warm.model if warm else "")
+    loaded = loaded or LoadedModel(model=warm.model if warm else "")
     yield loaded
     works_here = loaded.device == "cpu"
     for query, documents in questions:
@@ -64,7 +64,7 @@ def _run(task: Task, say: Callable[[str], None]) -> None:
 
 
 def _without_text(error: Exception) -> str:
-    """What happened and where: the words of a library's error may be a document's."""
+    """Describe an error by its class and place: the words of a library's error may be a document's."""
     words = f": {error}" if isinstance(error, OSError) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}{words} at {place.filename}:{place.lineno} in {place.name}"

@@ -1,4 +1,4 @@
-"""What the families of encoders differ in: the names of their parameters and of the fields of their configuration."""
+"""Describes a family of encoders: the names of its parameters, and of the fields of its configuration."""
 
 from __future__ import annotations
 

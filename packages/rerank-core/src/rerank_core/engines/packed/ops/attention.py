@@ -13,7 +13,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where each sequence begins, and at the end the number of tokens: the same numbers twice.
+    """The start of each sequence, and at the end the number of tokens: the same numbers twice.
 
     ``places`` [sequences + 1] for loops, and ``offsets``, int32 on the device, for a kernel that takes them all.
     """
@@ -41,7 +41,7 @@ class Attention(Protocol):
 
 
 def per_sequence(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-    """One call for each sequence: on any device, in any floating-point type."""
+    """Attend in one call for each sequence: on any device, in any floating-point type."""
     query, key, value = (part[None].transpose(1, 2) for part in (query, key, value))
     for start, end in pairwise(bounds.places):
         rows = slice(start, end)
@@ -50,7 +50,7 @@ def per_sequence(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out:
 
 
 def variable_length(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-    """One kernel for all sequences: on CUDA, in float16 or bfloat16, with a torch that has it."""
+    """Attend in one kernel for all sequences: on CUDA, in float16 or bfloat16, with a torch that has it."""
     from torch.nn.attention.varlen import varlen_attn
 
     tokens = slice(bounds.places[-1])

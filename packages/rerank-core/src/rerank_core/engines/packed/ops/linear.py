@@ -1,9 +1,9 @@
-"""Matrix products with a fixed weight, as the float types and their roundings go.
+"""Matrix products with a fixed weight, in float types.
 
 A score must not depend on its neighbours in a batch, so a product must give a row the same bits whatever the other rows
 are. MKL's float32 product does, as long as one thread computes it and there are at least ``MIN_ROWS`` rows (measured:
-from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/test_packed.py``. So whoever multiplies fewer
-rows fills them up first (``filled``).
+from 12 rows on with AVX2, from 3 or 16 with AVX-512); see ``tests/engines/packed/test_engine.py``. A product of fewer
+rows is therefore filled up first (``filled``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STEP = 16
 
 
 def filled(rows: int) -> int:
-    """How many rows to compute for so many: not too few, and of not too many different numbers.
+    """Round a number of rows up: not too few, and of not too many different numbers.
 
     oneDNN keeps code for each shape it has seen, which adds up to a hundred megabytes where every batch has a shape of
     its own; and memory that is given back in few sizes is used again.
@@ -31,7 +31,7 @@ class Linear(Protocol):
     """x W^T + b, for x of shape [rows, inputs]."""
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """The product [rows, outputs], in ``out`` where given and possible."""
+        """Compute the product [rows, outputs], in ``out`` where given and possible."""
         ...
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
@@ -40,7 +40,7 @@ class Linear(Protocol):
 
 
 class FloatLinear:
-    """In the weight's own floating-point type. The weight may be mapped from a file."""
+    """Multiplies in the weight's own floating-point type. The weight may be mapped from a file."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight = weight
@@ -58,7 +58,7 @@ class FloatLinear:
 
 
 class BFloat16Linear:
-    """Both factors rounded to bfloat16, sums in float32, float32 in and out: for CPUs with instructions for it."""
+    """Rounds both factors to bfloat16, sums in float32, float32 in and out: for CPUs with instructions for it."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self._weight = weight.bfloat16()

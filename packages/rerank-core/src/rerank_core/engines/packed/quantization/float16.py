@@ -57,14 +57,14 @@ class WidenedLinear:
 
 
 class _Widened(threading.local):
-    """One buffer a thread for whatever weight is in use: fresh memory costs as much to touch as to widen."""
+    """Keeps one buffer a thread for the weight in use: fresh memory costs as much to touch as to widen."""
 
     def __init__(self) -> None:
         self._numbers = torch.empty(0, dtype=torch.float32)
 
     @torch.inference_mode(False)
     def buffer(self, shape: torch.Size) -> Tensor:
-        """Room of that shape, with anything in it."""
+        """Return a buffer of that shape, with anything in it."""
         if len(self._numbers) < shape.numel():
             self._numbers = torch.empty(shape.numel(), dtype=torch.float32)
         return self._numbers[: shape.numel()].view(shape)
@@ -74,11 +74,11 @@ _WIDENED = _Widened()
 
 
 def bias_corrected(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
-    """The bias, with what rounding the weight to float16 does to the mean input row."""
+    """Correct the bias by the effect that rounding the weight to float16 has on the mean input row."""
     return bias + (weight - weight.half().float()) @ mean
 
 
 def to_float16_weights(observed: ObservedLinear) -> Linear:
-    """The faster of the two products on this machine; both round the weights alike."""
+    """Choose the faster of the two products on this machine; both round the weights alike."""
     product = WidenedLinear if cpu_features.widens_float16() else Float16WeightsLinear
     return product(observed.linear.weight, observed.linear.bias, observed.mean)

@@ -52,7 +52,7 @@ class Int8Linear:
         total.add_(self(x))
 
     def _rounded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Levels uint8 [rows, inputs], their distance [rows, 1], and what goes into the narrow product."""
+        """Round to levels: uint8 [rows, inputs], their distance [rows, 1], and the input of the narrow product."""
         rounded = torch.empty(x.shape, dtype=torch.uint8)
         scale = torch.empty(len(x), 1)
         beside = torch.ones(len(x), len(self._columns) + 2)
@@ -72,6 +72,6 @@ class Int8Linear:
 
 
 def to_int8(observed: ObservedLinear) -> Int8Linear:
-    """A product in 8 bits; its outlier columns are those of the calibration texts."""
+    """Make a product in 8 bits; its outlier columns are those of the calibration texts."""
     columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
     return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=cpu_features.int8_levels())

@@ -53,7 +53,7 @@ def quantize(encoder: Encoder, calibration: PackedSequences, make: Callable[[Obs
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """What is seen must not depend on the number of threads: it becomes part of every score."""
+    """Compute with one thread: what is observed becomes part of every score, and must not depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rerank_server.machine.cpus import available_cpus
+from rerank_core.engines.hardware.cpus import available_cpus
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The number of CPUs that this process may use: the share of a container, not the cores of the host."""
+"""Counts the CPUs that this process may really use: a container's share, not the host's cores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
-    """The number of CPUs in the affinity mask, or the quota of the cgroup (v2, v1) where that is less; at least 1."""
+    """Count the CPUs of the affinity mask, or of the cgroup's quota (v2, v1) where that is less; at least 1."""
     mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return mask if quota is None else max(1, min(mask, math.floor(quota)))
