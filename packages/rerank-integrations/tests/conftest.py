@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from rerank_core.errors import RerankError, Unavailable
 from rerank_core.ranking import rank
 from rerank_core.testing.doubles import OverlapModel
@@ -52,6 +53,13 @@ class Small:
     seen: list[dict[str, Any]] = field(default_factory=list)
     script: deque[Any] = field(default_factory=deque)
     url: str = ""
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Give each test an event loop of its own: a scorer's connections end with their loop, and none may stay open."""
+    for item in items:
+        if pytest_asyncio.is_async_test(item) and item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.asyncio(loop_scope="function"), append=False)
 
 
 @pytest.fixture(autouse=True)

@@ -57,8 +57,8 @@ def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: fl
 
     assert expected is not None
     assert expected.keys() == set(waiting)
-    slack = 2 * (pace.seconds(budget) or 0.0)
-    for order in waiting:  # a batch or two more or less are no matter
+    slack = 3 * (pace.seconds(budget) or 0.0)
+    for order in waiting:  # a few batches more or less are no matter
         assert found[order] / 2 - slack <= expected[order] <= 2 * found[order] + slack
 
 

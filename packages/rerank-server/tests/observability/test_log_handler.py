@@ -106,11 +106,11 @@ def test_what_was_dropped_is_said_where_it_is_missing(monkeypatch: pytest.Monkey
     may_write.release(10)
     handler.flush()
 
-    assert [line.split(" of ")[0] for line in text.getvalue().splitlines()] == [
+    assert [line.split(" log ")[0] for line in text.getvalue().splitlines()] == [
         "no 0",
         "no 1",
         "no 2",
-        "1 lines",
+        "1",
         "no 4",
     ]
 

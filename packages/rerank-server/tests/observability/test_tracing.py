@@ -175,10 +175,7 @@ def test_without_opentelemetry_the_extra_is_named_once_traces_are_wanted() -> No
     said, failed = ending_without("opentelemetry")
 
     assert said == "without an endpoint: fine\n"
-    assert (
-        failed
-        == "rerank_core.errors.MissingExtra: traces need opentelemetry: install rerank-server[otel] (docs/install.md has the command)"
-    )
+    assert failed.startswith("rerank_core.errors.MissingExtra: traces need opentelemetry: install rerank-server[otel]")
 
 
 def test_a_broken_install_keeps_its_own_error() -> None:
