@@ -85,8 +85,9 @@ def test_whatever_needs_no_torch_is_imported(python: Any, request: pytest.Fixtur
     assert {name: why for name, why in failed.items() if not name.startswith(NEED_MORE)} == {}
 
 
-# The client and the adapters are run below, against a real server: their own tests are too many for each Python.
-@pytest.mark.parametrize(("package", "at_least"), [("rerank-core", 450), ("rerank-server", 1500)])
+@pytest.mark.parametrize(
+    ("package", "at_least"), [("rerank-core", 450), ("rerank-server", 1500), ("rerank-integrations", 800)]
+)
 def test_the_tests_of_a_package_pass_but_those_that_need_torch(
     python: Any, root: Path, tmp_path: Path, package: str, at_least: int
 ) -> None:
