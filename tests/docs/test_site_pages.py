@@ -84,8 +84,8 @@ def test_what_is_code_is_no_link(repository: Path) -> None:
 
 
 def test_a_program_is_shown_whole_and_a_folder_lists_its_pages(repository: Path) -> None:
-    assert page(repository, "examples/a.py") == '# examples/a.py\n\n````python\nprint("""```""")\n````\n'
-    assert page(repository, "docs/why") == "# docs/why\n\n- [Because](1.md)\n"
+    assert page(repository, "examples/a.py") == '# `examples/a.py`\n\n````python\nprint("""```""")\n````\n'
+    assert page(repository, "docs/why") == "# `docs/why`\n\n- [Because](1.md)\n"
 
 
 def test_the_navigation_is_the_index(repository: Path) -> None:

@@ -19,6 +19,7 @@ MODULES = runpy.run_path(str(ROOT / "tools" / "site" / "public_api.py"))["MODULE
 PUBLIC: dict[str, list[str]] = {module: list(names) or rerank_core.__all__ for module, names in MODULES.items()}
 # These need a framework, which may bring anything with it.
 FRAMEWORKS = {
+    "rerank_core.engines.base",
     "rerank_core.testing.contract",
     "rerank_core.testing.checkpoints",
     "rerank_integrations.langchain",

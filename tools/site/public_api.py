@@ -7,9 +7,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "rerank_core": (),
     "rerank_core.errors": ("RerankError", "error_class"),
     "rerank_core.types": (
-        "Calibration", "ModelInfo", "Pair", "RankedDocument", "ScoreOptions", "Scores", "Span", "Usage",
+        "Calibration", "Encoding", "ModelInfo", "Pair", "RankedDocument", "ScoreOptions", "Scores", "Segment", "Span",
+        "Usage",
     ),
-    "rerank_core.scorer": ("AsyncScorer", "PairModel", "Scorer"),
+    "rerank_core.scorer": ("AsyncScorer", "Output", "PairModel", "Scorer"),
+    "rerank_core.engines.base": ("Batch", "Engine"),
     "rerank_core.ranking": ("rank", "rerank"),
     "rerank_integrations.langchain": ("RerankCompressor", "RerankCrossEncoder"),
     "rerank_integrations.llama_index": ("RerankPostprocessor",),

@@ -43,12 +43,12 @@ def markdown(root: Path, path: str) -> str:
     """Read a file or a folder as a Markdown page, whose links are those of the repository."""
     file = root / path
     if file.is_dir():
-        return f"# {path}\n\n" + "".join(f"- [{title(page)}]({page.name})\n" for page in files(file))
+        return f"# `{path}`\n\n" + "".join(f"- [{title(page)}]({page.name})\n" for page in files(file))
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
         return text
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"# {path}\n\n{fence}{_LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
+    return f"# `{path}`\n\n{fence}{_LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
 
 
 def on_site(root: Path, path: str, text: str, places: Mapping[str, str]) -> str:

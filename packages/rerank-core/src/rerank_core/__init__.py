@@ -26,6 +26,7 @@ from rerank_core.errors import (
     UnknownModel,
 )
 from rerank_core.loading import load
+from rerank_core.models.local import LocalModel
 from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, PairModel, Scorer
@@ -41,6 +42,7 @@ __all__ = [
     "EngineError",
     "InputTooLong",
     "InvalidRequest",
+    "LocalModel",
     "MissingExtra",
     "ModelError",
     "ModelInfo",
