@@ -186,7 +186,7 @@ test-release: test-all ## and wheels in clean environments, image, Terraform, He
 .PHONY: coverage
 coverage: $(SETUP) ## the tests of every day, and for each package the lines and branches that they did not run
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m everyday $(PARALLEL)
+	$(BIN)/python -m coverage run -m pytest -m everyday $(PARALLEL) --numprocesses $(WORKERS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python tools/coverage_report.py
 
@@ -286,7 +286,7 @@ SITE ?= site
 
 .PHONY: site
 site: .venv-docs/installed ## build the documentation into site/, with the Python reference (open site/index.html)
-	.venv-docs/bin/mkdocs build --quiet --strict --site-dir $(abspath $(SITE))
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --site-dir $(abspath $(SITE))
 
 .venv-docs/installed: uv.lock pyproject.toml | $(UV)
 	env -u UV_FIND_LINKS UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --locked --only-group docs

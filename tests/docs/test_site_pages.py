@@ -43,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def page(repository: Path, path: str) -> str:
-    text: str = tree.on_site(repository, path, tree.markdown(repository, path), tree.read_tree(repository))
+    text: str = tree.for_site(repository, path, tree.markdown(repository, path), tree.read_tree(repository))
     return text
 
 

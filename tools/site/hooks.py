@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 from navigation import navigation
 from pymdownx.slugs import slugify
 from reference import reference
-from tree import CONTENTS, DOCS, is_picture, markdown, on_site, read_tree
+from tree import CONTENTS, DOCS, for_site, is_picture, markdown, read_tree
 
 ROOT = Path(__file__).parents[2]
 # Browsers start no worker, such as that of the search, from a page on a disk; with this one they do.
@@ -24,7 +24,8 @@ _reference = reference(ROOT / "packages")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Set the navigation, and the anchors of headings as GitHub makes them."""
     config.nav = [
-        {"Start": ["index.md", {"All pages": _places[CONTENTS]}]},
+        {"Start": "index.md"},
+        {"All pages": _places[CONTENTS]},
         *navigation(ROOT, _places),
         {"Python reference": [{Path(place).stem: place} for place in _reference]},
     ]
@@ -59,4 +60,4 @@ def _file(config: MkDocsConfig, place: str, path: str) -> File:
 def on_page_markdown(text: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite the links of a page of the repository."""
     path = _sources.get(page.file.src_uri)
-    return on_site(ROOT, path, text, _places) if path else text
+    return for_site(ROOT, path, text, _places) if path else text

@@ -22,6 +22,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "rerank_server.__main__": ("COMMAND", "application", "main"),
     "rerank_server.ray": ("build",),
     "rerank_core.cli": ("main",),
+    "rerank_core.cli.main": ("main",),
     "rerank_core.cli.command": ("Command",),
     "rerank_core.testing.contract": ("test_a_scorer_satisfies_the_seam",),
     "rerank_core.testing.doubles": ("FailingScorer", "OverlapModel"),

@@ -15,12 +15,15 @@ def reference(packages: Path) -> dict[str, str]:
     """
     Write a page for each module, by its place on the site.
 
-    A name that the top of the package has too is described there only.
+    A name that the top of the package has too is described there only, and one that is also a module's on that one's
+    page.
     """
     top = all_of(packages / "rerank-core" / "src" / _TOP / "__init__.py")
     pages = {}
     for module, names in MODULES.items():
-        members = top if module == _TOP else [name for name in names if name not in top]
+        members = (
+            top if module == _TOP else [name for name in names if name not in top and f"{module}.{name}" not in MODULES]
+        )
         if members:
             pages[f"{FOLDER}/{module}.md"] = _page(module, members)
     return pages

@@ -51,7 +51,7 @@ def markdown(root: Path, path: str) -> str:
     return f"# `{path}`\n\n{fence}{_LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
 
 
-def on_site(root: Path, path: str, text: str, places: Mapping[str, str]) -> str:
+def for_site(root: Path, path: str, text: str, places: Mapping[str, str]) -> str:
     """Rewrite the links of a page for the site. Those that lead nowhere stay as they are: the build reports them."""
     here = posixpath.dirname(places[path]) or "."
 
