@@ -39,24 +39,26 @@ def measured(root: Path, tmp_path: Path) -> Any:
     return measure
 
 
-def test_a_pattern_below_its_least_is_named_with_what_no_test_ran(
+def test_a_group_below_its_least_is_named_with_what_no_test_ran(
     tool: dict[str, Any], measured: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = measured(reason="")
+    all_of_it, half_of_it = tool["Group"]("all", ["program.py"], 100), tool["Group"]("half", ["*.py"], 50)
 
-    assert tool["report"]({"program.py": 100, "*.py": 50}, folder) == ["program.py"]
+    assert tool["report"]([all_of_it, half_of_it], measured(reason="")) == ["all"]
     assert "program.py" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize(("reason", "short"), [(" (no number is negative)", []), ("", ["program.py"])])
+@pytest.mark.parametrize(("reason", "short"), [(" (no number is negative)", []), ("", ["all"])])
 def test_lines_are_left_out_where_a_reason_is_given(
     tool: dict[str, Any], measured: Any, reason: str, short: list[str]
 ) -> None:
-    assert tool["report"]({"program.py": 100}, measured(reason)) == short
+    assert tool["report"]([tool["Group"]("all", ["program.py"], 100)], measured(reason)) == short
 
 
-def test_each_package_has_a_least(root: Path, tool: dict[str, Any]) -> None:
-    patterns = tool["least"]((root / "pyproject.toml").read_text())
+def test_each_package_is_a_group_and_each_pattern_finds_files(root: Path, tool: dict[str, Any]) -> None:
+    groups = tool["groups"]((root / "pyproject.toml").read_text())
 
-    for package in (root / "packages").iterdir():
-        assert patterns[f"packages/{package.name}/src/*"] > 50
+    assert {package.name for package in (root / "packages").iterdir()} <= {group.name for group in groups}
+    for group in groups:
+        assert group.least > 50
+        assert [pattern for pattern in group.files if not list(root.glob(pattern))] == []

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(hook: str, *files: Path) -> tuple[int, str]:
-    command = [*shlex.split(HOOKS[hook]["entry"]), *(() if HOOKS[hook].get("pass_filenames") is False else files)]
+    command = shlex.split(HOOKS[hook]["entry"])
+    if HOOKS[hook].get("pass_filenames", True):
+        command += map(str, files)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
 
