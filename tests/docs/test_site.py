@@ -132,7 +132,6 @@ async def search(site: Path, words: str) -> tuple[list[str], list[str]]:
         await page.get_by_role("textbox", name="Search").fill(words)
         results = page.locator(".md-search-result__link")
         await results.first.wait_for(timeout=60_000)
-        await page.evaluate()
         found = [await link.get_attribute("href") or "" for link in await results.all()]
         await browser.close()
     return [link.removeprefix(site.as_uri() + "/") for link in found], asked
