@@ -287,6 +287,7 @@ SITE ?= site
 .PHONY: site
 site: .venv-docs/installed ## build the documentation into site/, with the Python reference (open site/index.html)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --site-dir $(abspath $(SITE))
+	@echo 'Open $(abspath $(SITE))/index.html: it needs no network.'
 
 .venv-docs/installed: uv.lock pyproject.toml | $(UV)
 	env -u UV_FIND_LINKS UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --locked --only-group docs
