@@ -9,9 +9,11 @@ from hashlib import sha256
 from importlib.util import find_spec
 from operator import index
 from pathlib import Path
+from typing import TypedDict, assert_never
 
 from rerank_core.calibration import read_calibration
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
@@ -24,7 +26,8 @@ from rerank_core.models.consistency import check_network, check_tokens
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
 from rerank_core.models.scoring import distinct_segments
-from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
+from rerank_core.models.task import Task
+from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation, TruncationSide
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
 
@@ -34,6 +37,14 @@ def require_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra.needs(f"running a model here needs {name}", "rerank-core[torch]")
+
+
+class _TokenizerOptions(TypedDict):
+    max_length: int
+    has_type_ids: bool
+    long_documents: LongDocuments
+    truncation_side: TruncationSide
+    max_characters: int | None
 
 
 def load(
@@ -82,7 +93,7 @@ def load(
 
     checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
     length = checkpoint.max_length(max_length)
-    columns = checkpoint.head_columns(label)
+    columns = _columns(checkpoint, label)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
@@ -92,32 +103,31 @@ def load(
     from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    common: _TokenizerOptions = {
+        "max_length": length,
+        "has_type_ids": checkpoint.has_type_ids,
+        "long_documents": long_documents,
+        "truncation_side": text.truncation_side,
+        "max_characters": max_characters,
+    }
     tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
-    if checkpoint.kind == "bi-encoder":
-        tokenizer = BiEncoderTokenizer(
-            text.tokenizer,
-            max_length=length,
-            has_type_ids=checkpoint.has_type_ids,
-            query_prompt=checkpoint.prompts["query"],
-            document_prompt=checkpoint.prompts["document"],
-            long_documents=long_documents,
-            truncation_side=text.truncation_side,
-            max_characters=max_characters,
-        )
-    else:
-        tokenizer = CrossEncoderTokenizer(
-            text.tokenizer,
-            max_length=length,
-            truncation=truncation,
-            has_type_ids=checkpoint.has_type_ids,
-            long_documents=long_documents,
-            truncation_side=text.truncation_side,
-            max_characters=max_characters,
-        )
+    task: Task
+    match checkpoint.head:
+        case Classification():
+            tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, **common)
+            task = CrossEncoder(tokenizer, columns)
+        case Pooling(prompts=prompts, similarity=similarity, normalizes=normalizes):
+            query_prompt, document_prompt = prompts["query"], prompts["document"]
+            tokenizer = BiEncoderTokenizer(
+                text.tokenizer, query_prompt=query_prompt, document_prompt=document_prompt, **common
+            )
+            task = BiEncoder(tokenizer, similarity=similarity, normalizes=normalizes)
+        case _:
+            assert_never(checkpoint.head)
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
         set_threads(threads)
-    segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
+    segments = distinct_segments(task.encode(CALIBRATION_TEXTS, ScoreOptions()))
     network = engine_class.load(
         checkpoint,
         device=device,
@@ -129,13 +139,13 @@ def load(
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,
-        kind=checkpoint.kind,
+        kind=checkpoint.head.kind,
         engine=engine_class.name,
         engine_reason=reason,
         device=device,
         dtype=dtype,
         max_length=length,
-        raw_score=_raw_score(checkpoint, columns),
+        raw_score=_raw_score(checkpoint.head, columns),
         truncation_side=text.truncation_side,
         activation=checkpoint.activation,
         long_documents=long_documents,
@@ -143,9 +153,8 @@ def load(
     )
     # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
     # the oldest layout of sentence-transformers, is not in its digest.
-    library = (checkpoint.pooling, checkpoint.similarity, checkpoint.normalizes, *sorted(checkpoint.prompts.items()))
     computed = (info.kind, info.engine, device, dtype, length, truncation, text.truncation_side, long_documents)
-    choices = (*computed, columns, library)
+    choices = (*computed, columns, checkpoint.head)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
@@ -162,35 +171,25 @@ def load(
         threads=threads,
         trust_remote_code=trust_remote_code,
     )
-    if isinstance(tokenizer, BiEncoderTokenizer):
-        return BiEncoder(
-            network,
-            tokenizer,
-            info,
-            fingerprint,
-            similarity=checkpoint.similarity,
-            normalizes=checkpoint.normalizes,
-            reload=reload,
-        )
-    return CrossEncoder(network, tokenizer, info, fingerprint, columns=columns, reload=reload)
+    return LocalModel(task, network, info, fingerprint, reload=reload)
 
 
-_SIMILARITIES = {
-    "cosine": "cosine",
-    "dot": "dot product",
-    "euclidean": "Euclidean distance with a minus before it",
-    "manhattan": "Manhattan distance with a minus before it",
-}
+def _columns(checkpoint: Checkpoint, label: int | str | None) -> HeadColumns:
+    """Choose the outputs that are the score. Raises ``InvalidRequest`` for a label that there is not."""
+    match checkpoint.head:
+        case Classification() as head:
+            return head.columns(label, checkpoint.name)
+        case Pooling():
+            if label is not None:
+                raise InvalidRequest(f"{checkpoint.name} is a bi-encoder, which has no labels: leave label={label!r} out")
+            return HeadColumns(0)
+        case _:
+            assert_never(checkpoint.head)
 
 
-def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
+def _raw_score(head: Head, columns: HeadColumns) -> str:
     """Describe the number that the raw score is."""
-    if checkpoint.kind == "bi-encoder":
-        return _SIMILARITIES[checkpoint.similarity]
-    if len(checkpoint.labels) == 1:
-        return "logit"
-    score = f"logit of {checkpoint.labels[columns.label][:100]}"
-    return score if columns.against is None else f"{score} minus logit of {checkpoint.labels[columns.against][:100]}"
+    return head.raw_score(columns) if isinstance(head, Classification) else head.raw_score
 
 
 def _reload(model: str, **options: object) -> partial[LocalModel]:

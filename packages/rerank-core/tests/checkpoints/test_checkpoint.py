@@ -260,7 +260,7 @@ def test_a_bi_encoder_has_no_labels(tiny):
 def test_labels_are_in_the_order_of_their_numbers(copy):
     edit(copy / "config.json", id2label={"10": "k", "2": "c", "0": "a"})
 
-    assert read(copy).labels == ("a", "c", "k")
+    assert read(copy).head.labels == ("a", "c", "k")
 
 
 # ---------------------------------------------------------------------------- length
@@ -360,7 +360,7 @@ def test_the_checkpoints_own_activation_is_reported_and_never_applied(copy, tiny
 def test_a_modules_file_with_a_classifier_is_a_cross_encoder(copy):
     (copy / "modules.json").write_text(json.dumps([{"path": "", "type": "sentence_transformers.models.Transformer"}]))
 
-    assert read(copy).kind == "cross-encoder"
+    assert read(copy).head.kind == "cross-encoder"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_a_modules_file_with_a_classifier_is_a_cross_encoder(copy):
 def test_the_pooling_is_read_from_both_layouts(bi_copy, config, pooling):
     (bi_copy / "1_Pooling" / "config.json").write_text(json.dumps(config))
 
-    assert read(bi_copy).pooling == pooling
+    assert read(bi_copy).head.mode == pooling
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_a_transformer_in_a_folder_of_its_own_is_found(bi_copy, tiny_model):
 def test_prompts_are_chosen_as_sentence_transformers_does(bi_copy, config, query, document):
     edit(bi_copy / "config_sentence_transformers.json", **config)
 
-    assert read(bi_copy).prompts == {"query": query, "document": document}
+    assert read(bi_copy).head.prompts == {"query": query, "document": document}
 
 
 def test_lower_case_that_the_checkpoint_asks_for_is_done(bi_copy):

@@ -10,8 +10,8 @@ import rerank_core
 import torch
 from rerank_core import DeviceError, EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.checkpoints.labels import HeadColumns
-from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
 from rerank_core.types import Encoding, Segment
 
 
@@ -98,7 +98,7 @@ def test_an_engines_own_error_is_passed_on_as_it_is(tiny_model):
             raise original
 
     with pytest.raises(EngineError) as caught:
-        CrossEncoder(Gone(), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
+        LocalModel(real._task, Gone(), real.info, real.fingerprint).score("a panda", ["bamboo"])
     assert caught.value is original
 
 
@@ -112,7 +112,7 @@ def test_the_longest_go_first_and_batches_keep_to_the_engines_budget(tiny_model)
             batches.append(batch.lengths.tolist())
             return super().forward(batch)
 
-    CrossEncoder(Noting(1.0), real._tokenizer, real.info, real.fingerprint).score(
+    LocalModel(real._task, Noting(1.0), real.info, real.fingerprint).score(
         "panda", ["panda " * n for n in (1, 30, 7, 60, 20)]
     )
 
@@ -130,7 +130,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
                 met.append(both_inside.wait(timeout=0.2))
             return super().forward(batch)
 
-    model = CrossEncoder(Meeting(1.0), real._tokenizer, real.info, real.fingerprint)
+    model = LocalModel(real._task, Meeting(1.0), real.info, real.fingerprint)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda text: model.score("panda", [text]), ["bamboo", "china"]))
 
@@ -140,7 +140,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_network_that_says_no_finite_number_is_an_engine_error(tiny_model, bad):
     real = tiny_model("bert")
-    broken = CrossEncoder(Says(bad), real._tokenizer, real.info, real.fingerprint)
+    broken = LocalModel(real._task, Says(bad), real.info, real.fingerprint)
 
     with pytest.raises(EngineError, match="not a finite number"):
         broken.score("a panda", ["bamboo"])
@@ -151,13 +151,13 @@ def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
     real = tiny_model("bert", "bi-encoder")
 
     with pytest.raises(EngineError, match="not a finite number"):
-        BiEncoder(Says(0.0, 0.0), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
+        LocalModel(real._task, Says(0.0, 0.0), real.info, real.fingerprint).score("a panda", ["bamboo"])
 
 
 def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
     real = tiny_model("bert")
 
-    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, real.fingerprint, columns=HeadColumns(1))
+    model = LocalModel(CrossEncoder(real._task._tokenizer, HeadColumns(1)), Says(1.5, -2.5), real.info, real.fingerprint)
 
     assert model.score("a", ["b"], raw=True).values == (-2.5,)
 
@@ -170,7 +170,7 @@ def test_the_best_window_is_the_score_of_a_document(tiny_model):
 
 def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
     real = tiny_model("bert", "bi-encoder")
-    model = BiEncoder(Says(3.0, 4.0), real._tokenizer, real.info, real.fingerprint)
+    model = LocalModel(real._task, Says(3.0, 4.0), real.info, real.fingerprint)
 
     assert model.score("a", ["b"], raw=True).values == pytest.approx((1.0,), abs=1e-12)
     assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, assert_never
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
@@ -37,7 +38,7 @@ class ReferenceEngine:
     def __init__(self, model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         self._model = model.eval()
         self._device = next(model.parameters()).device
-        self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
+        self._pooling = checkpoint.head.mode if isinstance(checkpoint.head, Pooling) else None
         self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
@@ -65,7 +66,7 @@ class ReferenceEngine:
     def _load(
         cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
     ) -> ReferenceEngine:
-        auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
+        auto = _auto_class(checkpoint.head)
         config_path = checkpoint.directory / "config.json"
         try:
             with no_progress_bar():
@@ -82,7 +83,7 @@ class ReferenceEngine:
                 f"{config_path} and its weights make no model that transformers can load: {error}"
             ) from error
         missing = sorted(report["missing_keys"])
-        if checkpoint.kind == "bi-encoder":
+        if isinstance(checkpoint.head, Pooling):
             missing = [key for key in missing if not any(part in key for part in _UNUSED)]
         if missing:
             raise CheckpointError(
@@ -133,6 +134,17 @@ class ReferenceEngine:
 
     def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(numbers.astype(np.int64))[None].to(self._device)
+
+
+def _auto_class(head: Head) -> Any:
+    """Choose the class of transformers that loads a network with this head."""
+    match head:
+        case Classification():
+            return AutoModelForSequenceClassification
+        case Pooling():
+            return AutoModel
+        case _:
+            assert_never(head)
 
 
 @torch.inference_mode()

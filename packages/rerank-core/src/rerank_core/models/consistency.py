@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import Classification
 from rerank_core.errors import CheckpointError, DeviceError, RerankError
 from rerank_core.text.template import Template
 from rerank_core.types import Segment
@@ -76,9 +77,9 @@ def check_network(checkpoint: Checkpoint, engine: Engine, segments: Sequence[Seg
             f"{checkpoint.directory}: the network fails on a text of {len(shortest)} tokens "
             f"({type(error).__name__}: {str(error)[:300]})"
         ) from error
-    if checkpoint.kind == "cross-encoder" and rows.shape[1] != len(checkpoint.labels):
+    if isinstance(checkpoint.head, Classification) and rows.shape[1] != len(checkpoint.head.labels):
         raise CheckpointError(
-            f"{checkpoint.directory / 'config.json'} names {len(checkpoint.labels)} labels, "
+            f"{checkpoint.directory / 'config.json'} names {len(checkpoint.head.labels)} labels, "
             f"and the head has {rows.shape[1]} outputs"
         )
     if not (abs(rows) < float("inf")).all():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.engines.base import Engine
+    from rerank_core.models.task import Task
 
 _PAIRS_AT_ONCE = 256  # that are tokenised
 
 logger = logging.getLogger(__name__)
 
 
-class LocalModel(ABC):
+class LocalModel:
     """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time.
 
     May be loaded before a fork, on a CPU: parent and children score the same. A copy shares the weights. Pickled, it
@@ -39,12 +39,14 @@ class LocalModel(ABC):
 
     def __init__(
         self,
+        task: Task,
         engine: Engine,
         info: ModelInfo,
         fingerprint: Callable[[], str],
         *,
         reload: partial[LocalModel] | None = None,
     ) -> None:
+        self._task = task
         self._engine = engine
         self._info = info
         self._fingerprint = fingerprint
@@ -125,9 +127,10 @@ class LocalModel(ABC):
             range(0, len(pairs), _PAIRS_AT_ONCE),
         )
 
-    @abstractmethod
     def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``PairModel.tokenize``."""
+        with running():
+            return self._task.encode(pairs, options, first)
 
     def forward(self, segments: Sequence[Segment]) -> list[Output]:
         """See ``PairModel.forward``."""
@@ -138,7 +141,7 @@ class LocalModel(ABC):
                 "multiprocessing's 'spawn'"
             )
         with running(), self._lock.get():
-            return self._outputs(self._rows(list(segments)))
+            return self._task.outputs(self._rows(list(segments)))
 
     def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:
         """Compute the engine's rows; where memory is short, those of one half after the other."""
@@ -172,10 +175,6 @@ class LocalModel(ABC):
         middle = len(segments) // 2
         return np.concatenate([self._rows(segments[:middle]), self._rows(segments[middle:])])
 
-    @abstractmethod
-    def _outputs(self, rows: NDArray[np.float32]) -> list[Output]:
-        """Turn the engine's rows into outputs."""
-
-    @abstractmethod
     def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
         """See ``PairModel.combine``."""
+        return self._task.combine(encoding, outputs, options)
