@@ -101,6 +101,12 @@ class EngineError(ModelError):
     code = "engine_error"
 
 
+class OutOfMemory(EngineError):
+    """A batch needed more memory than there is; a smaller one may go through."""
+
+    code = "out_of_memory"
+
+
 class DeviceError(EngineError):
     """The device is in an error state that only a new process gets out of."""
 

@@ -62,14 +62,14 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
     model = tiny_model("bert")
     before = model.score("a panda", ["bamboo"])
 
-    def out_of_memory(_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    def broken(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model._engine, "forward", out_of_memory)
+        patched.setattr(model._engine, "_rows", broken)
         with pytest.raises(EngineError, match=r"the packed engine failed on 1 segments of \d+ tokens") as caught:
             model.score("a panda", ["bamboo"])
-    assert "can't allocate memory" in str(caught.value)
+    assert "shapes cannot be multiplied" in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert "bamboo" not in str(caught.value)
 
@@ -220,22 +220,19 @@ def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_mo
 
 
 class Cramped:
-    """An engine with memory for so many tokens at once; it keeps count of what it was asked."""
+    """The network of an engine, with memory for so many tokens at once; it keeps count of what it was asked."""
 
-    name = "cramped"
-    batch_tokens = 4096
-
-    def __init__(self, engine, error: Exception, room: int) -> None:
-        self._engine = engine
+    def __init__(self, rows, error: Exception, room: int) -> None:
+        self._rows = rows
         self._error = error
         self._room = room
         self.asked: list[int] = []
 
-    def forward(self, batch):
+    def __call__(self, batch, part):
         self.asked.append(int(batch.lengths.sum()))
         if self.asked[-1] > self._room:
             raise self._error
-        return self._engine.forward(batch)
+        return self._rows(batch, part)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +249,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on_with_the_same_scores(tiny_mo
     model = tiny_model("bert")
     documents = [f"panda {'bamboo ' * number}" for number in range(40)]
     golden = model.score("a panda", documents)
-    cramped = Cramped(model._engine, error, room=300)
-    monkeypatch.setattr(model, "_engine", cramped)
+    cramped = Cramped(model._engine._rows, error, room=300)
+    monkeypatch.setattr(model._engine, "_rows", cramped)
     monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
 
     assert model.score("a panda", documents) == golden
@@ -267,8 +264,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on_with_the_same_scores(tiny_mo
 
 def test_one_pair_that_does_not_fit_is_an_error_with_its_tokens(tiny_model, monkeypatch):
     model = tiny_model("bert")
-    cramped = Cramped(model._engine, torch.OutOfMemoryError("CUDA out of memory"), room=20)
-    monkeypatch.setattr(model, "_engine", cramped)
+    cramped = Cramped(model._engine._rows, torch.OutOfMemoryError("CUDA out of memory"), room=20)
+    monkeypatch.setattr(model._engine, "_rows", cramped)
     monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
 
     with pytest.raises(EngineError, match=r"failed on 1 segments of 5\d tokens \(OutOfMemoryError"):
@@ -279,11 +276,11 @@ def test_a_device_in_an_error_state_is_an_error_of_its_own(tiny_model, monkeypat
     """So that a server ends its process, instead of trying the next batch on it."""
     model = tiny_model("bert")
 
-    def lost(_: object) -> None:
+    def lost(*_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model._engine, "forward", lost)
+        patched.setattr(model._engine, "_rows", lost)
         with pytest.raises(DeviceError, match="start the process again"):
             model.score("a panda", ["bamboo", "china"])
 

@@ -40,6 +40,7 @@ class Engine(Protocol):
     """Runs the network of one checkpoint. Knows arrays, not text."""
 
     name: ClassVar[str]
+    device: str
 
     @classmethod
     def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
@@ -64,6 +65,7 @@ class Engine(Protocol):
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """Compute one row a segment: a cross-encoder's logits [segments, labels], or embeddings [segments, hidden].
 
-        A row depends on its own segment only.
+        A row depends on its own segment only. Raises ``OutOfMemory`` where a smaller batch may go through,
+        ``DeviceError`` where only a new process helps, and ``EngineError`` for every other failure.
         """
         ...

@@ -21,6 +21,7 @@ from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.hardware.failures import translates_failures
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 
@@ -37,7 +38,7 @@ class ReferenceEngine:
 
     def __init__(self, model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         self._model = model.eval()
-        self._device = next(model.parameters()).device
+        self.device = str(next(model.parameters()).device)
         self._pooling = checkpoint.head.mode if isinstance(checkpoint.head, Pooling) else None
         self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
@@ -109,6 +110,7 @@ class ReferenceEngine:
         """A small number: segments run one by one, so a longer batch only makes others wait."""
         return 512
 
+    @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
         (rows,) = self._worker.map(self._rows, [batch])
@@ -133,7 +135,7 @@ class ReferenceEngine:
         return array
 
     def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
-        return torch.from_numpy(numbers.astype(np.int64))[None].to(self._device)
+        return torch.from_numpy(numbers.astype(np.int64))[None].to(self.device)
 
 
 def _auto_class(head: Head) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from rerank_core.errors import DeviceError, EngineError, RerankError
+from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
 from rerank_core.inputs import as_pair_list, as_pairs, score_options
 from rerank_core.models.batching import micro_batches
@@ -148,28 +148,14 @@ class LocalModel:
         import numpy as np
 
         from rerank_core.engines.base import Batch
-        from rerank_core.engines.hardware.failures import is_device_error, is_out_of_memory
-        from rerank_core.engines.hardware.memory import release_memory
 
         tokens = sum(len(segment) for segment in segments)
         if len(segments) == 1 or tokens <= self._most_tokens:
             try:
                 return self._engine.forward(Batch.of(segments))
-            except RerankError:
-                raise
-            except Exception as error:  # an engine may fail in as many ways as its library
-                if is_device_error(error):
-                    raise DeviceError(
-                        f"{self._info.device} is in an error state and computes no more ({type(error).__name__}): "
-                        "start the process again"
-                    ) from error
-                if len(segments) == 1 or not is_out_of_memory(error):
-                    raise EngineError(
-                        f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "
-                        f"({type(error).__name__}: {error})"
-                    ) from error
-            # Only here, where the error is gone, is what it held on to.
-            release_memory()
+            except OutOfMemory:
+                if len(segments) == 1:
+                    raise
             self._most_tokens = tokens // 2
             logger.warning("out of memory with %d tokens: batches have at most %d from now on", tokens, tokens // 2)
         middle = len(segments) // 2

@@ -14,6 +14,7 @@ from torch import Tensor
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.hardware.failures import translates_failures
 from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
@@ -50,7 +51,7 @@ class PackedEngine:
     name: ClassVar[str] = "packed"
 
     def __init__(self, encoder: Encoder, head: Head, *, device: str, padding: int | None) -> None:
-        self._device = device
+        self.device = device
         self._hidden = len((encoder.last or encoder.layers[0]).norm.weight)
         self._tokens_since = 0  # memory was given back
         self._worker_count = torch.get_num_threads() if device == "cpu" else 1
@@ -96,15 +97,16 @@ class PackedEngine:
     @property
     def batch_tokens(self) -> int:
         """Enough for every worker; or for the device."""
-        if self._device == "cpu":
+        if self.device == "cpu":
             return _CPU_WORKER_TOKENS * self._worker_count
-        return _MPS_TOKENS if self._device == "mps" else _CUDA_TOKENS
+        return _MPS_TOKENS if self.device == "mps" else _CUDA_TOKENS
 
+    @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
         parts = balanced(batch.lengths.tolist(), self._worker_count)
         rows = self._workers.map(lambda part: self._rows(batch, part), parts)
-        if self._device == "cpu":
+        if self.device == "cpu":
             self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
