@@ -19,6 +19,7 @@ from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
+from rerank_core.engines.target import Target
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
@@ -95,8 +96,8 @@ def load(
     length = checkpoint.max_length(max_length)
     columns = _columns(checkpoint, label)
     device = choose_device(device)
-    dtype = choose_dtype(dtype, device)
-    engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
+    target = Target(device, choose_dtype(dtype, device))
+    chosen = choose_engine(checkpoint, engine, target)
 
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
@@ -128,22 +129,16 @@ def load(
     if threads is not None:
         set_threads(threads)
     segments = distinct_segments(task.encode(CALIBRATION_TEXTS, ScoreOptions()))
-    network = engine_class.load(
-        checkpoint,
-        device=device,
-        dtype=dtype,
-        calibration_batch=Batch.of(segments),
-        trust_remote_code=trust_remote_code,
-    )
+    network = chosen.plan.load(Batch.of(segments), trust_remote_code=trust_remote_code)
     check_network(checkpoint, network, segments)
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,
         kind=checkpoint.head.kind,
-        engine=engine_class.name,
-        engine_reason=reason,
+        engine=chosen.engine,
+        engine_reason=chosen.reason,
         device=device,
-        dtype=dtype,
+        dtype=target.dtype,
         max_length=length,
         raw_score=_raw_score(checkpoint.head, columns),
         truncation_side=text.truncation_side,
@@ -153,7 +148,7 @@ def load(
     )
     # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
     # the oldest layout of sentence-transformers, is not in its digest.
-    computed = (info.kind, info.engine, device, dtype, length, truncation, text.truncation_side, long_documents)
+    computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
     choices = (*computed, columns, checkpoint.head)
 
     def fingerprint() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.engines.target import Target
 from rerank_core.types import Segment
 
 
@@ -36,6 +37,17 @@ class Batch:
         )
 
 
+class Plan(Protocol):
+    """What an engine has found out about a checkpoint that it runs; loading does not look again."""
+
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> Engine:
+        """Read the weights. Raises ``CheckpointError`` where they are not what the configuration promises.
+
+        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
+        """
+        ...
+
+
 class Engine(Protocol):
     """Runs the network of one checkpoint. Knows arrays, not text."""
 
@@ -43,18 +55,8 @@ class Engine(Protocol):
     device: str
 
     @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Return why it does not run a checkpoint on this device in this dtype; None where it does."""
-        ...
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> Engine:
-        """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run.
-
-        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
-        """
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> Plan:
+        """Find out how to run a checkpoint. Raises ``Unsupported`` where this engine does not."""
         ...
 
     @property

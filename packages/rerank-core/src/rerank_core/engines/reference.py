@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, assert_never
 
 import numpy as np
@@ -22,58 +23,34 @@ from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.hardware.failures import translates_failures
+from rerank_core.engines.target import Target, Unsupported
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
 
 
-class ReferenceEngine:
-    """transformers' own forward pass, one segment at a time.
+@dataclass(frozen=True, slots=True)
+class ReferencePlan:
+    """A checkpoint that transformers may load."""
 
-    It runs in one worker, which has as many of torch's threads as there were at load.
-    """
+    checkpoint: Checkpoint
+    target: Target
 
-    name: ClassVar[str] = "reference"
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
+        """See ``Plan.load``: load through transformers' Auto classes, and refuse weights that do not fill the network."""
+        device = with_number(self.target.device)
+        return in_own_thread(lambda: self._load(device, calibration_batch, trust_remote_code=trust_remote_code))
 
-    def __init__(self, model: torch.nn.Module, checkpoint: Checkpoint) -> None:
-        self._model = model.eval()
-        self.device = str(next(model.parameters()).device)
-        self._pooling = checkpoint.head.mode if isinstance(checkpoint.head, Pooling) else None
-        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
-
-    @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Refuse dtypes that are none of torch's own; any network that transformers runs is fine."""
-        return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> ReferenceEngine:
-        """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
-        device = with_number(device)
-        return in_own_thread(
-            lambda: cls._load(
-                checkpoint,
-                device=device,
-                dtype=dtype,
-                calibration_batch=calibration_batch,
-                trust_remote_code=trust_remote_code,
-            )
-        )
-
-    @classmethod
-    def _load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> ReferenceEngine:
+    def _load(self, device: str, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
+        checkpoint = self.checkpoint
         auto = _auto_class(checkpoint.head)
         config_path = checkpoint.directory / "config.json"
         try:
             with no_progress_bar():
                 model, report = auto.from_pretrained(
                     checkpoint.directory,
-                    dtype=getattr(torch, dtype),
+                    dtype=getattr(torch, self.target.dtype),
                     use_safetensors=True,
                     local_files_only=True,
                     trust_remote_code=trust_remote_code,
@@ -103,7 +80,29 @@ class ReferenceEngine:
                 f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
                 "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
             )
-        return cls(model, checkpoint)
+        return ReferenceEngine(model, checkpoint.head)
+
+
+class ReferenceEngine:
+    """transformers' own forward pass, one segment at a time.
+
+    It runs in one worker, which has as many of torch's threads as there were at load.
+    """
+
+    name: ClassVar[str] = "reference"
+
+    def __init__(self, model: torch.nn.Module, head: Head) -> None:
+        self._model = model.eval()
+        self.device = str(next(model.parameters()).device)
+        self._pooling = head.mode if isinstance(head, Pooling) else None
+        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
+
+    @classmethod
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> ReferencePlan:
+        """See ``Engine.plan``: whatever transformers runs, in one of torch's own types."""
+        if target.dtype in ("int8", "float16-weights"):
+            raise Unsupported(f"it has no {target.dtype}")
+        return ReferencePlan(checkpoint, target)
 
     @property
     def batch_tokens(self) -> int:

@@ -19,10 +19,7 @@ from rerank_core.checkpoints.heads import Classification, Pooling
 from rerank_core.engines.packed.architectures import ARCHITECTURES
 from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.weights import Weights
-
-
-class Unsupported(Exception):
-    """The packed encoder does not run this checkpoint; the message says why."""
+from rerank_core.engines.target import Unsupported
 
 
 _gelu = torch.ops.aten.gelu_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from rerank_core.engines.hardware.failures import translates_failures
 from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
-from rerank_core.engines.packed.encoder_config import Unsupported, read_encoder_config
+from rerank_core.engines.packed.encoder_config import EncoderConfig, read_encoder_config
 from rerank_core.engines.packed.heads import Head
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.linear import Linear, filled
@@ -26,6 +27,7 @@ from rerank_core.engines.packed.quantization.float16 import to_float16_weights
 from rerank_core.engines.packed.quantization.int8 import to_int8
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
 from rerank_core.engines.packed.weights import Weights
+from rerank_core.engines.target import Target
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
 from rerank_core.types import Segment
 
@@ -45,6 +47,35 @@ _FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
 QUANTIZED: dict[str, Callable[[ObservedLinear], Linear]] = {"float16-weights": to_float16_weights, "int8": to_int8}
 
 
+@dataclass(frozen=True, slots=True)
+class PackedPlan:
+    """A checkpoint of a known architecture, whose parameters are as its configuration says."""
+
+    checkpoint: Checkpoint
+    target: Target
+    weights: Weights
+    config: EncoderConfig
+
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> PackedEngine:
+        """See ``Plan.load``. The weights stay mapped where they can; no code of a checkpoint is run."""
+        device = with_number(self.target.device)
+        return in_own_thread(lambda: self._load(device, calibration_batch))
+
+    def _load(self, device: str, calibration_batch: Batch) -> PackedEngine:
+        dtype, config = self.target.dtype, self.config
+        with torch.inference_mode():
+            build = Builder(self.weights, config, device=device, dtype=dtype)
+            head, first_only = build.head(self.checkpoint.head)
+            encoder = build.encoder(first_only=first_only)
+            if dtype in QUANTIZED:
+                packed = _packed(
+                    calibration_batch, range(len(calibration_batch.lengths)), padding=config.padding, device=device
+                )
+                encoder = quantize(encoder, packed, QUANTIZED[dtype])
+        release_memory()  # what it took to get here: the weights in float32, say
+        return PackedEngine(encoder, head, device=device, padding=config.padding)
+
+
 class PackedEngine:
     """Runs the encoder and its head over packed batches. Each worker (a CPU has several) takes whole segments."""
 
@@ -60,39 +91,10 @@ class PackedEngine:
         self._workers = WorkerPool(self._worker_count, warm_up=lambda: rows(_FIRST, [0]))
 
     @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """See ``Engine.unsupported_reason``."""
-        try:
-            read_encoder_config(checkpoint, Weights(checkpoint))
-        except Unsupported as unsupported:
-            return str(unsupported)
-        return None
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> PackedEngine:
-        """Map the weights of a checkpoint that it does not refuse."""
-        device = with_number(device)
-        return in_own_thread(
-            lambda: cls._load(checkpoint, device=device, dtype=dtype, calibration_batch=calibration_batch)
-        )
-
-    @classmethod
-    def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch) -> PackedEngine:
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> PackedPlan:
+        """See ``Engine.plan``."""
         weights = Weights(checkpoint)
-        config = read_encoder_config(checkpoint, weights)
-        with torch.inference_mode():
-            build = Builder(weights, config, device=device, dtype=dtype)
-            head, first_only = build.head(checkpoint)
-            encoder = build.encoder(first_only=first_only)
-            if dtype in QUANTIZED:
-                packed = _packed(
-                    calibration_batch, range(len(calibration_batch.lengths)), padding=config.padding, device=device
-                )
-                encoder = quantize(encoder, packed, QUANTIZED[dtype])
-        release_memory()  # what it took to get here: the weights in float32, say
-        return cls(encoder, head, device=device, padding=config.padding)
+        return PackedPlan(checkpoint, target, weights, read_encoder_config(checkpoint, weights))
 
     @property
     def batch_tokens(self) -> int:
