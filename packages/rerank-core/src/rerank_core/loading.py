@@ -176,7 +176,9 @@ def _columns(checkpoint: Checkpoint, label: int | str | None) -> HeadColumns:
             return head.columns(label, checkpoint.name)
         case Pooling():
             if label is not None:
-                raise InvalidRequest(f"{checkpoint.name} is a bi-encoder, which has no labels: leave label={label!r} out")
+                raise InvalidRequest(
+                    f"{checkpoint.name} is a bi-encoder, which has no labels: leave label={label!r} out"
+                )
             return HeadColumns(0)
         case _:
             assert_never(checkpoint.head)

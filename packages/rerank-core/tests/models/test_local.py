@@ -157,7 +157,9 @@ def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
 def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
     real = tiny_model("bert")
 
-    model = LocalModel(CrossEncoder(real._task._tokenizer, HeadColumns(1)), Says(1.5, -2.5), real.info, real.fingerprint)
+    model = LocalModel(
+        CrossEncoder(real._task._tokenizer, HeadColumns(1)), Says(1.5, -2.5), real.info, real.fingerprint
+    )
 
     assert model.score("a", ["b"], raw=True).values == (-2.5,)
 

@@ -38,7 +38,7 @@ class ReferencePlan:
     target: Target
 
     def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
-        """See ``Plan.load``: load through transformers' Auto classes, and refuse weights that do not fill the network."""
+        """See ``Plan.load``. Weights that do not fill the network are refused."""
         device = with_number(self.target.device)
         return in_own_thread(lambda: self._load(device, calibration_batch, trust_remote_code=trust_remote_code))
 

@@ -36,7 +36,7 @@ def is_device_error(error: BaseException) -> bool:
 
 
 def translates_failures(forward: Forward) -> Forward:
-    """Make the ``forward`` of an engine raise ``OutOfMemory``, ``DeviceError`` or ``EngineError`` for what fails in it."""
+    """Make an engine's ``forward`` raise ``OutOfMemory``, ``DeviceError`` or ``EngineError`` for what fails in it."""
 
     @wraps(forward)
     def translated(engine: Any, batch: Batch) -> NDArray[np.float32]:

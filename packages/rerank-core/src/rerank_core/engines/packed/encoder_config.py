@@ -21,7 +21,6 @@ from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Unsupported
 
-
 _gelu = torch.ops.aten.gelu_
 _ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
     "gelu": _gelu,
