@@ -5,7 +5,6 @@ from typing import assert_type
 import rerank_core
 from rerank_core import AsyncScorer, ModelInfo, PairModel, RankedDocument, ScoreOptions, Scorer, Scores, Span, Usage
 from rerank_core.errors import RerankError, error_class
-from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import Encoding
@@ -36,10 +35,10 @@ rerank_core.load("m", truncation="shortest")  # type: ignore[arg-type]
 rerank_core.rerank(model, "query", 7)  # type: ignore[arg-type]
 
 
-def the_seam_is_satisfied(cross: CrossEncoder, double: OverlapModel, failing: FailingScorer) -> None:
-    scorers: list[Scorer] = [cross, double, failing]
+def the_seam_is_satisfied(local: LocalModel, double: OverlapModel, failing: FailingScorer) -> None:
+    scorers: list[Scorer] = [local, double, failing]
     waiting: list[AsyncScorer] = [double, failing]
-    steps: list[PairModel] = [cross, double]
+    steps: list[PairModel] = [local, double]
     assert scorers
     assert waiting
     assert steps

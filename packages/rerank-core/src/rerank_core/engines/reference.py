@@ -21,8 +21,8 @@ from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
+from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
-from rerank_core.engines.hardware.failures import translates_failures
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.base import Batch
+from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
-from rerank_core.engines.hardware.failures import translates_failures
 from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
