@@ -113,7 +113,7 @@ def test_the_demo_says_what_ranked_and_how_to_go_on(finished: Finished) -> None:
     _, out, _ = finished
 
     assert "bi-encoder, lite" in out
-    assert out.splitlines()[-1].startswith("Next: MODEL_NAME=lite make serve")
+    assert out.splitlines()[-2].startswith("Next: MODEL_NAME=lite make serve")
 
 
 def test_the_demo_leaves_no_process_behind(finished: Finished) -> None:

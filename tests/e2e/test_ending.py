@@ -109,7 +109,8 @@ def test_of_requests_on_kept_connections_none_is_lost_at_the_end(
 
     assert code == 0
     assert [client.lost for client in clients] == [[]] * 8
-    assert {status for client in clients for status in client.statuses} == {200, 503}
+    # A fast server may be gone before anybody asks it in vain.
+    assert {status for client in clients for status in client.statuses} <= {200, 503}
     assert sum(client.kept_open_while_draining for client in clients) == 0
 
 

@@ -97,6 +97,33 @@ scorer.close()
     )
 
 
+def test_a_fork_waits_for_a_tls_context_that_is_being_made(url: str) -> None:
+    """OpenSSL has locks: without that, one that another thread holds stays locked for ever in the child."""
+    run(
+        """
+import ssl
+from types import SimpleNamespace
+from rerank_integrations.http import connections
+
+openssl, inside = threading.Lock(), threading.Event()
+
+def make(protocol):
+    with openssl:
+        inside.set()
+        threading.Event().wait(0.5)  # long enough for the fork to be asked for
+        return ssl.SSLContext(protocol)
+
+connections.ssl = SimpleNamespace(SSLContext=make, PROTOCOL_TLS_CLIENT=ssl.PROTOCOL_TLS_CLIENT)
+thread = threading.Thread(target=lambda: check(HTTPScorer(url), 1))
+thread.start()
+inside.wait()
+wait(fork(lambda: check(HTTPScorer(url), 2)))
+thread.join()
+""",
+        url,
+    )
+
+
 def test_a_request_in_flight_goes_on_while_others_are_forked(url: str) -> None:
     run(
         """

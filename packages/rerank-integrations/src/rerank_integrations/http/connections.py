@@ -15,6 +15,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import httpx
+from rerank_core.forking import running
 
 from rerank_integrations.http.balancer import Endpoint
 from rerank_integrations.http.environment import Proxy, proxy_for, tls_context
@@ -132,8 +133,9 @@ class Connections:
         urls = [one.url for one in self._endpoints] + [proxy.url for proxy in proxies.values() if proxy]
         # Reading certificates takes a while, and may fail: nothing of it concerns plain http.
         needs_tls = any(url.startswith("https:") for url in urls)
-        tls = tls_context() if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return {one: _Route(tls, _proxy(proxy, tls) if proxy else None) for one, proxy in proxies.items()}
+        with running():  # a fork meanwhile would leave OpenSSL locked for ever in the child
+            tls = tls_context() if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            return {one: _Route(tls, _proxy(proxy, tls) if proxy else None) for one, proxy in proxies.items()}
 
 
 class OpenedSockets:
