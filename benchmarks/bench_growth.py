@@ -1,4 +1,4 @@
-"""How the time of a request grows: with the number of passages, with their length, and what more threads bring.
+"""Measure how the time of a request grows with the number of passages and their length, and what threads bring.
 
 One process for each number of threads, on as many cores; the rounds take turns. Seconds are wall-clock time and process
 CPU time. Fails where another number of threads changes a score's bits. See README.md beside this.

@@ -1,4 +1,4 @@
-"""What all charts have in common: colours, sizes, the words above and below. The title of a chart is the answer."""
+"""The parts that all charts share: colours, sizes, title and footnote. The title of a chart is the answer."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def files(figures: Path = FIGURES) -> dict[Path, str]:
-    """What each file has to hold."""
+    """Return the content of each file."""
     found = read(figures)
     drawn = charts(found)
     written = blocks(found, drawn)

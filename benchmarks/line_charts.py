@@ -62,13 +62,13 @@ def line_chart(
 
 
 def _scale(low: float, high: float, start: float, end: float, *, logarithmic: bool = False) -> Callable[[float], float]:
-    """From a value to its place, between that of the lowest and that of the highest."""
+    """Return the function from a value to its place between ``start`` and ``end``."""
     measure = math.log if logarithmic else float
     return lambda value: start + (end - start) * (measure(value) - measure(low)) / (measure(high) - measure(low))
 
 
 def _ticks(highest: float) -> list[float]:
-    """From 0 to at least the highest value, in at most five steps of 1, 2 or 5 times a power of ten."""
+    """Return ticks from 0 to at least the highest value, in at most five steps of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(highest))
     step = next(power * times for times in (0.2, 0.5, 1, 2) if highest <= 5 * power * times)
     return [round(step * number, 10) for number in range(math.ceil(highest / step - 1e-9) + 1)]

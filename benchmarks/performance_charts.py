@@ -30,7 +30,7 @@ class Chart:
 
 
 def charts(found: Published) -> dict[str, Chart]:
-    """All of them, by the name of the file."""
+    """Draw all charts; the key is the name of the file."""
     return {
         "speed": speed(found),
         "growth-passages": growth_passages(found),
@@ -40,7 +40,7 @@ def charts(found: Published) -> dict[str, Chart]:
 
 
 def speed(found: Published) -> Chart:
-    """Against whom."""
+    """Compare our speed with other libraries'."""
     run = found.large
     systems = sorted([PACKED, *PEERS], key=run.speed, reverse=True)
     panel = Panel(
@@ -68,7 +68,7 @@ def speed(found: Published) -> Chart:
 
 
 def growth_passages(found: Published) -> Chart:
-    """How time grows with the number of passages, and what a second thread brings."""
+    """Show the time by the number of passages, with one thread and with two."""
     run = found.small_growth
     one, two = run.passages(1), run.passages(2)
     most = max(one)
@@ -89,7 +89,7 @@ def growth_passages(found: Published) -> Chart:
 
 
 def growth_length(found: Published) -> Chart:
-    """How time grows with the length of a passage."""
+    """Show the time by the length of a passage."""
     run = found.small_growth
     one, two = ({length: seconds * 1000 for length, seconds in run.lengths(threads).items()} for threads in (1, 2))
     longest = max(one)
@@ -111,7 +111,7 @@ def growth_length(found: Published) -> Chart:
 
 
 def dtypes(found: Published) -> Chart:
-    """What a dtype buys, and what it costs."""
+    """Show the speed and the change of nDCG@10 of each dtype."""
     run, quality = found.large, found.quality
     smaller = ("bfloat16", "int8")
     order = ("float32", "float16-weights", "bfloat16", "int8")
@@ -144,7 +144,7 @@ def dtypes(found: Published) -> Chart:
 
 
 def machine_line(content: JSON) -> str:
-    """What it was measured on."""
+    """Name the processor and the version of torch."""
     machine = content["machine"]
     wide = [name for flag, name in (("amx_tile", "AMX"), ("avx512f", "AVX-512")) if flag in machine["flags"]]
     able = f" with {' and '.join(wide)}" if wide else ""
@@ -152,7 +152,7 @@ def machine_line(content: JSON) -> str:
 
 
 def processor_name(named: str) -> str:
-    """Without the marks and the words that say nothing."""
+    """Shorten a processor's name: no marks, no words that say nothing."""
     for noise in ("(R)", "(TM)", " Processor", " CPU"):
         named = named.replace(noise, "")
     return named

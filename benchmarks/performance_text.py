@@ -78,7 +78,7 @@ the same core. A perfect engine would be at 100%."""
 
 
 def _growth(found: Published) -> str:
-    """What was measured of both models, and the small one's most passages."""
+    """Write the tables of growth: the counts of the large model, and the largest count of the small one."""
     large, small = found.large_growth, found.small_growth
     by_count = [
         [str(count), *(_three_digits(run.passages(threads).get(count)) for run in (large, small) for threads in (1, 2))]

@@ -33,11 +33,11 @@ class Engines:
         return float(self._timing(system, pairs)["pairs_per_second"])
 
     def against(self, system: str, pairs: str = "mixed") -> float:
-        """How many times as fast our engine is in float32."""
+        """Return how many times as fast our engine is, in float32."""
         return self.speed(PACKED, pairs) / self.speed(system, pairs)
 
     def dtype_speed(self, dtype: str, pairs: str = "mixed") -> float:
-        """How many times as fast our engine is as in float32."""
+        """Return how many times as fast our engine is as in float32."""
         return self.speed(packed(dtype), pairs) / self.speed(PACKED, pairs)
 
     def spread(self, system: str, pairs: str = "mixed") -> float:
@@ -120,7 +120,7 @@ class Published:
 
     @property
     def machines(self) -> list[JSON]:
-        """What each was measured on."""
+        """Name what each was measured on."""
         runs = (self.large, self.small, self.large_growth, self.small_growth, self.quality)
         return [run.content["machine"] for run in runs]
 

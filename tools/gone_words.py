@@ -36,6 +36,21 @@ GONE = {
     "appearing": "atomic_write",
     "write_whole": "write_text",
     "flaw": "row_error",
+    "PLACES": "ROUTES",
+    "Switches": "ScoringFields",
+    "Ticket": "PendingScores",
+    "_Work": "Tokenized",
+    "_news": "_wakeup",
+    "_tell": "_call_on_loop",
+    "is_fine": "is_healthy",
+    "unless_gone": "cancel_on_disconnect",
+    "unless_failed": "cancel_on_failure",
+    "ClientGone": "ClientDisconnected",
+    "OnDeath": "on_fatal",
+    "_LAST_WORDS": "FLUSH_SECONDS",
+    "BelowRoot": "RootPathMiddleware",
+    "WithoutPrefix": "DialectPrefixMiddleware",
+    "refusal": "unsupported_reason, fallback_dialect, error_body or not_found",
 }
 
 

@@ -99,7 +99,7 @@ def test_a_server_starts_after_its_line(
     environment = install(command)
 
     with serving("lite", command=(environment.programs / "rerank-server",)) as server:
-        assert httpx.get(f"{server.url}/health").json()["model"] == "lite"
+        assert httpx.get(f"{server.url}/health").json()["model_name"] == "bi-encoder, lite"
 
 
 @pytest.mark.parametrize("command", HTTP_COMMANDS)

@@ -14,22 +14,18 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import RerankError
+from rerank_core.testing.checkpoints import edit_json
 from safetensors.torch import load_file, save_file
 
 HUGE = 10**9
 
 
-def edit(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(content | changes))
-
-
 def config(**changes: Any) -> Callable[[Path], None]:
-    return lambda directory: edit(directory / "config.json", **changes)
+    return lambda directory: edit_json(directory / "config.json", **changes)
 
 
 def tokenizer_config(**changes: Any) -> Callable[[Path], None]:
-    return lambda directory: edit(directory / "tokenizer_config.json", **changes)
+    return lambda directory: edit_json(directory / "tokenizer_config.json", **changes)
 
 
 def content(name: str, text: str | bytes) -> Callable[[Path], None]:
@@ -92,7 +88,7 @@ def header(text: bytes) -> Callable[[Path], None]:
 def index(weight_map: object) -> Callable[[Path], None]:
     def spoil(directory: Path) -> None:
         (directory / "model.safetensors").unlink()
-        edit(directory / "model.safetensors.index.json", weight_map=weight_map)
+        edit_json(directory / "model.safetensors.index.json", weight_map=weight_map)
 
     return spoil
 
@@ -245,7 +241,7 @@ def test_a_file_that_may_not_be_read_is_named(copy, name):
 )
 def test_layers_without_end_are_refused_from_the_headers_of_the_weights(tiny, tmp_path, family, field):
     directory = Path(shutil.copytree(tiny(family), tmp_path / "model"))
-    edit(directory / "config.json", **{field: HUGE})
+    edit_json(directory / "config.json", **{field: HUGE})
 
     assert f"{field} is {HUGE}, and the weights have" in outcome(directory)
 

@@ -3,19 +3,14 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rerank_core
 import torch
+from rerank_core.testing.checkpoints import edit_json
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 DOCUMENTS = ["bamboo", "a giant panda lives in china", "Paris is the capital of france", "", "panda " * 300]
-
-
-def edit(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(content | changes))
 
 
 def golden_rows(directory: Path, query: str, documents: list[str]) -> list[list[float]]:
@@ -63,7 +58,7 @@ def test_a_family_is_given_the_token_types_that_transformers_gives_it(tiny, tmp_
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
     network.save_pretrained(tmp_path)
     shutil.copyfile(tiny("bert") / "tokenizer.json", tmp_path / "tokenizer.json")
-    edit(tmp_path / "tokenizer_config.json", tokenizer_class="BertTokenizer", model_max_length=128)
+    edit_json(tmp_path / "tokenizer_config.json", tokenizer_class="BertTokenizer", model_max_length=128)
 
     golden = [row[0] for row in golden_rows(tmp_path, "a panda", DOCUMENTS)]
 

@@ -10,14 +10,9 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
 from rerank_core.models.local import LocalModel
-from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.testing.checkpoints import edit_json, write_tiny_checkpoint
 
 DOCUMENTS = ["bamboo", "a giant panda lives in china", "Paris is the capital of france", "", "panda " * 300]
-
-
-def edit(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(content | changes))
 
 
 def load(directory: Path, **arguments: Any) -> LocalModel:
@@ -63,7 +58,7 @@ def test_lower_case_and_length_of_the_first_module_are_honoured(library, tiny, t
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
     tokenizer["normalizer"]["lowercase"] = False
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    edit(tmp_path / "sentence_bert_config.json", do_lower_case=True, max_seq_length=50)
+    edit_json(tmp_path / "sentence_bert_config.json", do_lower_case=True, max_seq_length=50)
     documents = ["A PANDA Eats BAMBOO " * 40]
     golden = library.CrossEncoder(str(tmp_path), device="cpu").predict(
         [("A Panda", document) for document in documents], activation_fn=torch.nn.Identity()
@@ -98,7 +93,7 @@ def test_lower_case_and_length_of_the_first_module_are_honoured(library, tiny, t
 )  # fmt: skip
 def test_what_the_library_would_do_and_is_not_done_here_is_refused_by_name(library, tiny, tmp_path, file, fields, says):
     saved_cross_encoder(library, tiny("bert"), tmp_path)
-    edit(tmp_path / file, **fields)
+    edit_json(tmp_path / file, **fields)
 
     message = refusal(tmp_path)
 
@@ -109,7 +104,7 @@ def test_what_the_library_would_do_and_is_not_done_here_is_refused_by_name(libra
 def test_arguments_of_the_tokenizer_that_change_nothing_are_no_reason(library, tiny, tmp_path):
     saved_cross_encoder(library, tiny("bert"), tmp_path)
     before = raw(tmp_path, "a panda", DOCUMENTS)
-    edit(
+    edit_json(
         tmp_path / "sentence_bert_config.json",
         processing_kwargs={"common": {"padding": "max_length", "return_tensors": "pt"}, "text": {"truncation": True}},
     )

@@ -11,15 +11,10 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, Pair, ScoreOptions
 from rerank_core.models.local import LocalModel
-from rerank_core.testing.checkpoints import WORDS
+from rerank_core.testing.checkpoints import WORDS, edit_json
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 DOCUMENTS = ["bamboo", "a giant panda lives in china", "Paris is the capital of france", "", "panda " * 300]
-
-
-def edit(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(content | changes))
 
 
 def load(directory: Path, **arguments: Any) -> LocalModel:
@@ -60,7 +55,7 @@ def copy(tiny, tmp_path) -> Path:
 def test_texts_are_cut_on_the_checkpoints_side_where_a_request_does_not_say(tiny, tmp_path, kind):
     plain = tiny("bert", kind)
     directory = Path(shutil.copytree(plain, tmp_path / "model"))
-    edit(directory / "tokenizer_config.json", truncation_side="left")
+    edit_json(directory / "tokenizer_config.json", truncation_side="left")
     documents = [" ".join(random.Random(0).choices(WORDS, k=400))]
 
     left = raw(directory, "a panda", documents)
@@ -74,13 +69,13 @@ def test_texts_are_cut_on_the_checkpoints_side_where_a_request_does_not_say(tiny
 
 def test_the_side_changes_the_fingerprint(copy):
     before = load(copy).fingerprint()
-    edit(copy / "tokenizer_config.json", truncation_side="left")
+    edit_json(copy / "tokenizer_config.json", truncation_side="left")
 
     assert load(copy).fingerprint() != before
 
 
 def test_windows_too_are_counted_from_the_checkpoints_side(copy, tiny):
-    edit(copy / "tokenizer_config.json", truncation_side="left")
+    edit_json(copy / "tokenizer_config.json", truncation_side="left")
     documents = [" ".join(random.Random(1).choices(WORDS, k=400))]
     options = {"long_documents": "chunk", "max_document_tokens": 150}
 
@@ -110,7 +105,7 @@ def two(tiny, tmp_path) -> Path:
     ],
 )
 def test_two_logits_are_scored_as_the_softmax_of_both(two, names, relevant, engine):
-    edit(two / "config.json", id2label={"0": names[0], "1": names[1]})
+    edit_json(two / "config.json", id2label={"0": names[0], "1": names[1]})
     golden = [torch.tensor(row).softmax(0)[relevant].item() for row in golden_rows(two, "a panda", DOCUMENTS)]
 
     model = load(two, engine=engine)
@@ -120,7 +115,7 @@ def test_two_logits_are_scored_as_the_softmax_of_both(two, names, relevant, engi
 
 
 def test_a_label_that_is_asked_for_is_that_logit_alone(two):
-    edit(two / "config.json", id2label={"0": "not_relevant", "1": "relevant"})
+    edit_json(two / "config.json", id2label={"0": "not_relevant", "1": "relevant"})
     rows = golden_rows(two, "a panda", DOCUMENTS)
 
     for label in (0, 1):
@@ -132,22 +127,22 @@ def test_a_label_that_is_asked_for_is_that_logit_alone(two):
     "names", [("LABEL_0", "LABEL_1"), ("0", "1"), ("negative", "positive"), ("a", "b"), ("x", "x")]
 )
 def test_two_labels_that_do_not_say_relevant_are_refused_with_their_names(two, names):
-    edit(two / "config.json", id2label={"0": names[0], "1": names[1]})
+    edit_json(two / "config.json", id2label={"0": names[0], "1": names[1]})
 
     assert f"has 2 labels ({names[0]}, {names[1]})" in refusal(two)
 
 
 @pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1"), ("0", "1"), ("negative", "positive")])
 def test_names_that_say_nothing_are_taken_of_a_cross_encoder_of_sentence_transformers(two, names):
-    edit(two / "config.json", id2label={"0": names[0], "1": names[1]})
-    edit(two / "config_sentence_transformers.json", model_type="CrossEncoder")
+    edit_json(two / "config.json", id2label={"0": names[0], "1": names[1]})
+    edit_json(two / "config_sentence_transformers.json", model_type="CrossEncoder")
 
     golden = [row[1] - row[0] for row in golden_rows(two, "a panda", DOCUMENTS)]
     assert raw(two, "a panda", DOCUMENTS) == pytest.approx(golden, abs=1e-5)
 
 
 def test_a_head_that_has_other_outputs_than_labels_is_refused_with_both_numbers(copy):
-    edit(copy / "config.json", num_labels=1, id2label={"0": "a", "1": "b", "2": "c"})
+    edit_json(copy / "config.json", num_labels=1, id2label={"0": "a", "1": "b", "2": "c"})
 
     assert "num_labels is 1, and id2label names 3 labels" in refusal(copy, label=2)
 
@@ -158,7 +153,7 @@ def test_a_head_that_has_other_outputs_than_labels_is_refused_with_both_numbers(
 def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("roberta"), tmp_path / "model"))
     names = ["input_ids", "token_type_ids", "attention_mask"]
-    edit(directory / "tokenizer_config.json", model_input_names=names)
+    edit_json(directory / "tokenizer_config.json", model_input_names=names)
     content = json.loads((directory / "tokenizer.json").read_text())
     content["post_processor"]["pair"][-1]["SpecialToken"]["type_id"] = 1
     (directory / "tokenizer.json").write_text(json.dumps(content))
@@ -185,7 +180,7 @@ def one_layer(source: Path, target: Path) -> Path:
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(source, target)
-    edit(target / "config.json", num_hidden_layers=1)
+    edit_json(target / "config.json", num_hidden_layers=1)
     tensors = {
         name: tensor for name, tensor in load_file(target / "model.safetensors").items() if "layer.1." not in name
     }
@@ -195,7 +190,7 @@ def one_layer(source: Path, target: Path) -> Path:
 
 def test_a_tokenizer_that_knows_more_than_the_table_is_refused_with_both_numbers(copy):
     rows = json.loads((copy / "config.json").read_text())["vocab_size"]
-    edit(
+    edit_json(
         copy / "tokenizer_config.json",
         added_tokens_decoder={str(rows): {"content": "<new>", "normalized": False, "special": True}},
     )
@@ -214,7 +209,7 @@ def test_an_id_in_the_template_beyond_the_table_is_refused(copy):
 
 
 def test_a_padding_id_beyond_the_table_is_refused(copy):
-    edit(copy / "config.json", pad_token_id=9999)
+    edit_json(copy / "config.json", pad_token_id=9999)
 
     assert "pad_token_id is 9999" in refusal(copy)
 
@@ -231,8 +226,8 @@ def test_a_chain_of_modules_that_ends_in_a_dense_layer_is_refused_by_name(copy):
     modules = [{"path": f"{index}", "type": f"sentence_transformers.{name}"} for index, name in enumerate(names)]
     modules[0]["path"] = ""
     (copy / "modules.json").write_text(json.dumps(modules))
-    edit(copy / "config.json", architectures=["BertModel"])
-    edit(copy / "config_sentence_transformers.json", model_type="CrossEncoder")
+    edit_json(copy / "config.json", architectures=["BertModel"])
+    edit_json(copy / "config_sentence_transformers.json", model_type="CrossEncoder")
 
     assert "says CrossEncoder, and modules.json lists Transformer, Pooling, Dense" in refusal(copy)
 
@@ -255,7 +250,7 @@ def test_a_module_outside_the_directory_is_refused(copy, path):
 )
 def test_a_weight_file_outside_the_directory_is_refused(copy, path):
     (copy / "model.safetensors").rename(copy.parent / "other.safetensors")
-    edit(copy / "model.safetensors.index.json", weight_map={"a": path})
+    edit_json(copy / "model.safetensors.index.json", weight_map={"a": path})
 
     assert "which does not lie in the directory" in refusal(copy)
 
@@ -276,7 +271,7 @@ def test_a_snapshot_of_links_into_a_store_of_blobs_is_read(tiny, tmp_path):
 
 def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
-    edit(directory / "config_sentence_transformers.json", similarity_fn_name="maxsim")
+    edit_json(directory / "config_sentence_transformers.json", similarity_fn_name="maxsim")
 
     assert "config_sentence_transformers.json: similarity_fn_name is 'maxsim'" in refusal(directory)
 
@@ -284,7 +279,7 @@ def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):
 def test_the_similarity_changes_the_fingerprint(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
     before = load(directory).fingerprint()
-    edit(directory / "config_sentence_transformers.json", similarity_fn_name="dot")
+    edit_json(directory / "config_sentence_transformers.json", similarity_fn_name="dot")
 
     assert load(directory).fingerprint() != before
 
@@ -312,13 +307,13 @@ def test_an_encoder_that_a_switch_makes_causal_is_refused(tiny, tmp_path, model_
 
 
 def test_a_decoder_by_its_switch_is_refused(copy):
-    edit(copy / "config.json", is_decoder=True)
+    edit_json(copy / "config.json", is_decoder=True)
 
     assert "LLM rerankers are not supported" in refusal(copy)
 
 
 def test_pairs_of_a_checkpoint_that_is_cut_left_are_the_same_by_score_pairs(copy):
-    edit(copy / "tokenizer_config.json", truncation_side="left")
+    edit_json(copy / "tokenizer_config.json", truncation_side="left")
     model, document = load(copy), " ".join(random.Random(2).choices(WORDS, k=400))
 
     assert model.score_pairs([Pair("a panda", document)]).values == model.score("a panda", [document]).values

@@ -112,6 +112,12 @@ def _write_modules(directory: Path, *, hidden: int) -> None:
     )
 
 
+def edit_json(path: Path, **changes: object) -> None:
+    """Set fields of a JSON file, which is made where there is none."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    _write_json(path, content | changes)
+
+
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2))
 
