@@ -9,9 +9,10 @@ def test_the_public_names_are_these():
     assert set(rerank_core.__all__) == {
         "AsyncScorer", "DEFAULT_MODEL",
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
-        "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair", "PairModel",
-        "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "TooManyDocuments",
-        "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank", "rerank", "score_pairs",
+        "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
+        "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "StepwiseModel",
+        "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank", "rerank",
+        "score_pairs",
     }  # fmt: skip
 
 

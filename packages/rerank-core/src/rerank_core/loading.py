@@ -9,7 +9,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from operator import index
 from pathlib import Path
-from typing import TypedDict, assert_never
+from typing import Any, TypedDict, assert_never
 
 from rerank_core.calibration import read_calibration
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
@@ -26,8 +26,9 @@ from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.consistency import check_network, check_tokens
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
-from rerank_core.models.scoring import distinct_segments
+from rerank_core.models.scoring import distinct_sequences
 from rerank_core.models.task import Task
+from rerank_core.pairs import encode_pairs
 from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation, TruncationSide
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
@@ -112,7 +113,7 @@ def load(
         "max_characters": max_characters,
     }
     tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
-    task: Task
+    task: Task[Any]
     match checkpoint.head:
         case Classification():
             tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, **common)
@@ -128,9 +129,9 @@ def load(
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
         set_threads(threads)
-    segments = distinct_segments(task.encode(CALIBRATION_TEXTS, ScoreOptions()))
-    network = chosen.plan.load(Batch.of(segments), trust_remote_code=trust_remote_code)
-    check_network(checkpoint, network, segments)
+    sequences = distinct_sequences(encode_pairs(task.encode, CALIBRATION_TEXTS, ScoreOptions()))
+    network = chosen.plan.load(Batch.of(sequences), trust_remote_code=trust_remote_code)
+    check_network(checkpoint, network, sequences)
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,

@@ -12,11 +12,11 @@ import rerank_core
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core import Pair, ScoreOptions
+from rerank_core import ScoreOptions
 from rerank_core.engines import ENGINES
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.local import LocalModel
-from rerank_core.models.scoring import distinct_segments, sigmoid
+from rerank_core.models.scoring import distinct_sequences, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -106,13 +106,13 @@ def test_company_and_order_change_no_bit(model):
 
 
 @given(cuts=st.sets(st.integers(1, len(DOCUMENTS) - 1)), order=st.permutations(range(len(DOCUMENTS))))
-def test_segments_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
-    encodings = tiny_bert.tokenize([Pair(QUERY, document) for document in DOCUMENTS], ScoreOptions())
-    segments = [distinct_segments(encodings)[index] for index in order]
-    whole = tiny_bert.forward(segments)
+def test_sequences_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
+    encodings = tiny_bert.encode(QUERY, DOCUMENTS, ScoreOptions())
+    sequences = [distinct_sequences(encodings)[index] for index in order]
+    whole = tiny_bert.forward(sequences)
 
-    edges = [0, *sorted(cuts), len(segments)]
-    dealt = [tiny_bert.forward(segments[start:end]) for start, end in pairwise(edges)]
+    edges = [0, *sorted(cuts), len(sequences)]
+    dealt = [tiny_bert.forward(sequences[start:end]) for start, end in pairwise(edges)]
 
     assert [output for batch in dealt for output in batch] == whole
 

@@ -12,7 +12,7 @@ from rerank_core import DeviceError, EngineError, InputTooLong, InvalidRequest, 
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
-from rerank_core.types import Encoding, Segment
+from rerank_core.types import Encoding, Scored, Span, TokenSequence
 
 
 def test_ten_thousand_documents_have_ten_thousand_scores(tiny_model):
@@ -67,7 +67,7 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
 
     with monkeypatch.context() as patched:
         patched.setattr(model._engine, "_rows", broken)
-        with pytest.raises(EngineError, match=r"the packed engine failed on 1 segments of \d+ tokens") as caught:
+        with pytest.raises(EngineError, match=r"the packed engine failed on 1 sequences of \d+ tokens") as caught:
             model.score("a panda", ["bamboo"])
     assert "shapes cannot be multiplied" in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -77,10 +77,13 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
 
 
 class Says:
-    """An engine that says the same of every segment."""
+    """An engine that says the same of every sequence."""
 
     name = "says"
     batch_tokens = 64
+
+    def cost(self, sequences):
+        return sum(map(len, sequences))
 
     def __init__(self, *row: float) -> None:
         self._row = row
@@ -165,9 +168,12 @@ def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
 
 
 def test_the_best_window_is_the_score_of_a_document(tiny_model):
-    windows = Encoding(0, tuple(Segment.of([number]) for number in (1, 2, 3)))
+    sequences = tuple(TokenSequence.of([number]) for number in (1, 2, 3))
+    spans = (Span(0, 4), Span(3, 8), Span(7, 9))
 
-    assert tiny_model("bert").combine(windows, [0.5, 2.0, -1.0], ScoreOptions()) == (2.0, 1)
+    scores = tiny_model("bert").scores(Encoding((0,), sequences, spans=spans), [0.5, 2.0, -1.0], ScoreOptions())
+
+    assert scores == [Scored(2.0, Span(3, 8))]
 
 
 def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
@@ -270,7 +276,7 @@ def test_one_pair_that_does_not_fit_is_an_error_with_its_tokens(tiny_model, monk
     monkeypatch.setattr(model._engine, "_rows", cramped)
     monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
 
-    with pytest.raises(EngineError, match=r"failed on 1 segments of 5\d tokens \(OutOfMemoryError"):
+    with pytest.raises(EngineError, match=r"failed on 1 sequences of 5\d tokens \(OutOfMemoryError"):
         model.score("a panda", ["bamboo", "bamboo " * 50])
 
 

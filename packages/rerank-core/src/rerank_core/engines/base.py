@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.target import Target
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Segments laid end to end, without padding.
+    """Sequences laid end to end, without padding.
 
     ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
-    int64 [segments], which sum up to the tokens.
+    int64 [sequences], which sum up to the tokens.
     """
 
     token_ids: NDArray[np.int32]
@@ -27,13 +27,13 @@ class Batch:
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, segments: Sequence[Segment]) -> Batch:
-        """Lay segments end to end."""
-        type_ids = b"".join(segment.type_ids for segment in segments)
+    def of(cls, sequences: Sequence[TokenSequence]) -> Batch:
+        """Lay sequences end to end."""
+        type_ids = b"".join(sequence.type_ids for sequence in sequences)
         return cls(
-            np.frombuffer(b"".join(segment.token_ids for segment in segments), dtype=np.int32),
+            np.frombuffer(b"".join(sequence.token_ids for sequence in sequences), dtype=np.int32),
             np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
-            np.array([len(segment) for segment in segments], dtype=np.int64),
+            np.array([len(sequence) for sequence in sequences], dtype=np.int64),
         )
 
 
@@ -61,13 +61,17 @@ class Engine(Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """The number of tokens that a batch should have, for the best speed."""
+        """The cost that a batch should have, for the best speed."""
+        ...
+
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """Return the tokens that this engine computes for sequences: each once, and a prefix that it shares once."""
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """Compute one row a segment: a cross-encoder's logits [segments, labels], or embeddings [segments, hidden].
+        """Compute one row a sequence: a cross-encoder's logits [sequences, labels], or embeddings [sequences, hidden].
 
-        A row depends on its own segment only. Raises ``OutOfMemory`` where a smaller batch may go through,
+        A row depends on its own sequence only. Raises ``OutOfMemory`` where a smaller batch may go through,
         ``DeviceError`` where only a new process helps, and ``EngineError`` for every other failure.
         """
         ...

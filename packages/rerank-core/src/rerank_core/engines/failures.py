@@ -33,7 +33,7 @@ def translates_failures(forward: Forward) -> Forward:
                     "start the process again"
                 ) from error
             message = (
-                f"the {engine.name} engine failed on {len(batch.lengths)} segments of {batch.lengths.sum()} tokens "
+                f"the {engine.name} engine failed on {len(batch.lengths)} sequences of {batch.lengths.sum()} tokens "
                 f"({type(error).__name__}: {error})"
             )
             if not is_out_of_memory(error):

@@ -1,12 +1,12 @@
 """Plain transformers: any architecture, the golden standard of every faster engine.
 
-Segments go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
+Sequences go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
 what comes out is what transformers says of that pair alone. On a CPU that is no slower than padded batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, assert_never
@@ -26,6 +26,7 @@ from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
+from rerank_core.types import TokenSequence
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
 
@@ -84,7 +85,7 @@ class ReferencePlan:
 
 
 class ReferenceEngine:
-    """transformers' own forward pass, one segment at a time.
+    """transformers' own forward pass, one sequence at a time.
 
     It runs in one worker, which has as many of torch's threads as there were at load.
     """
@@ -106,8 +107,12 @@ class ReferenceEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """A small number: segments run one by one, so a longer batch only makes others wait."""
+        """A small number: sequences run one by one, so a longer batch only makes others wait."""
         return 512
+
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """See ``Engine.cost``. No prefix is shared."""
+        return sum(map(len, sequences))
 
     @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rerank_core.checkpoints.sentence_transformers import Similarity
 from rerank_core.text.windows import window_score
-from rerank_core.types import Encoding, Pair, ScoreOptions
+from rerank_core.types import Encoding, Pair, Scored, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,9 @@ class BiEncoder:
         self._similarity = similarity
         self._normalizes = normalizes or similarity == "cosine"
 
-    def encode(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``Task.encode``. Equal texts become equal segments, so each is embedded once."""
-        return self._tokenizer(pairs, options, first)
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``Task.encode``. Equal texts become equal sequences, so each is embedded once."""
+        return self._tokenizer([Pair(query, document) for document in documents], options, first)
 
     def outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         """Return the embeddings in double precision."""
@@ -46,13 +46,11 @@ class BiEncoder:
         with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
             return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
 
-    def combine(
-        self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
-    ) -> tuple[float, int]:
-        """Compare the query, which is the first segment, with the document, of a long one with its windows together."""
+    def scores(self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions) -> list[Scored]:
+        """Compare the query, which is the first sequence, with the document, or with the windows of a long one."""
         query, *parts = outputs
-        score, winner = window_score([self._compare(query, part) for part in parts], options)
-        return score, winner + 1
+        raw, winner = window_score([self._compare(query, part) for part in parts], options)
+        return [Scored(raw, encoding.spans[winner + 1] if encoding.spans else None)]
 
     def _compare(self, query: NDArray[np.float64], document: NDArray[np.float64]) -> float:
         import numpy as np

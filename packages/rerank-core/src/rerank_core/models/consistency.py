@@ -12,7 +12,7 @@ from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import Classification
 from rerank_core.errors import CheckpointError, DeviceError, EngineError
 from rerank_core.text.template import Template
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,11 +61,11 @@ def _vocabulary_rows(checkpoint: Checkpoint) -> int | None:
         return None
 
 
-def check_network(checkpoint: Checkpoint, engine: Engine, segments: Sequence[Segment]) -> None:
+def check_network(checkpoint: Checkpoint, engine: Engine, sequences: Sequence[TokenSequence]) -> None:
     """Send one short text through the network, and refuse rows that are not finite, or not one a label."""
     from rerank_core.engines.base import Batch
 
-    shortest = min(segments, key=len)
+    shortest = min(sequences, key=len)
     try:
         rows = engine.forward(Batch.of([shortest]))
     except DeviceError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.text.windows import window_score
-from rerank_core.types import Encoding, Pair, ScoreOptions
+from rerank_core.types import Encoding, Pair, Scored, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +29,9 @@ class CrossEncoder:
         self._tokenizer = tokenizer
         self._columns = columns
 
-    def encode(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``Task.encode``. A pair is one segment; of a long document, one for each window."""
-        return self._tokenizer(pairs, options, first)
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``Task.encode``. A pair is one sequence; of a long document, one for each window."""
+        return self._tokenizer([Pair(query, document) for document in documents], options, first)
 
     def outputs(self, rows: NDArray[np.float32]) -> list[float]:
         """Return the logits, or the differences of two."""
@@ -41,6 +41,7 @@ class CrossEncoder:
         values: list[float] = logits.tolist()
         return values
 
-    def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
+    def scores(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> list[Scored]:
         """Return the logit; of a long document its windows' logits together."""
-        return window_score(outputs, options)
+        raw, winner = window_score(outputs, options)
+        return [Scored(raw, encoding.spans[winner] if encoding.spans else None)]

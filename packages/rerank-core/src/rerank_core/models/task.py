@@ -1,38 +1,36 @@
-"""A task: what a model makes of texts for its network, and of the network's rows."""
+"""A task turns texts into token sequences for a network, and the network's rows into scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from rerank_core.scorer import Output
-from rerank_core.types import Encoding, Pair, ScoreOptions
+from rerank_core.types import Encoding, Scored, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Output = TypeVar("Output")
+"""What a task keeps of one row of the engine."""
 
-class Task(Protocol):
-    """What a ``LocalModel`` is made for, such as a cross-encoder or a bi-encoder.
 
-    ``independent``: a score depends on its own query and document only, so that documents may be split, deduplicated
-    and kept.
-    """
+class Task(Protocol[Output]):
+    """The kind of a model: a cross-encoder, a bi-encoder, ..."""
 
-    independent: ClassVar[bool]
+    @property
+    def independent(self) -> bool:
+        """See ``StepwiseModel.independent``."""
+        ...
 
-    def encode(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """Return one encoding per pair, in their order; ``first`` is the first pair's position in its request.
-
-        Safe to call from several threads. Raises ``InvalidRequest``.
-        """
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``StepwiseModel.encode``."""
         ...
 
     def outputs(self, rows: NDArray[np.float32]) -> list[Output]:
         """Return what to keep of the engine's rows, one output per row."""
         ...
 
-    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """Return the raw score of an encoding from its outputs, and the position of the output that it comes from."""
+    def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:
+        """See ``StepwiseModel.scores``."""
         ...

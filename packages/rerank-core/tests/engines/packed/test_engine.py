@@ -96,7 +96,7 @@ def test_a_padding_token_in_a_text_has_the_position_that_transformers_gives_it(t
     (ours,) = model.score(QUERY, [text], raw=True).values
     (golden,) = reference.score(QUERY, [text], raw=True).values
 
-    assert model.tokenize([rerank_core.Pair(QUERY, text)], rerank_core.ScoreOptions())
+    assert model.encode(QUERY, [text], rerank_core.ScoreOptions())
     assert ours == pytest.approx(golden, rel=1e-5)
 
 

@@ -77,7 +77,7 @@ class ModelScorer:
         return self.model.score_pairs(pairs, options)
 
     def fingerprint(self) -> str:
-        """See ``PairModel.fingerprint``."""
+        """See ``StepwiseModel.fingerprint``."""
         return self.model.fingerprint()
 
 

@@ -10,7 +10,7 @@ from rerank_core.engines.hardware.cpus import available_cpus
 from rerank_core.engines.hardware.devices import choose_device
 from rerank_core.loading import require_libraries
 from rerank_core.models.local import LocalModel
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.inference.cache import ScoreCache
 from rerank_server.settings import Settings
@@ -22,13 +22,19 @@ logger = logging.getLogger(__name__)
 class LoadedModel:
     """A model, and the cache of its scores, if there is one."""
 
-    model: PairModel
+    model: StepwiseModel
     cache: ScoreCache | None = None
 
     @classmethod
-    def of(cls, model: PairModel, settings: Settings) -> LoadedModel:
-        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read."""
+    def of(cls, model: StepwiseModel, settings: Settings) -> LoadedModel:
+        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read.
+
+        There is none for a model whose scores depend on the other documents of a request.
+        """
         if not settings.cache_mb:
+            return cls(model)
+        if not model.independent:
+            logger.warning("RERANK_CACHE_MB has no effect: a score of this model depends on the whole list")
             return cls(model)
         return cls(model, ScoreCache(settings.cache_mb * 1_000_000, model.fingerprint()))
 

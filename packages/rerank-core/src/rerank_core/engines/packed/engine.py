@@ -29,7 +29,7 @@ from rerank_core.engines.packed.quantization.quantize import ObservedLinear, qua
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Target
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
 _CPU_WORKER_TOKENS = 1024
@@ -41,7 +41,7 @@ _CUDA_TOKENS = 16384
 _WIDE = 1024
 _TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
 
-_FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
+_FIRST = Batch.of([TokenSequence.of([0] * 8)])  # any tokens do
 
 # Products on a CPU that are float32 until calibration texts have shown what goes into them.
 QUANTIZED: dict[str, Callable[[ObservedLinear], Linear]] = {"float16-weights": to_float16_weights, "int8": to_int8}
@@ -102,6 +102,10 @@ class PackedEngine:
         if self.device == "cpu":
             return _CPU_WORKER_TOKENS * self._worker_count
         return _MPS_TOKENS if self.device == "mps" else _CUDA_TOKENS
+
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """See ``Engine.cost``. No prefix is shared."""
+        return sum(map(len, sequences))
 
     @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
