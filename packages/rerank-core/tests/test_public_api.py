@@ -11,8 +11,8 @@ def test_the_public_names_are_these():
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
         "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
         "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "StepwiseModel",
-        "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank", "rerank",
-        "score_pairs",
+        "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank",
+        "rerank", "score_pairs",
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 from rerank_core.errors import RerankError, Unavailable
 from rerank_core.ranking import rank
+from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
@@ -48,7 +49,7 @@ INFO = {
 class Small:
     """One server: fields as the fixtures of these names."""
 
-    overlap: OverlapModel = field(default_factory=OverlapModel)
+    overlap: Scorer = field(default_factory=OverlapModel)
     info: dict[str, Any] = field(default_factory=INFO.copy)
     seen: list[dict[str, Any]] = field(default_factory=list)
     script: deque[Any] = field(default_factory=deque)
@@ -207,7 +208,7 @@ def running(small: Small) -> Iterator[Small]:
             thread.join()
 
 
-def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+def _answer(overlap: Scorer, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     options = ScoreOptions(
         raw=body.get("raw_scores", False),
         truncate=body.get("truncate", True),

@@ -22,17 +22,11 @@ class Scorer(Protocol):
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Return one score per document, in their order; an empty list of documents is an empty answer.
 
         ``documents`` may be any iterable with an order, and is read once.
-
-        ``raw`` and ``truncate`` are the everyday part of ``options``; where both are given, ``raw=True`` and
-        ``truncate=False`` win.
 
         Raises ``InvalidRequest`` for what cannot be scored, ``Unavailable`` for what may be scored later, and
         ``ModelError`` where the model fails.
@@ -48,13 +42,18 @@ class AsyncScorer(Protocol):
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """As ``Scorer.score``."""
         ...
+
+
+def is_independent(scorer: Scorer) -> bool:
+    """Return whether a scorer scores documents one by one, as ``StepwiseModel.independent``; most do.
+
+    Raises what the scorer raises, such as a client whose server cannot be reached.
+    """
+    return bool(getattr(scorer, "independent", True))
 
 
 @runtime_checkable

@@ -119,9 +119,9 @@ class TokenSequence:
     prefix: int = 0
 
     @classmethod
-    def of(cls, token_ids: Iterable[int], type_ids: Iterable[int] = ()) -> "TokenSequence":
+    def of(cls, token_ids: Iterable[int], type_ids: Iterable[int] = (), prefix: int = 0) -> "TokenSequence":
         """Pack numbers."""
-        return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes())
+        return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes(), prefix)
 
     def __len__(self) -> int:
         """The number of its tokens."""

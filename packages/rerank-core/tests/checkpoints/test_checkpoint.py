@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import rerank_core
-from rerank_core import CheckpointError, InvalidRequest
+from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.weights import weight_files
@@ -220,8 +220,8 @@ def test_half_precision_weights_are_computed_in_float32(copy, tiny_model):
     model = rerank_core.load(str(copy), device="cpu")
 
     assert model.info.dtype == "float32"
-    (half,) = model.score("a panda", ["bamboo"], raw=True).values
-    (full,) = tiny_model("bert").score("a panda", ["bamboo"], raw=True).values
+    (half,) = model.score("a panda", ["bamboo"], ScoreOptions(raw=True)).values
+    (full,) = tiny_model("bert").score("a panda", ["bamboo"], ScoreOptions(raw=True)).values
     assert 0 < abs(half - full) < 0.1
 
 
@@ -239,7 +239,11 @@ def test_a_label_is_chosen_by_its_number_or_its_name(tiny):
     directory = str(tiny("bert", labels=2))
 
     def score(label: int | str) -> float:
-        return rerank_core.load(directory, label=label, device="cpu").score("panda", ["bamboo"], raw=True).values[0]
+        return (
+            rerank_core.load(directory, label=label, device="cpu")
+            .score("panda", ["bamboo"], ScoreOptions(raw=True))
+            .values[0]
+        )
 
     assert score(0) == score("LABEL_0") != score(1) == score("LABEL_1")
 

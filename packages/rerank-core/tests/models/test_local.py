@@ -31,7 +31,9 @@ def test_pairs_may_have_different_queries(tiny_model):
 
     scores = model.score_pairs(pairs, ScoreOptions(raw=True))
 
-    assert scores.values == tuple(model.score(query, [document], raw=True).values[0] for query, document in pairs)
+    assert scores.values == tuple(
+        model.score(query, [document], ScoreOptions(raw=True)).values[0] for query, document in pairs
+    )
     assert scores.usage.pairs == 3
     assert model.score_pairs([]).values == ()
     assert model.score_pairs(np.array(pairs), ScoreOptions(raw=True)) == scores
@@ -164,7 +166,7 @@ def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
         CrossEncoder(real._task._tokenizer, HeadColumns(1)), Says(1.5, -2.5), real.info, real.fingerprint
     )
 
-    assert model.score("a", ["b"], raw=True).values == (-2.5,)
+    assert model.score("a", ["b"], ScoreOptions(raw=True)).values == (-2.5,)
 
 
 def test_the_best_window_is_the_score_of_a_document(tiny_model):
@@ -180,7 +182,7 @@ def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
     real = tiny_model("bert", "bi-encoder")
     model = LocalModel(real._task, Says(3.0, 4.0), real.info, real.fingerprint)
 
-    assert model.score("a", ["b"], raw=True).values == pytest.approx((1.0,), abs=1e-12)
+    assert model.score("a", ["b"], ScoreOptions(raw=True)).values == pytest.approx((1.0,), abs=1e-12)
     assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)
 
 
@@ -212,7 +214,7 @@ def test_a_refused_pair_of_a_later_part_is_named_by_its_place_in_the_request(tin
     documents = ["bamboo"] * 10 + ["bamboo " * 600]
 
     with pytest.raises(InputTooLong, match="document 10 "):
-        tiny_model("bert").score("a panda", documents, truncate=False)
+        tiny_model("bert").score("a panda", documents, ScoreOptions(truncate=False))
 
 
 def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):

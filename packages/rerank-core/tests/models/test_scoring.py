@@ -107,14 +107,30 @@ def test_distinct_sequences_come_once_in_the_order_of_first_use():
     ]
 
 
-def test_the_everyday_arguments_win_over_the_options():
-    given_options = ScoreOptions(max_query_tokens=5)
+def test_no_options_are_the_default():
+    assert score_options(None, {}) == ScoreOptions()
+    assert score_options(ScoreOptions(raw=True), {}) == ScoreOptions(raw=True)
 
-    assert score_options(None, raw=False, truncate=True) == ScoreOptions()
-    assert score_options(given_options, raw=True, truncate=False) == replace(given_options, raw=True, truncate=False)
-    assert score_options(ScoreOptions(raw=True, truncate=False), raw=False, truncate=True) == ScoreOptions(
-        raw=True, truncate=False
-    )
+
+def test_keywords_of_the_last_release_work_and_warn_where_they_are_written():
+    model, options = OverlapModel(), ScoreOptions(max_query_tokens=5)
+    wanted = model.score("a panda", ["a panda eats"], replace(options, raw=True, truncate=False))
+
+    with pytest.warns(DeprecationWarning, match=r"score\(\.\.\., raw=True, truncate=False\) is now") as caught:
+        assert model.score("a panda", ["a panda eats"], options=options, raw=True, truncate=False) == wanted
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_an_option_that_is_set_stays_set_whatever_a_keyword_of_the_last_release_says():
+    strict = ScoreOptions(raw=True, truncate=False)
+
+    with pytest.warns(DeprecationWarning, match="is now"):
+        assert score_options(strict, {"raw": False, "truncate": True}) == strict
+
+
+def test_a_keyword_that_never_was_is_a_type_error():
+    with pytest.raises(TypeError, match=r"score\(\) got an unexpected keyword argument 'top_n'"):
+        OverlapModel().score("a", ["b"], top_n=3)
 
 
 def test_the_query_goes_beside_each_document():

@@ -13,7 +13,7 @@ model = rerank_core.load("lite", max_length=256, truncation="only_second", label
 assert_type(model, LocalModel)
 assert_type(model.info, ModelInfo)
 
-scores = model.score("query", ["document"], raw=True, truncate=False, options=ScoreOptions(truncation_side="left"))
+scores = model.score("query", ["document"], ScoreOptions(raw=True, truncate=False, truncation_side="left"))
 assert_type(scores, Scores)
 assert_type(scores.values, tuple[float, ...])
 assert_type(scores.usage, Usage)

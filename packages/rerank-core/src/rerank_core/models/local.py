@@ -7,11 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import as_pair_list, as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, score_options
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.prefetch import prefetch
 from rerank_core.models.scoring import distinct_sequences, to_scores
@@ -93,13 +93,11 @@ class LocalModel:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
+        return self._score(as_pairs(query, documents), score_options(options, deprecated))
 
     def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
         """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``.

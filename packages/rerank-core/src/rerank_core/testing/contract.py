@@ -61,7 +61,7 @@ def test_no_documents_is_an_empty_answer(scorer: Scorer) -> None:
 
 
 def test_a_score_is_the_sigmoid_of_the_raw_one(scorer: Scorer) -> None:
-    raw = scorer.score(QUERY, DOCUMENTS, raw=True).values
+    raw = scorer.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert scorer.score(QUERY, DOCUMENTS).values == tuple(sigmoid(value) for value in raw)
     assert scorer.score(QUERY, DOCUMENTS, options=ScoreOptions(raw=True)).values == raw
@@ -86,7 +86,7 @@ def test_a_long_document_is_cut_and_counted(scorer: Scorer) -> None:
 
 def test_a_long_document_is_refused_when_truncation_is_off(scorer: Scorer) -> None:
     with pytest.raises(InputTooLong, match=r"document 1 has \d+ tokens"):
-        scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT], truncate=False)
+        scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT], ScoreOptions(truncate=False))
 
     with pytest.raises(InputTooLong):
         scorer.score(QUERY, [LONG_DOCUMENT], options=ScoreOptions(truncate=False))
@@ -191,7 +191,9 @@ async def test_waiting_without_holding_the_thread_gives_the_same_scores(scorer: 
         assert not hasattr(scorer, "ascore")
         return
     assert await scorer.ascore(QUERY, DOCUMENTS) == scorer.score(QUERY, DOCUMENTS)
-    assert await scorer.ascore(QUERY, DOCUMENTS, raw=True) == scorer.score(QUERY, DOCUMENTS, raw=True)
+    assert await scorer.ascore(QUERY, DOCUMENTS, ScoreOptions(raw=True)) == scorer.score(
+        QUERY, DOCUMENTS, ScoreOptions(raw=True)
+    )
     assert (await scorer.ascore(QUERY, [])).values == ()
     with pytest.raises(InputTooLong):
-        await scorer.ascore(QUERY, [LONG_DOCUMENT], truncate=False)
+        await scorer.ascore(QUERY, [LONG_DOCUMENT], ScoreOptions(truncate=False))

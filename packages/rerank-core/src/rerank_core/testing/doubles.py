@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from rerank_core.errors import RerankError
-from rerank_core.inputs import as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs
@@ -88,13 +88,11 @@ class OverlapModel:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        options = score_options(options, raw=raw, truncate=truncate)
+        options = score_options(options, deprecated)
         encodings = encode_pairs(self.encode, as_pairs(query, documents), options)
         sequences = distinct_sequences(encodings)
         return to_scores(self, encodings, dict(zip(sequences, self.forward(sequences), strict=True)), options)
@@ -103,13 +101,11 @@ class OverlapModel:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``AsyncScorer.ascore``."""
-        return self.score(query, documents, raw=raw, truncate=truncate, options=options)
+        return self.score(query, documents, score_options(options, deprecated))
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
@@ -148,9 +144,6 @@ class FailingScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Raise the error that it was made with."""
@@ -160,9 +153,6 @@ class FailingScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Raise the error that it was made with."""

@@ -41,7 +41,9 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
 
     assert len(model.forwards) == 2
     assert loaded == LoadedModel(model="overlap", device="cpu")
-    assert first == Answer(model.score("giant panda", QUESTIONS[0].documents, raw=True).values, 0.5, 0.25, 5)
+    assert first == Answer(
+        model.score("giant panda", QUESTIONS[0].documents, ScoreOptions(raw=True)).values, 0.5, 0.25, 5
+    )
     assert second == Answer((), 0.0, 0.0, 5)
 
 
@@ -93,7 +95,7 @@ def test_its_scores_and_its_fingerprint_are_those_of_the_model(measured, tiny_mo
     loaded, first, _ = measured
 
     assert loaded.fingerprint == model.fingerprint()
-    assert first.scores == model.score("giant panda", QUESTIONS[0].documents, raw=True).values
+    assert first.scores == model.score("giant panda", QUESTIONS[0].documents, ScoreOptions(raw=True)).values
 
 
 def test_what_cannot_be_loaded_is_said_as_load_says_it(tmp_path):
