@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
 from rerank_core.engines.target import Target
 from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.load_options import LoadOptions
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.consistency import check_network, check_tokens
@@ -87,11 +89,21 @@ def load(
     run, ``MissingExtra`` where torch or the model ``lite`` is not installed.
     """
     require_libraries()
-    ScoreOptions(truncation=truncation, long_documents=long_documents)  # says what is allowed
     platt = read_calibration(calibration)
-    asked = {"device": device, "dtype": dtype, "engine": engine}
-    if threads is not None and threads < 1:
-        raise InvalidRequest(f"threads is {threads}: use at least 1")
+    options = LoadOptions(
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        calibration=platt,
+        label=label,
+        engine=engine,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+        max_characters=max_characters,
+    )
 
     checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
     length = checkpoint.max_length(max_length)
@@ -155,18 +167,7 @@ def load(
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
 
-    reload = _reload(
-        model,
-        revision=pinned(model, checkpoint.revision),
-        **asked,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        calibration=platt,
-        label=label,
-        threads=threads,
-        trust_remote_code=trust_remote_code,
-    )
+    reload = _reload(model, replace(options, revision=pinned(model, checkpoint.revision)))
     return LocalModel(task, network, info, fingerprint, reload=reload)
 
 
@@ -190,10 +191,9 @@ def _raw_score(head: Head, columns: HeadColumns) -> str:
     return head.raw_score(columns) if isinstance(head, Classification) else head.raw_score
 
 
-def _reload(model: str, **options: object) -> partial[LocalModel]:
+def _reload(model: str, options: LoadOptions) -> partial[LocalModel]:
     """Describe how to load it once more: a name and one text, which are the same bytes whenever they are pickled."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
+    return partial(load_again, model, json.dumps(options.keywords(), default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:

@@ -19,15 +19,13 @@ async def scores_of(client: Any, documents: list[str]) -> list[float]:
 @pytest.mark.parametrize("settings", [{}, {"cache_mb": 10}])
 async def test_a_list_is_scored_as_a_whole_and_nothing_of_it_is_kept(serve, until_ready, settings, caplog) -> None:
     model = listwise_model()
-    wanted = model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
 
     async with serve(lambda _: model, **settings) as client:
         await until_ready(client)
         assert (await client.get("/info")).json()["independent"] is False
-        assert await scores_of(client, DOCUMENTS) == list(wanted)
-        assert await scores_of(client, DOCUMENTS[:1]) == list(
-            model.score(QUERY, DOCUMENTS[:1], ScoreOptions(raw=True)).values
-        )
+        for documents in (DOCUMENTS, DOCUMENTS[:1], DOCUMENTS[::-1]):
+            wanted = model.score(QUERY, documents, ScoreOptions(raw=True)).values
+            assert await scores_of(client, documents) == list(wanted)
 
     assert ("RERANK_CACHE_MB has no effect" in caplog.text) == bool(settings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.errors import CheckpointError, InvalidRequest
@@ -11,6 +11,9 @@ from rerank_core.errors import CheckpointError, InvalidRequest
 if TYPE_CHECKING:
     from rerank_core.checkpoints.checkpoint import Checkpoint
     from rerank_core.engines.base import Engine, Plan
+
+EngineName: TypeAlias = Literal["auto", "packed", "reference"]
+"""``auto``, or a name of the table."""
 
 # In the order of preference: the first one that runs a checkpoint is chosen.
 ENGINES = {

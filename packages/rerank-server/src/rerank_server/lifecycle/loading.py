@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rerank_core import load
 from rerank_core.engines.hardware.cpus import available_cpus
 from rerank_core.engines.hardware.devices import choose_device
+from rerank_core.load_options import read_label
 from rerank_core.loading import require_libraries
 from rerank_core.models.local import LocalModel
 from rerank_core.scorer import StepwiseModel
@@ -43,7 +44,6 @@ def load_model(settings: Settings) -> LocalModel:
     """Load the model. Raises ``RerankError`` where it cannot be loaded."""
     require_libraries()
     device = choose_device(settings.device)
-    label = settings.label
     return load(
         settings.model,
         revision=settings.revision,
@@ -53,7 +53,7 @@ def load_model(settings: Settings) -> LocalModel:
         truncation=settings.truncation,
         long_documents=settings.long_documents,
         calibration=settings.calibration,
-        label=int(label) if label is not None and label.isdigit() else label,
+        label=None if settings.label is None else read_label(settings.label),
         engine=settings.engine,
         threads=settings.threads or available_cpus(),
         trust_remote_code=settings.trust_remote_code,
