@@ -103,6 +103,10 @@ class ScoreOptions:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
 
+    def most_windows(self) -> int | None:
+        """Return how many windows of a document are read at most; None: all."""
+        return 1 if self.chunk_score == "first" else self.max_chunks
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
