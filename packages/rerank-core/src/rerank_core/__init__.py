@@ -8,7 +8,7 @@
 Importing this loads nothing heavy; ``load`` does.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.deprecation import renamed
@@ -69,9 +69,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if TYPE_CHECKING:
+    __version__: str
+else:  # a type checker would believe in every name
 
-        return version("rerank-core")
-    return renamed(__name__, name, {"PairModel": StepwiseModel})
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("rerank-core")
+        return renamed(__name__, name, {"PairModel": StepwiseModel})

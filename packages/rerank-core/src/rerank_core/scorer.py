@@ -5,7 +5,7 @@ steps, so that a scheduler can choose the batches in between.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from rerank_core.deprecation import renamed
 from rerank_core.types import Encoding, ModelInfo, Scored, ScoreOptions, Scores, TokenSequence
@@ -107,5 +107,7 @@ class StepwiseModel(Protocol):
         ...
 
 
-def __getattr__(name: str) -> Any:
-    return renamed(__name__, name, {"PairModel": StepwiseModel})
+if not TYPE_CHECKING:  # a type checker would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        return renamed(__name__, name, {"PairModel": StepwiseModel})

@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rerank_core.deprecation import renamed
 from rerank_core.errors import InvalidRequest
@@ -223,5 +223,7 @@ class ModelInfo:
         return self.name if self.kind == "cross-encoder" else f"{self.kind}, {self.name}"
 
 
-def __getattr__(name: str) -> Any:
-    return renamed(__name__, name, {"Segment": TokenSequence})
+if not TYPE_CHECKING:  # a type checker would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        return renamed(__name__, name, {"Segment": TokenSequence})
