@@ -93,7 +93,9 @@ def measure_steps(
         for budget in sweep:
             began = time.process_time()
             outputs = [
-                output for batch in micro_batches(longest_first, budget.tokens) for output in model.forward(batch)
+                output
+                for batch in micro_batches(longest_first, budget.tokens, model.cost)
+                for output in model.forward(batch)
             ]
             budget.cpu_seconds.append(time.process_time() - began)
             budget.scores = outputs

@@ -2,7 +2,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import rerank_core
 from rerank_core import ScoreOptions
 from rerank_core.errors import InvalidRequest
 from rerank_core.load_options import LoadOptions
+from rerank_core.pairs import score_by_query
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import Pair, Scores
 from rerank_integrations.batch.command import COMMAND
 
 Make: type = Callable[..., Any]
@@ -50,9 +52,13 @@ def test_each_option_of_loading_is_an_argument(name: str) -> None:
 def test_options_of_loading_reach_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jsonl: Make) -> None:
     asked: dict[str, Any] = {}
 
-    def load(model: str, **options: Any) -> OverlapModel:
+    class Loaded(OverlapModel):
+        def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
+            return score_by_query(self, pairs, options)
+
+    def load(model: str, **options: Any) -> Loaded:
         asked.update(options)
-        return OverlapModel()
+        return Loaded()
 
     monkeypatch.setattr("rerank_core.loading.load", load)
     source = jsonl(tmp_path / "a.jsonl", [{"id": 1, "query": "a panda", "document": "a panda"}])

@@ -36,7 +36,7 @@ def test_a_list_is_one_request_with_the_scores_of_the_model(
     assert [asked["path"] for asked in seen] == ["/info", "/v1/rerank"]
 
 
-@pytest.mark.parametrize("limit", [{"max_client_batch_size": 2}, {"max_body_bytes": 110}])
+@pytest.mark.parametrize("limit", [{"max_client_batch_size": 2}, {"max_body_bytes": 95}])
 def test_a_list_that_is_too_large_for_a_request_is_refused_and_not_divided(
     url: str, info: dict[str, Any], seen: list[dict[str, Any]], limit: dict[str, Any]
 ) -> None:

@@ -127,8 +127,9 @@ def test_windows_that_do_not_reach_the_end_are_refused_when_truncation_is_off(sc
 
 
 def test_a_cap_on_document_tokens_holds_for_all_windows_together(scorer: Scorer) -> None:
-    whole = scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk"))
-    capped = scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk", max_document_tokens=LONG // 2))
+    document = " ".join(f"word{number}" for number in range(LONG))  # of equal windows only one would count
+    whole = scorer.score(QUERY, [document], ScoreOptions(long_documents="chunk"))
+    capped = scorer.score(QUERY, [document], ScoreOptions(long_documents="chunk", max_document_tokens=LONG // 2))
 
     assert capped.usage.tokens < whole.usage.tokens
     assert capped.usage.truncated == 1
