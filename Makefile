@@ -183,6 +183,13 @@ test-all: test ## and parity of all families and dtypes, forks, command lines, r
 test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark
 	$(PYTEST) -m release
 
+.PHONY: coverage
+coverage: $(SETUP) ## the tests of every day, and for each package the lines and branches that they did not run
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m everyday $(PARALLEL) --numprocesses $(WORKERS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python tools/coverage_report.py
+
 SECONDS ?= 60
 
 .PHONY: fuzz
@@ -275,9 +282,20 @@ docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
 	$(BIN)/python tests/clients/table.py
 
+SITE ?= site
+
+.PHONY: site
+site: .venv-docs/installed ## build the documentation into site/, with the Python reference (open site/index.html)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --site-dir $(abspath $(SITE))
+	@echo 'Open $(abspath $(SITE))/index.html: it needs no network.'
+
+.venv-docs/installed: uv.lock pyproject.toml | $(UV)
+	env -u UV_FIND_LINKS UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --locked --only-group docs
+	@touch $@
+
 .PHONY: clean
 clean: ## remove .venv, .uv and every cache
-	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-docs .uv site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .PHONY: help
 help: ## this list
