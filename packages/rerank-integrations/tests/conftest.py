@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from rerank_core.errors import RerankError, Unavailable
+from rerank_core.errors import InvalidRequest, RerankError, Unavailable
 from rerank_core.ranking import rank
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
@@ -207,15 +207,28 @@ def running(small: Small) -> Iterator[Small]:
             thread.join()
 
 
+# The options of a request, by their names on the wire. ``tests/wire/test_client.py`` holds the client to these names.
+OPTIONS = {
+    "raw_scores": "raw",
+    "truncate": "truncate",
+    "truncation_strategy": "truncation",
+    "truncation_side": "truncation_side",
+    "truncate_prompt_tokens": "max_length",
+    "max_tokens_per_query": "max_query_tokens",
+    "max_tokens_per_doc": "max_document_tokens",
+    "long_documents": "long_documents",
+    "overlap_tokens": "overlap_tokens",
+    "max_chunks_per_doc": "max_chunks",
+    "chunk_score": "chunk_score",
+    "best_chunks": "best_chunks",
+}
+
+
 def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    options = ScoreOptions(
-        raw=body.get("raw_scores", False),
-        truncate=body.get("truncate", True),
-        truncation=body.get("truncation_strategy"),
-        truncation_side=body.get("truncation_side"),
-        max_query_tokens=body.get("max_tokens_per_query"),
-        max_document_tokens=body.get("max_tokens_per_doc"),
-    )
+    unknown = body.keys() - OPTIONS.keys() - {"query", "documents", "return_raw_scores"}
+    if unknown:
+        raise InvalidRequest(f"the server of these tests does not know {', '.join(sorted(unknown))}")
+    options = ScoreOptions(**{OPTIONS[name]: value for name, value in body.items() if name in OPTIONS})
     scores = overlap.score(body["query"], body["documents"], options=options)
     usage = scores.usage
     answer = {
@@ -232,7 +245,9 @@ def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str,
 
 def _result(best: RankedDocument, scores: Scores, body: dict[str, Any]) -> dict[str, Any]:
     raw = {"raw_score": scores.raw_values[best.index]} if body.get("return_raw_scores") and scores.raw_values else {}
-    return {"index": best.index, "relevance_score": best.score, **raw}
+    span = scores.spans[best.index] if scores.spans else None
+    best_window = {"relevant_spans": [{**span._asdict(), "score": best.score}]} if span else {}
+    return {"index": best.index, "relevance_score": best.score, **raw, **best_window}
 
 
 def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:
