@@ -179,7 +179,7 @@ async def test_draining_refuses_new_requests_and_waits_for_those_in_flight(
     model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         model.gate.clear()
@@ -205,7 +205,7 @@ async def test_what_is_not_done_when_draining_is_over_is_answered_all_the_same(
     model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         model.gate.clear()

@@ -104,7 +104,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         return Response(Cluster(auth=bool(settings.api_keys or settings.api_keys_file)))
 
     return [
-        *get_and_head("/v1/cluster/auth", cluster),
+        *get_and_head("/v1/cluster/auth", cluster, is_open=True),  # clients of Xinference ask there whether to send one
         *get_and_head("/models", models),
         *get_and_head("/v1/models", models),
         *get_and_head("/v1/models/{name:path}", one),

@@ -7,7 +7,6 @@ from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.api_keys import read_keys
 from rerank_server.app import create_app
-from rerank_server.middleware.auth import ApiKeys
 from rerank_server.settings import Settings, SettingsError
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -18,7 +17,8 @@ BODIES = {
 }
 OPEN = [
     *("/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"),
-    *("/v1/cluster/auth", "/static/swagger-ui.css"),
+    *("/v1/cluster/auth", "/static/swagger-ui.css", "/v1/health/ready", "/v1/health/live"),
+    *("http://server//livez", "/readyz//", "/static//playground.css"),  # as the router reads them
 ]
 
 
@@ -63,8 +63,9 @@ async def test_probes_and_pages_are_open(client: Client, path: str) -> None:
 
 
 async def test_everything_else_is_not(client: Client) -> None:
-    assert (await client.get("/info")).status_code == 401
-    assert (await client.post("/rerank")).status_code == 401
+    for path in ("/info", "/models", "/v1/models", "/v1/models/overlap", "http://server//info"):
+        assert (await client.get(path)).status_code == (await client.head(path)).status_code == 401
+    assert (await client.post("/rerank")).status_code == (await client.post("/")).status_code == 401
     assert (await client.get("/info", headers={"Authorization": "Bearer first-key"})).status_code == 200
 
 
@@ -92,8 +93,12 @@ async def test_a_browser_may_send_its_key(
     assert anyone.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
-def test_without_keys_everything_is_open() -> None:
-    ApiKeys((), metrics=True).check("POST", "/rerank", None)
+async def test_without_keys_everything_is_open(shared) -> None:
+    client, _ = await shared(metrics_auth=True)
+
+    for path in ("/info", "/metrics", "/v1/models"):
+        assert (await client.get(path)).status_code == 200
+    assert (await client.post("/rerank", json=PAIR)).status_code == 200
 
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
