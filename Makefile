@@ -164,12 +164,16 @@ deploy: ## registry, image and service in Azure, until it is ready
 # ---------------------------------------------------------------------------- checks
 
 # Tiers are chosen by folder in conftest.py; each command runs what the one before does not, and that one first.
+# Tests that were compiled once stay so, also where the environment says otherwise: it is a quarter of the time.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+# Tests of every day often wait for another process, so that one worker more than there are cores fills the time.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: test
 test: $(SETUP) ## the tests of every day; what had to be skipped is listed at the end
-	$(PYTEST) -m everyday $(PARALLEL)
+	$(PYTEST) -m everyday $(PARALLEL) --numprocesses $(WORKERS)
 
 .PHONY: test-all
 test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser

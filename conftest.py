@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 # A busy machine is no failure. CI asks for the thorough profile.
-for name, examples in {"everyday": 20, "thorough": 300}.items():
+for name, examples in {"everyday": 20, "thorough": 100}.items():
     hypothesis.settings.register_profile(
         name, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
