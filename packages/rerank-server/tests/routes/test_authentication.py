@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from httpx import AsyncClient as Client
+from rerank_core.errors import Unauthorized
 from rerank_core.testing.doubles import OverlapModel
-from rerank_server.api_keys import read_keys
+from rerank_server.api_keys import ApiKeys, read_keys, reload_keys
 from rerank_server.app import create_app
 from rerank_server.settings import Settings, SettingsError
 
@@ -122,6 +123,36 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
 def test_keys_that_were_meant_and_are_not_there_stop_the_start(settings: Settings, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         create_app(settings, load=lambda _: OverlapModel(), stop=lambda: None)
+
+
+def test_a_keys_file_that_became_invalid_leaves_the_earlier_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("first\n")
+    settings = Settings(api_keys_file=str(file))
+    keys = ApiKeys(read_keys(settings))
+
+    file.write_text("# nobody\n")
+    reload_keys(settings, keys)
+    keys.check("Bearer first")
+    file.write_text("second\nthird\n")
+    reload_keys(settings, keys)
+
+    with pytest.raises(Unauthorized):
+        keys.check("Bearer first")
+    keys.check("Bearer third")
+    assert "holds no key" in caplog.text
+    assert "the earlier keys stay (1)" in caplog.text
+
+
+def test_without_a_keys_file_there_is_nothing_to_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    keys = ApiKeys((b"first",))
+    with caplog.at_level("INFO"):
+        reload_keys(Settings(api_keys="second"), keys)
+
+    keys.check("Bearer first")
+    assert "RERANK_API_KEYS_FILE is not set" in caplog.text
 
 
 def test_a_key_is_not_in_the_settings_words() -> None:
