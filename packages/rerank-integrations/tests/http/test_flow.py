@@ -18,7 +18,6 @@ from rerank_core.errors import (
     ModelError,
     Overloaded,
     RerankError,
-    Unauthorized,
     Unavailable,
     UnknownModel,
 )
@@ -332,7 +331,7 @@ def test_the_connections_leave_time_for_each_other_and_for_the_answer() -> None:
     "failure",
     [
         refusal(InvalidRequest, 400), refusal(ModelError, 500), refusal(EngineError, 500),
-        refusal(DeadlineExceeded, 504), Answer(504, b"<html>"), refusal(UnknownModel, 404),
+        refusal(DeadlineExceeded, 504), Answer(504, b"<html>"), Answer(403, b"<html>"), refusal(UnknownModel, 404),
     ],
 )  # fmt: skip
 def test_what_every_server_would_say_is_asked_once(two: World, failure: Answer) -> None:
@@ -356,7 +355,6 @@ FOREIGN = [
     pytest.param(Answer(200, b"{}", unusable="is encoded as 'gzip', unasked"), ModelError, id="encoded unasked"),
     pytest.param(Answer(308, b""), NotARerankServer, id="moved"),
     pytest.param(Answer(404, b"<html>nginx</html>"), NotARerankServer, id="404 of a proxy"),
-    pytest.param(Answer(403, b"<html>nginx</html>"), Unauthorized, id="403 of a proxy"),
     pytest.param(Answer(500, b"oops"), ModelError, id="500 of a proxy"),
 ]
 """Answers that no rerank-server gives, with the error of each."""

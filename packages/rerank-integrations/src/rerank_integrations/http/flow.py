@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from rerank_core.errors import DeadlineExceeded, InvalidRequest, ModelError, Overloaded, RerankError, Unavailable
+from rerank_core.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelError,
+    Overloaded,
+    RerankError,
+    Unauthorized,
+    Unavailable,
+)
 from rerank_core.types import Scores
 
 from rerank_integrations.http import protocol
@@ -161,14 +169,14 @@ def read_answer(
     """Make the outcome of an answer; ``read`` reads the content of a good one, and raises ``ModelError``.
 
     What cannot be read is a failure of this one server: another may be what this one is not. So is an error that is no
-    rerank-server's, but for one of time: the same work would take as long there. ``note`` is added to an error.
+    rerank-server's, but for one of time or of the API key, which are the same for all. ``note`` is added to an error.
     """
     if answer.status != 200:
         own = protocol.read_own_error(answer.content, retry_after=answer.retry_after, note=note)
         error = own or protocol.foreign_error(
             answer.status, answer.content, url, retry_after=answer.retry_after, note=note
         )
-        is_final = own is not None or isinstance(error, DeadlineExceeded)
+        is_final = own is not None or isinstance(error, DeadlineExceeded | Unauthorized)
         return Refusal(error, is_final=is_final and not may_succeed_later(error))
     if answer.unusable:
         return Refusal(ModelError(f"{method} {url} answered 200, but its answer {answer.unusable}"), is_final=False)
