@@ -1,13 +1,15 @@
 """The application as the code around it sees it, and what it answers where a route fails."""
 
+import asyncio
 import logging
+import signal
 from dataclasses import FrozenInstanceError
 
 import msgspec
 import pytest
 from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
-from rerank_core.errors import ModelError
+from rerank_core.errors import CheckpointError, ModelError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.app import Application, create_app
 from rerank_server.dialects.examples import REPLY
@@ -39,6 +41,20 @@ async def test_an_application_has_the_parts_that_answer(app: Application) -> Non
     assert answers == [401, 200]
     assert 'rerank_requests_total{method="GET",route="/info",status="401"} 1.0' in app.metrics.render().decode()
     assert {"/info", "/v1/models/{name:path}", "/tei/rerank"} <= app.paths
+
+
+async def test_by_default_an_application_that_cannot_work_ends_its_process_with_sigterm() -> None:
+    def fail(_: Settings) -> OverlapModel:
+        raise CheckpointError("no such model")
+
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    try:
+        async with create_app(Settings(), load=fail).lifespan():
+            await asyncio.wait_for(told.wait(), timeout=60)
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("prefix", ["", *PREFIXES])
