@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 from rerank_core.errors import InvalidRequest, RerankError, Unavailable
 from rerank_core.ranking import rank
+from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
@@ -48,7 +49,7 @@ INFO = {
 class Small:
     """One server: fields as the fixtures of these names."""
 
-    overlap: OverlapModel = field(default_factory=OverlapModel)
+    overlap: Scorer = field(default_factory=OverlapModel)
     info: dict[str, Any] = field(default_factory=INFO.copy)
     seen: list[dict[str, Any]] = field(default_factory=list)
     script: deque[Any] = field(default_factory=deque)
@@ -224,7 +225,7 @@ OPTIONS = {
 }
 
 
-def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+def _answer(overlap: Scorer, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     unknown = body.keys() - OPTIONS.keys() - {"query", "documents", "return_raw_scores"}
     if unknown:
         raise InvalidRequest(f"the server of these tests does not know {', '.join(sorted(unknown))}")
@@ -245,9 +246,8 @@ def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str,
 
 def _result(best: RankedDocument, scores: Scores, body: dict[str, Any]) -> dict[str, Any]:
     raw = {"raw_score": scores.raw_values[best.index]} if body.get("return_raw_scores") and scores.raw_values else {}
-    span = scores.spans[best.index] if scores.spans else None
-    best_window = {"relevant_spans": [{**span._asdict(), "score": best.score}]} if span else {}
-    return {"index": best.index, "relevance_score": best.score, **raw, **best_window}
+    span = {} if best.span is None else {"relevant_spans": [best.span._asdict() | {"score": best.score}]}
+    return {"index": best.index, "relevance_score": best.score, **raw, **span}
 
 
 def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:

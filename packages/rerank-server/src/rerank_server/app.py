@@ -12,7 +12,7 @@ from typing import Any
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.api_keys import ApiKeys, read_keys
 from rerank_server.asgi import ASGIApp, Receive, Send
@@ -73,7 +73,7 @@ class Application:
 def create_app(
     settings: Settings,
     *,
-    load: Callable[[Settings], PairModel] = load_model,
+    load: Callable[[Settings], StepwiseModel] = load_model,
     stop: Callable[[], None] | None = None,
     exit_timer: ExitTimer | None = None,
 ) -> Application:
@@ -172,7 +172,7 @@ def create_app(
 def _watch(metrics: Metrics, service: Service) -> None:
     scheduler, admission, cache = service.scheduler, service.admission, service.cache
     metrics.watch(
-        queue_pairs=lambda: scheduler.waiting_segments,
+        queue_pairs=lambda: scheduler.waiting_sequences,
         queue_tokens=lambda: service.waiting_tokens,
         in_flight_pairs=lambda: admission.pairs,
         in_flight_tokens=lambda: admission.tokens,
