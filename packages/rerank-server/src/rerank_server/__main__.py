@@ -21,7 +21,7 @@ from rerank_server.observability.logs import configure_logging
 from rerank_server.settings import Settings, SettingsError, allowed, settings_fields, variable_of
 
 if TYPE_CHECKING:
-    from litestar import Litestar
+    from rerank_server.app import Application
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.reload:
         return _serve_and_reload(settings)
 
-    from rerank_server.process.uvicorn_server import serve
+    from rerank_server.process.server import serve
 
     try:
         return serve(settings)
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the environment).", _configure, _run)
 
 
-def application() -> Litestar:
+def application() -> Application:
     """Make the application from the environment, for ``--reload`` and for other ASGI servers."""
     from rerank_server.app import create_app
 

@@ -163,7 +163,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Seconds after which a batch counts as stuck: the server is not ready, and answers waiting "
             "requests with 503; after twice that time the process ends with status 1. The limit is less, twenty times "
             "the longest recent batch (at least 5 s), where that is shorter. It is more for slow batches, at least "
-            "five times the longest one, and ten times as much for the first batch.",
+            "five times the longest one, and up to ten times as much for the first batch and for one that is larger "
+            "than all recent ones.",
         ),
     ] = 60.0
     cache_mb: Annotated[int, Meta(ge=0, description="Megabytes of the cache for scores of pairs; 0 is no cache.")] = 0
