@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, positive_int
+from rerank_core.cli.command import RANK, Command, Parser, positive_int
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import ScoreOptions
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def _configure(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="IN", help="a .parquet, .jsonl or .jsonl.gz file, or a folder of them")
+    add("source", metavar="IN", help="a .parquet, .jsonl, .json, .csv, .tsv (perhaps .gz) or .arrow file, or a folder")
     add("target", metavar="OUT", help="a folder: it gets one file for each of IN, with a column of scores")
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
@@ -69,6 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> Summary:
+    from rerank_integrations.batch.files import describe, list_tasks
     from rerank_integrations.batch.job import Columns, Job
     from rerank_integrations.batch.run import score_files
 
@@ -95,6 +97,8 @@ def _score(arguments: argparse.Namespace) -> Summary:
             cpus=arguments.cpus_per_actor,
             gpus=arguments.gpus_per_actor,
         )
+    tasks = list_tasks(Path(arguments.source), Path(arguments.target))
+    print(f"rerank: {describe(tasks, job)}", file=sys.stderr, flush=True)  # noqa: T201
     return score(arguments.source, arguments.target, _scorer(arguments), job, progress=True)
 
 
@@ -119,4 +123,6 @@ def _scorer(arguments: argparse.Namespace) -> Scorer:
     return ModelScorer(model, **{name: value for name, value in options.items() if value is not None})
 
 
-COMMAND = Command("batch", "Score the pairs of Parquet and JSON lines files, also on a Ray cluster.", _configure, _run)
+COMMAND = Command(
+    "batch", "Score the pairs of Parquet, CSV and JSON files, also on a Ray cluster.", _configure, _run, RANK
+)
