@@ -101,6 +101,9 @@ PORT ?= $(if $(SECOND),$(shell expr 7999 + $(SECOND)),8000)
 ifneq ($(SECOND),)
 export COMPOSE_PROJECT_NAME ?= rerank-$(SECOND)
 endif
+# Asked every second until it is ready, where the engine and compose can do that: Docker 25, API 1.44.
+START = $(if $(filter docker,$(firstword $(COMPOSE))),$(shell docker version --format '{{.Server.APIVersion}}' 2>/dev/null \
+  | awk -F. '$$1 > 1 || $$2 >= 44 { print ":deploy/docker-compose.start.yml" }'))
 # What other targets need to mean the same container.
 SAME := $(SECOND:%= INSTANCE=%)$(if $(filter file undefined,$(origin PORT)),, PORT=$(PORT))
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -116,7 +119,7 @@ build: ## build the image, with the model inside (MODEL_NAME=lite needs no model
 
 .PHONY: run
 run: ## start the container baai-reranker-service; settings reach it (RERANK_TIMEOUT=60 make run)
-	PORT=$(PORT) $(COMPOSE) up -d --no-build
+	PORT=$(PORT) COMPOSE_FILE=$(COMPOSE_FILE)$(START) $(COMPOSE) up -d --no-build
 	@echo '$(RERANKER_NAME) is at http://localhost:$(PORT), and loads its model first: make logs$(SAME) shows how far'
 	@echo 'it is, make test-local$(SAME) asks it, make stop$(SAME) ends it.'
 

@@ -129,5 +129,30 @@ def test_a_second_container_has_a_name_a_port_and_a_project_of_its_own(compose: 
     assert compose("run", INSTANCE="1")[0]["RERANKER_NAME"] == "baai-reranker-service"
 
 
+@pytest.mark.parametrize(
+    ("api", "is_added"), [("1.41", False), ("1.43", False), ("1.44", True), ("1.52", True), ("2.0", True), ("", False)]
+)
+def test_an_engine_that_can_is_to_ask_every_second_until_it_is_ready(
+    repository: Path, tmp_path: Path, api: str, is_added: bool
+) -> None:
+    """A file more for compose: older engines refuse it."""
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(
+        "#!/bin/sh\n"
+        f'case "$1 $2" in "compose up") echo "FILES $COMPOSE_FILE" ;; "version --format") echo {api} ;; esac\n'
+    )
+    docker.chmod(0o755)
+
+    done = subprocess.run(
+        ["make", "run"],
+        cwd=repository, env={"PATH": f"{docker.parent}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+
+    assert done.stdout.count("FILES deploy/docker-compose.yml") == 1
+    assert ("FILES deploy/docker-compose.yml:deploy/docker-compose.start.yml\n" in done.stdout) is is_added
+
+
 def test_an_instance_that_is_no_number_is_refused(repository: Path) -> None:
     assert "INSTANCE is two: use a number, such as INSTANCE=2" in would_run(repository, "run", "INSTANCE=two")
