@@ -35,3 +35,11 @@ def test_a_row_of_several_lines_is_named_by_its_first() -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_has_no_rows(content: bytes) -> None:
     assert parse_table(content, "a.csv").rows == []
+
+
+def test_a_column_without_a_name_is_called_by_its_number() -> None:
+    """As pandas writes its index."""
+    table = parse_table(b",text,\n0,a,\n", "a.csv")
+
+    assert table.columns == ("column 1", "text", "column 3")
+    assert table.rows[0].values == {"column 1": "0", "text": "a", "column 3": None}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rerank_core.errors import InvalidRequest
-from rerank_core.testing.doubles import OverlapModel
+from rerank_core.errors import EngineError, InvalidRequest
+from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_integrations.batch import Job, score_files
 from rerank_integrations.batch.files import describe, list_tasks
 
@@ -169,6 +169,16 @@ def test_a_folder_of_datasets_is_written_as_parquet(tmp_path: Path, rows: Make, 
     after = rows_of(tmp_path / "out" / "train" / "data-00000-of-00001.parquet")
     expected = [OverlapModel().score(row["query"], [row["document"]]).values[0] for row in plain]
     assert [row["score"] for row in after] == expected
+
+
+def test_a_column_that_is_missing_is_said_before_any_model_is_loaded(tmp_path: Path, rows: Make, jsonl: Make) -> None:
+    """Also where files of another ending come before."""
+    jsonl(tmp_path / "in" / "a.jsonl", rows(1))
+    (tmp_path / "in" / "b.csv").write_text("id,query\n1,panda\n")
+
+    with pytest.raises(InvalidRequest, match=r"b\.csv has no column 'document'"):
+        score_files(tmp_path / "in", tmp_path / "out", FailingScorer(EngineError("a model was loaded")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_files_with_one_result_are_refused(tmp_path: Path, rows: Make, jsonl: Make) -> None:

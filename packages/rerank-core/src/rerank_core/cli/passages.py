@@ -65,13 +65,13 @@ def _passages(table: Table, column: str | None, id_column: str | None) -> Passag
     name = "standard input" if table.name == STANDARD_INPUT else table.name
     if not table.rows and not table.columns:
         return Passages([], f"{name} is {table.description}, with no passages")
-    if table.is_plain:
+    if table.plain_unit:
         if asked := column or id_column:
             raise InvalidRequest(f"{name} is {table.description}, which has no columns: leave {asked!r} out")
         passages = [Passage(table.text(row, LINE)) for row in table.rows]
         return Passages(passages, f"{name} is {table.description}: {_count(passages)}, each a {table.plain_unit}")
     way_out = "name that of the passages with --column"
-    if table.is_delimited:
+    if table.layout:
         way_out += ", by its number where the file has no header"
     text = choose_column(table.columns, column, PASSAGE_NAMES, name=name, way_out=way_out)
     if id_column is not None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rerank_core.errors import InvalidRequest
 from rerank_core.tables.arrow import read_arrow, read_dataset, read_parquet
-from rerank_core.tables.delimited import find_layout, name_columns, read_rows
+from rerank_core.tables.delimited import Layout, find_layout, name_columns, read_rows
 from rerank_core.tables.encodings import decode
 from rerank_core.tables.formats import Format, is_gzipped, recognize
 from rerank_core.tables.json_rows import read_json_array, read_json_lines
@@ -37,20 +37,17 @@ class Table:
 
     - ``name``: of the file, for messages; ``description``: what it was read as.
     - ``columns``: those of the header, or of the first row.
-    - ``is_plain``: one text a row, in the column ``LINE``; ``is_delimited``: a CSV or TSV, which may lack a header.
+    - ``plain_unit``: what holds a text, ``line`` or ``string``, where a row is one text, in the column ``LINE``; else
+      None.
+    - ``layout``: of a CSV or TSV, which may lack a header; else None.
     """
 
     name: str
     description: str
     columns: tuple[str, ...]
     rows: list[Row]
-    is_plain: bool = False
-    is_delimited: bool = False
-
-    @property
-    def plain_unit(self) -> str:
-        """What holds one text, where ``is_plain``."""
-        return "line" if self.description == "plain text" else "string"
+    plain_unit: Literal["line", "string"] | None = None
+    layout: Layout | None = None
 
     def text(self, row: Row, column: str) -> str:
         """Return a row's text. Raises ``InvalidRequest`` with its place where it has none."""
@@ -100,7 +97,7 @@ def parse_table(content: bytes, name: str, *, form: Format | None = None, header
     text = decode(content, name)
     if found == "text":
         rows = [Row(f"line {n}", {LINE: line.strip()}) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return Table(name=name, description="plain text", columns=(LINE,), rows=rows, is_plain=True)
+        return Table(name=name, description="plain text", columns=(LINE,), rows=rows, plain_unit="line")
     if found == "jsonl":
         return _of_values(read_json_lines(text, name), name, "JSON lines")
     if found == "json":
@@ -113,7 +110,7 @@ def _delimited(text: str, name: str, *, is_tsv: bool, header: bool) -> Table:
     found = read_rows(StringIO(text, newline=""), layout, name)
     first = next(found, None)
     if first is None:
-        return Table(name=name, description=str(layout), columns=(), rows=[], is_delimited=True)
+        return Table(name=name, description=str(layout), columns=(), rows=[], layout=layout)
     columns = name_columns(first[1], name) if header else tuple(str(n) for n in range(1, len(first[1]) + 1))
     numbered = found if header else iter([first, *found])
     # An empty cell is a missing value: a table has no other way to write it.
@@ -122,7 +119,7 @@ def _delimited(text: str, name: str, *, is_tsv: bool, header: bool) -> Table:
         for number, cells in numbered
     ]
     description = f"{layout}{'' if header else ' and no header'}"
-    return Table(name=name, description=description, columns=columns, rows=rows, is_delimited=True)
+    return Table(name=name, description=description, columns=columns, rows=rows, layout=layout)
 
 
 def _of_values(values: Iterable[tuple[str, Any]], name: str, description: str) -> Table:
@@ -136,7 +133,8 @@ def _of_values(values: Iterable[tuple[str, Any]], name: str, description: str) -
             raise InvalidRequest(f"{name}, {place} is {type(value).__name__}, not {wanted}")
         rows.append(Row(place, {LINE: value} if isinstance(value, str) else value))
     columns = tuple(rows[0].values) if rows else ()
-    return Table(name=name, description=description, columns=columns, rows=rows, is_plain=is_plain)
+    unit: Literal["string"] | None = "string" if is_plain else None
+    return Table(name=name, description=description, columns=columns, rows=rows, plain_unit=unit)
 
 
 def _of_arrow(table: Any, name: str, description: str) -> Table:

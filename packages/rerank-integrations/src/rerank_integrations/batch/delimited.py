@@ -100,7 +100,7 @@ class DelimitedFile:
             head = file.read(_HEAD)
         suffix = Path(self.path.name.removesuffix(".gz")).suffix
         text = decode_head(head).removeprefix("\ufeff")
-        return find_layout(text, is_tsv=suffix == ".tsv", is_whole=len(head) < _HEAD), encoding_of(head)
+        return find_layout(text, is_tsv=suffix in (".tsv", ".tab"), is_whole=len(head) < _HEAD), encoding_of(head)
 
     @contextmanager
     def _rows(self) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:

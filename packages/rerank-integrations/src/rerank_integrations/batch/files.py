@@ -21,8 +21,9 @@ from rerank_integrations.batch.parquet import ParquetFile
 from rerank_integrations.batch.rows import Source
 
 _HEAD = 1 << 16  # bytes that a JSON file is recognised by
-_TEXT = (".jsonl", ".csv", ".tsv", ".json")
+_TEXT = (".jsonl", ".ndjson", ".csv", ".tsv", ".tab", ".json")
 _SUFFIXES = (".parquet", ".arrow", *_TEXT, *(f"{suffix}.gz" for suffix in _TEXT))
+_BY_LENGTH = sorted(_SUFFIXES, key=len, reverse=True)
 # What is written in another form than it was read, as that could not be written row by row.
 _WRITTEN_AS = {".json": ".jsonl", ".json.gz": ".jsonl.gz", ".arrow": ".parquet"}
 
@@ -102,7 +103,7 @@ def open_source(path: Path) -> Source:
             return ParquetFile(path)
         case ".arrow":
             return ArrowFile(path)
-        case ".csv" | ".tsv":
+        case ".csv" | ".tsv" | ".tab":
             return DelimitedFile(path)
         case _:
             with open_bytes(path) as file:
@@ -110,15 +111,20 @@ def open_source(path: Path) -> Source:
             return JsonArray(path) if is_json_array(head) else JsonLines(path)
 
 
+def by_ending(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Group tasks by the end of their files' names. Of a group one file is looked at: there may be thousands."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        ending = next(suffix for suffix in _BY_LENGTH if task.source.name.endswith(suffix))
+        groups.setdefault(ending, []).append(task)
+    return list(groups.values())
+
+
 def describe(tasks: Sequence[Task], job: Job) -> str:
     """Describe what files are read as, and from which columns."""
-    by_ending: dict[str, list[Task]] = {}
-    for task in tasks:
-        by_ending.setdefault("".join(task.source.suffixes[-2:]), []).append(task)
-    # One of each ending is looked at: there may be thousands.
     kinds = [
         f"{len(own)} {'file' if len(own) == 1 else 'files'} ({open_source(own[0].source).description})"
-        for own in by_ending.values()
+        for own in by_ending(tasks)
     ]
     return (
         f"{', '.join(kinds)}: id from {job.columns.id!r}, query from {job.columns.query!r}, document from "

@@ -35,7 +35,7 @@ def read_texts(path: Path, names: Sequence[str]) -> Texts:
     if _lacks_header(table):
         table = read_table(path, header=False)
         identity, text = table.columns
-    elif table.is_plain:
+    elif table.plain_unit:
         raise InvalidRequest(f"{path.name} is {table.description} without ids: it needs an id and a text in each row")
     else:
         identity = _choose(table, ID_NAMES, path.name)
@@ -61,4 +61,5 @@ def _choose(table: Table, names: Sequence[str], name: str) -> str:
 
 def _lacks_header(table: Table) -> bool:
     names = {column.strip().lower() for column in table.columns}
-    return table.is_delimited and len(names) == 2 and "TSV" in table.description and not names.intersection(ID_NAMES)
+    is_tsv = table.layout is not None and table.layout.separator == "\t"
+    return is_tsv and len(names) == 2 and not names.intersection(ID_NAMES)
