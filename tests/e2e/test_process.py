@@ -176,7 +176,9 @@ def test_the_command_line_ranks_over_http(tiny_server: Any, tmp_path: Path) -> N
     assert ended.returncode == 0
     assert len(ended.stdout.splitlines()) == 3
     assert refused.returncode == 1
-    assert refused.stderr.startswith("rerank: http://127.0.0.1:1 cannot be reached")
+    read, said = refused.stderr.splitlines()
+    assert read == f"rerank: {passages} is plain text: 2 passages, each a line"
+    assert said.startswith("rerank: http://127.0.0.1:1 cannot be reached")
 
 
 @pytest.mark.parametrize("command", [["serve", "--help"], ["--help"]])
