@@ -18,7 +18,7 @@ BEST, OTHER = "the giant panda", "a train; from Paris, café"
 
 @pytest.fixture(autouse=True)
 def double(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_command, "load", lambda _, revision=None: OverlapModel())
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: OverlapModel())
 
 
 Ranked = tuple[list[dict[str, object]], str]

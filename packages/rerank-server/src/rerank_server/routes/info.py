@@ -50,7 +50,10 @@ class Service(Struct):
 
 
 class Info(Struct):
-    """The fields of text-embeddings-inference's ``/info``, followed by our own."""
+    """The fields of text-embeddings-inference's ``/info``, followed by our own.
+
+    ``independent``: a document's score does not depend on the other documents of the request.
+    """
 
     model_id: str
     model_sha: str | None
@@ -71,6 +74,7 @@ class Info(Struct):
     truncation_side: str | None
     max_text_chars: int
     max_body_bytes: int
+    independent: bool | None
 
 
 _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
@@ -121,6 +125,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             truncation_side=model.info.truncation_side if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
+            independent=model.independent if model else None,
         )
         return Response(body)
 

@@ -162,7 +162,7 @@ def _scoring(route: ScoringRoute) -> _Operation:
                 Overloaded("4 pairs would wait about 400 s, longer than the 300 s that the request has"),
                 _RETRY_AFTER,
             ),
-            failed(500, "The model failed.", EngineError("the packed engine failed on 1 segments")),
+            failed(500, "The model failed.", EngineError("the packed engine failed on 1 sequences")),
             failed(
                 503,
                 "The model is not loaded yet, or the server is shutting down.",
@@ -172,7 +172,7 @@ def _scoring(route: ScoringRoute) -> _Operation:
             failed(
                 504,
                 "The timeout of the request has passed.",
-                DeadlineExceeded("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed"),
+                DeadlineExceeded("the 2.5 s of this request are over, with 10 sequences of its 40 pairs computed"),
             ),
         ),
         "scoring",
