@@ -18,7 +18,7 @@ PASSAGES = "nothing of it\n\n  the giant panda  \na panda\n"
 def double(monkeypatch) -> OverlapModel:
     """Loading a model gives one that counts words."""
     double = OverlapModel()
-    monkeypatch.setattr(rank_command, "load", lambda _, revision=None: double)
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: double)
     return double
 
 
@@ -174,21 +174,21 @@ def test_no_passages_are_an_empty_answer(monkeypatch, capsys, content, arguments
 
 @pytest.mark.parametrize("wrong", [["--top-n", "0"], ["--top-n", "-3"], ["--top-n", "x"], ["--threshold", "high"]])
 def test_a_wrong_number_is_code_2_before_any_model_is_loaded(monkeypatch, capsys, passages, wrong):
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, passages, *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_is_told_before_any_model_is_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, str(tmp_path / "none.txt")]) == 1
 
 
 @pytest.mark.parametrize("error", [EngineError("out of memory"), Overloaded("no room"), InvalidRequest("too long")])
 def test_an_error_is_one_line_and_code_1(monkeypatch, capsys, passages, error):
-    monkeypatch.setattr(rank_command, "load", lambda _, revision: FailingScorer(error))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: FailingScorer(error))
 
     assert main(["rank", QUERY, passages]) == 1
     out, err = capsys.readouterr()
@@ -198,7 +198,7 @@ def test_an_error_is_one_line_and_code_1(monkeypatch, capsys, passages, error):
 
 def test_the_model_is_the_default_unless_another_is_named(monkeypatch, passages, capsys):
     asked = []
-    monkeypatch.setattr(rank_command, "load", lambda name, revision: asked.append(name) or OverlapModel())
+    monkeypatch.setattr(rank_command, "load", lambda name, **options: asked.append(name) or OverlapModel())
 
     main(["rank", QUERY, passages])
     main(["rank", QUERY, passages, "--model", "lite"])
@@ -226,7 +226,7 @@ def test_url_asks_the_scorer_that_another_package_offers(monkeypatch, passages, 
         "entry_points",
         lambda *, group, name: [Entry] if (group, name) == ("rerank.scorers", "http") else [],
     )
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, passages, "--url", "http://localhost:8000"]) == 0
     assert "the giant panda" in capsys.readouterr().out
