@@ -43,3 +43,13 @@ def test_a_column_without_a_name_is_called_by_its_number() -> None:
 
     assert table.columns == ("column 1", "text", "column 3")
     assert table.rows[0].values == {"column 1": "0", "text": "a", "column 3": None}
+
+
+def test_the_layout_of_a_large_file_is_found_by_its_beginning_and_holds_for_the_rest() -> None:
+    rows = "".join(f'{number};"a; ""text"" of {number}"\n' for number in range(60_000))
+
+    table = parse_table(f"id;text\n{rows}".encode(), "a.csv")
+
+    assert len(rows) > 1 << 20
+    assert table.columns == ("id", "text")
+    assert table.rows[-1].values == {"id": "59999", "text": 'a; "text" of 59999'}

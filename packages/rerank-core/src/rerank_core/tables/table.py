@@ -21,6 +21,7 @@ LINE = "line"
 """The one column of plain text, and of JSON that is strings."""
 
 _HEAD = 1 << 16  # bytes that a format is recognised by
+_BEGINNING = 1 << 20  # characters that a layout is found by
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def parse_table(content: bytes, name: str, *, form: Format | None = None, header
 
 
 def _delimited(text: str, name: str, *, is_tsv: bool, header: bool) -> Table:
-    layout = find_layout(text, is_tsv=is_tsv, is_whole=True)
+    layout = find_layout(text[:_BEGINNING], is_tsv=is_tsv, is_whole=len(text) <= _BEGINNING)
     found = read_rows(StringIO(text, newline=""), layout, name)
     first = next(found, None)
     if first is None:

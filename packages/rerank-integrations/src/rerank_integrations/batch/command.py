@@ -31,7 +31,7 @@ def _configure(parser: Parser) -> None:
     who.add_argument(
         "--url", action="append", help="ask the server at this address instead; may be given again for more servers"
     )
-    add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
+    add("--id", "--id-column", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
     add("--query", default="query", metavar="NAME", help="the column of queries (default: %(default)s)")
     add("--document", default="document", metavar="NAME", help="the column of documents (default: %(default)s)")
     add("--score", default="score", metavar="NAME", help="the column that is added (default: %(default)s)")
