@@ -13,7 +13,7 @@ from rerank_server.process.uvicorn_server import UvicornServer
 
 CHANGED = (
     f"uvicorn {uvicorn.__version__} is not as rerank_server/process/uvicorn_server.py needs it "
-    "(docs/decisions/0013-uvicorn.md): "
+    "(docs/decisions/0014-uvicorn.md): "
 )
 EMPTY_SCOPE = {"type": "http", "headers": [], "client": None, "scheme": "http"}
 

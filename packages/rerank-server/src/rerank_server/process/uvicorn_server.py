@@ -1,6 +1,6 @@
 """uvicorn's part of the server process: the event loop, the application's lifespan, and the main loop.
 
-The only module that subclasses uvicorn (docs/decisions/0013-uvicorn.md). ``tests/process/test_uvicorn_server.py`` pins
+The only module that subclasses uvicorn (docs/decisions/0014-uvicorn.md). ``tests/process/test_uvicorn_server.py`` pins
 what it relies on.
 """
 
