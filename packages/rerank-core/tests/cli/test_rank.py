@@ -18,7 +18,7 @@ PASSAGES = "nothing of it\n\n  the giant panda  \na panda\n"
 def double(monkeypatch) -> OverlapModel:
     """Loading a model gives one that counts words."""
     double = OverlapModel()
-    monkeypatch.setattr(rank_command, "load", lambda _, revision=None: double)
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: double)
     return double
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_read_is_told_before_any_model_is_loaded(monkeypat
 
 @pytest.mark.parametrize("error", [EngineError("out of memory"), Overloaded("no room"), InvalidRequest("too long")])
 def test_an_error_is_one_line_and_code_1(monkeypatch, capsys, passages, error):
-    monkeypatch.setattr(rank_command, "load", lambda _, revision: FailingScorer(error))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: FailingScorer(error))
 
     assert main(["rank", QUERY, passages]) == 1
     assert capsys.readouterr() == ("", f"rerank: {error}\n")
@@ -188,7 +188,7 @@ def test_an_error_is_one_line_and_code_1(monkeypatch, capsys, passages, error):
 
 def test_the_model_is_the_default_unless_another_is_named(monkeypatch, passages, capsys):
     asked = []
-    monkeypatch.setattr(rank_command, "load", lambda name, revision: asked.append(name) or OverlapModel())
+    monkeypatch.setattr(rank_command, "load", lambda name, **options: asked.append(name) or OverlapModel())
 
     main(["rank", QUERY, passages])
     main(["rank", QUERY, passages, "--model", "lite"])
