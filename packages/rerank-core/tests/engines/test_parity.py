@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import ScoreOptions
 from rerank_core.engines import ENGINES
-from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.local import LocalModel
 from rerank_core.models.scoring import distinct_sequences, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-FAMILIES = ["bert", "xlm-roberta", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"]
+FAMILIES = ["bert", "xlm-roberta", "roberta", "camembert", "distilbert", "electra", "mpnet", "modernbert", "deberta-v2"]
 QUERY = "where does the giant panda live?"
 
 
@@ -65,8 +64,6 @@ def directory(request, tiny, shared) -> Path:
 
 @pytest.fixture(scope="module")
 def model(directory, engine) -> LocalModel:
-    if engine == "packed" and directory.name.startswith(("modernbert", "deberta")):
-        pytest.skip(f"the packed engine does not run {directory.name}, and test_packed.py shows that it says so")
     return rerank_core.load(str(directory), engine=engine, device="cpu")
 
 
@@ -154,8 +151,8 @@ def test_lite_is_the_cosine_of_sentence_transformers(lite, golden_library):
     assert lite.score(QUERY, TEXTS).values == tuple(map(sigmoid, ours.values))
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert"])
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 def test_a_bi_encoder_is_the_cosine_of_sentence_transformers(golden_library, tmp_path, family, pooling, engine):
     """From the layout that sentence-transformers writes today, with prompts and lower case."""
     modules = golden_library.sentence_transformer.modules
@@ -171,7 +168,7 @@ def test_a_bi_encoder_is_the_cosine_of_sentence_transformers(golden_library, tmp
     model = rerank_core.load(str(tmp_path / "saved"), engine=engine, device="cpu")
     ours = model.score(QUERY, TEXTS, ScoreOptions(raw=True)).values
 
-    assert isinstance(model, BiEncoder)
+    assert model.info.kind == "bi-encoder"
     assert model.info.max_length == 50
     assert [value for value, wanted in zip(ours, golden, strict=True) if abs(value - wanted) > 1e-5] == []
 
