@@ -151,7 +151,7 @@ def test_the_console_log_says_each_fact_once(serving: Callable[..., Any], tiny: 
     port = server.url.rpartition(":")[2]
     assert lines[:1] + sorted(lines[1:3]) + lines[3:] == [
         ["INFO", "loading the model"],
-        ["INFO", f"Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)"],
+        ["INFO", f"listening on http://127.0.0.1:{port}"],
         ["INFO", f"ready: {tiny} on cpu in float32 by the packed engine"],
         ["INFO", "shutting down"],
     ]
