@@ -14,6 +14,7 @@ from rerank_core.calibration import read_calibration
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
+from rerank_core.checkpoints.model_card import read_languages
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
@@ -80,7 +81,8 @@ def load(
     if threads is not None and threads < 1:
         raise InvalidRequest(f"threads is {threads}: use at least 1")
 
-    checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
+    source = locate(model, revision, code=trust_remote_code)
+    checkpoint = read_checkpoint(source)
     length = checkpoint.max_length(max_length)
     columns = checkpoint.head_columns(label)
     device = choose_device(device)
@@ -140,6 +142,7 @@ def load(
         activation=checkpoint.activation,
         long_documents=long_documents,
         calibration=platt,
+        languages=read_languages(source.directory),
     )
     # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
     # the oldest layout of sentence-transformers, is not in its digest.

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerank_core.checkpoints import model_card
 from rerank_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ VOCABULARY_FILES = (
     "tokenizer.model",
 )
 
-# Weights as safetensors only, at the top of the repository: not the copies for other runtimes in its folders.
+# Weights as safetensors only, at the top of the repository: not the copies for other runtimes in its folders. The model
+# card says which languages the model is for.
 FILES = [
     "config.json",
     "model.safetensors",
@@ -41,6 +43,7 @@ FILES = [
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
+    model_card.NAME,
 ]
 CODE_FILES = ["*.py"]
 

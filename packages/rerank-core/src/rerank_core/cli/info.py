@@ -30,6 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "device": info.device,
         "dtype": info.dtype,
         "max length": f"{info.max_length} tokens",
+        "languages": ", ".join(info.languages) or "-",
         "raw score": info.raw_score,
         "truncation": f"on the {info.truncation_side}, where a request does not say",
         "activation": f"{info.activation}, the checkpoint's own: not applied" if info.activation else "-",
