@@ -455,10 +455,13 @@ async def test_of_a_long_ranking_the_best_are_shown_and_the_others_where_they_ar
     visit: Visit, tiny_server: Any
 ) -> None:
     passages = [f"passage {n}" for n in range(200)]
-    async with visit(tiny_server.url) as page:
+    async with visit(tiny_server.url, viewport={"width": 360, "height": 740}) as page:
         best = await answered(page, QUERY, passages)
         await page.get_by_role("button", name="Show all 200").click()
         everything = await shown(page)
+        cut = await page.locator(".moved").evaluate_all(
+            "(all) => all.filter((it) => it.scrollWidth > it.clientWidth).length"
+        )
         reader = await page.evaluate("[...document.querySelectorAll('#ranking li')].indexOf(document.activeElement)")
         await fill(page, "another question")
         async with page.expect_response("**/v1/rerank"):
@@ -472,6 +475,7 @@ async def test_of_a_long_ranking_the_best_are_shown_and_the_others_where_they_ar
     assert best == again == everything[:20]
     assert sorted(text for text, _, _ in everything) == sorted(passages)
     assert len(still) == 200
+    assert cut == 0
     assert reader == 20
     assert buttons == 0
 

@@ -194,6 +194,7 @@ function show(documents, body, headers, milliseconds) {
 /** The best rows, or all of them: two hundred passages would push everything else off the page. */
 function showRows() {
   $("ranking").replaceChildren(...rows.slice(0, unfolded ? rows.length : SHOWN).map((write) => write()));
+  $("ranking").style.setProperty("--digits", String(rows.length).length); // of the numbers in "151 → 1"
   $("more").hidden = rows.length <= SHOWN;
   $("more").setAttribute("aria-expanded", String(unfolded));
   $("more").textContent = unfolded ? `Show the best ${SHOWN} only` : `Show all ${rows.length}`;

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from rerank_server import __version__
 from rerank_server.dialects.native import Problem
-from rerank_server.dialects.routing import PREFIXES, ROUTES, ScoringRoute, prefix_of
+from rerank_server.dialects.routing import PREFIXES, ROUTES, ROUTES_BY_PATH, ScoringRoute, prefix_of
 from rerank_server.middleware.auth import OPEN
 from rerank_server.routes.health import Health, State
 from rerank_server.routes.info import Info, Service
@@ -167,7 +167,8 @@ def _get(path: str, id: str, tag: str, summary: str, *replies: Reply, descriptio
 
 
 OPERATIONS = (
-    *(_scoring(route) for route in ROUTES),
+    *(_scoring(ROUTES_BY_PATH[path]) for path in _OURS),
+    *(_scoring(route) for route in ROUTES if route.path not in _OURS),
     _get(
         "/health",
         "get_health",
