@@ -75,6 +75,12 @@ def python(
     return environment
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for compiled modules, so that nothing is written beside the sources."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 def test_whatever_needs_no_torch_is_imported(python: Any, request: pytest.FixtureRequest) -> None:
     """A warning of our own code is an error: what is deprecated in one Python is gone in a later one."""
     status, out, error = python.run("python", "-c", IMPORT_ALL)
@@ -89,7 +95,7 @@ def test_whatever_needs_no_torch_is_imported(python: Any, request: pytest.Fixtur
     ("package", "at_least"), [("rerank-core", 450), ("rerank-server", 1500), ("rerank-integrations", 800)]
 )
 def test_the_tests_of_a_package_pass_but_those_that_need_torch(
-    python: Any, root: Path, tmp_path: Path, package: str, at_least: int
+    python: Any, root: Path, tmp_path: Path, compiled: Path, package: str, at_least: int
 ) -> None:
     """A warning is an error where our code causes it; other libraries may not be ready for the newest Python."""
     report = tmp_path / "report.xml"
@@ -98,7 +104,7 @@ def test_the_tests_of_a_package_pass_but_those_that_need_torch(
         "python", "-m", "pytest", "-q", "-m", "everyday", "-p", "absent_libraries", "-p", "no:cacheprovider",
         "-o", "filterwarnings=default\nerror:::rerank_", "--numprocesses", "auto", "--maxprocesses", "8",
         "--dist", "loadfile", f"--junitxml={report}", f"packages/{package}",
-        cwd=root, limit=800, PYTHONPATH=str(PLUGINS), PYTHONDONTWRITEBYTECODE="1",
+        cwd=root, limit=800, PYTHONPATH=str(PLUGINS), PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=str(compiled),
     )  # fmt: skip
 
     assert status == 0, out[-5000:]
