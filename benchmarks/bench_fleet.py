@@ -27,6 +27,7 @@ from latencies import milliseconds, quantile
 from machine import describe, pin
 from markdown_tables import table
 from pairs import PairSet, Vocabulary
+from rerank_core.types import ScoreOptions
 from rerank_integrations.client import HTTPScorer
 from results import settings_of, write_results
 from server import HOST, Server, add_arguments, check_statuses, serving
@@ -93,7 +94,7 @@ async def lose_one(
         for number in waiting:
             began = perf_counter()
             try:
-                found = await scorer.ascore(requests[number].query, requests[number].documents, raw=True)
+                found = await scorer.ascore(requests[number].query, requests[number].documents, ScoreOptions(raw=True))
             except rerank_core.RerankError as error:
                 loss.failures.append(str(error))
                 continue
@@ -122,7 +123,7 @@ def check_scores(
     )
     for number, found in scores.items():
         pairs = requests[number]
-        if tuple(found) != model.score(pairs.query, pairs.documents, raw=True).values:
+        if tuple(found) != model.score(pairs.query, pairs.documents, ScoreOptions(raw=True)).values:
             raise ScoresDiffer("a score behind the balancer is not the same to the last bit as in process")
 
 

@@ -23,7 +23,7 @@ import rerank_core
 from bench_quality import DATA, bootstrap_interval
 from machine import describe
 from markdown_tables import table
-from rerank_core import Pair, ScoreOptions
+from rerank_core import ScoreOptions
 from rerank_core.models.local import LocalModel
 from results import settings_of, write_results
 from retrieval import Question, ndcg, read_collection
@@ -148,8 +148,8 @@ def _filled(passages: Iterator[str], model: LocalModel, tokens: int) -> list[tup
 
 def count_tokens(model: LocalModel, text: str) -> int:
     """Of a text, all of it."""
-    (encoding,) = model.tokenize([Pair("", text)], ScoreOptions(long_documents="chunk", overlap_tokens=0))
-    return sum(len(segment) for segment in encoding.segments)
+    (encoding,) = model.encode("", [text], ScoreOptions(long_documents="chunk", overlap_tokens=0))
+    return sum(len(sequence) for sequence in encoding.sequences)
 
 
 def rank_made(model: LocalModel, made: Sequence[Made], options: ScoreOptions, mode: str) -> Run:

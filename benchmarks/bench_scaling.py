@@ -24,7 +24,8 @@ from pairs import PairSet, Vocabulary
 from rerank_core import Pair, ScoreOptions
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.local import LocalModel
-from rerank_core.models.scoring import distinct_segments
+from rerank_core.models.scoring import distinct_sequences
+from rerank_core.pairs import encode_pairs
 from results import settings_of, write_results
 from systems import DTYPES, packed
 from workers import close_all, say_skipped, start_threads
@@ -85,19 +86,21 @@ def measure_steps(
 ) -> tuple[list[Budget], Tokenising]:
     """Each budget, tokenising and a whole call, in turns, after one call that is not counted."""
     sweep, tokenising, options = [Budget(tokens) for tokens in budgets], Tokenising(), ScoreOptions(raw=True)
-    encodings = model.tokenize(pairs, options)
-    longest_first = sorted(distinct_segments(encodings), key=len, reverse=True)  # as the model itself has them
+    encodings = encode_pairs(model.encode, pairs, options)
+    longest_first = sorted(distinct_sequences(encodings), key=len, reverse=True)  # as the model itself has them
     model.score_pairs(pairs, options)
     for _ in range(rounds):
         for budget in sweep:
             began = time.process_time()
             outputs = [
-                output for batch in micro_batches(longest_first, budget.tokens) for output in model.forward(batch)
+                output
+                for batch in micro_batches(longest_first, budget.tokens, model.cost)
+                for output in model.forward(batch)
             ]
             budget.cpu_seconds.append(time.process_time() - began)
             budget.scores = outputs
         began = time.process_time()
-        model.tokenize(pairs, options)
+        encode_pairs(model.encode, pairs, options)
         tokenised = time.process_time()
         model.score_pairs(pairs, options)
         tokenising.tokenize_seconds.append(tokenised - began)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+from rerank_core.types import ScoreOptions
+
 Score: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
 
 DTYPES = ("float32", "float16-weights", "int8", "bfloat16")  # of our packed engine on a CPU
@@ -22,7 +24,7 @@ def ours(checkpoint: str, max_length: int, *, engine: str, dtype: str = "float32
     model = rerank_core.load(checkpoint, device="cpu", dtype=dtype, engine=engine, max_length=max_length)
     if model.info.dtype != dtype:
         raise RuntimeError(f"this machine computes in {model.info.dtype} instead of {dtype}")
-    return lambda query, documents: model.score(query, documents, raw=True).values
+    return lambda query, documents: model.score(query, documents, ScoreOptions(raw=True)).values
 
 
 def transformers_sorted(checkpoint: str, max_length: int, *, batch_size: int) -> Score:

@@ -50,6 +50,7 @@ GONE = {
     "_LAST_WORDS": "FLUSH_SECONDS",
     "BelowRoot": "RootPathMiddleware",
     "WithoutPrefix": "DialectPrefixMiddleware",
+    "distinct_segments": "distinct_sequences",
     "refusal": "unsupported_reason, fallback_dialect, error_body or not_found",
 }
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from rerank_core import DEFAULT_MODEL, RankedDocument, RerankError, rank
+from rerank_core import DEFAULT_MODEL, RankedDocument, RerankError, ScoreOptions, rank
 from rerank_integrations.client import HTTPScorer
 
 SAMPLE = Path(__file__).parent
@@ -56,7 +56,7 @@ def demonstrate() -> None:
 
     with sidecar() as (url, model), HTTPScorer(url) as scorer:
         began = time.perf_counter()
-        raw = rank(scorer.score(question, passages, raw=True))
+        raw = rank(scorer.score(question, passages, ScoreOptions(raw=True)))
         seconds = time.perf_counter() - began
         scores = scorer.score(question, passages).values
 

@@ -28,6 +28,7 @@ from environments import NotInstalled, folder_of, interpreter
 from front import RETRY_AFTER, front
 from groups.cases import CASES, Seen, There
 from listed import GROUPS, Group
+from rerank_core.types import ScoreOptions
 from servers import MODEL, NotStarted, full_server, server
 from table import Row, dump, read, rows
 
@@ -115,7 +116,7 @@ def _servers(folder: Path) -> Iterator[tuple[There, str]]:
                 query=QUERY,
                 documents=list(DOCUMENTS),
                 scores=list(model.score(QUERY, DOCUMENTS).values),
-                logits=list(model.score(QUERY, DOCUMENTS, raw=True).values),
+                logits=list(model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values),
                 retry_after=RETRY_AFTER,
             ),
             full,

@@ -39,7 +39,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.request(RequestRecord(request_id="1", method="POST", route="/rerank", status=200, pairs=1))
     metrics.request(RequestRecord(request_id="2", method="POST", route="/rerank", status=429, error="overloaded"))
     metrics.rejected("pairs")
-    metrics.batch(segments=1, tokens=10, seconds=0.01, failed=False)
+    metrics.batch(sequences=1, tokens=10, seconds=0.01, failed=False)
     names: dict[str, set[str]] = {}
     for line in metrics.render().decode().splitlines():
         if not line.startswith("#"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
+from rerank_core.types import Encoding, ScoreOptions, TokenSequence
 from rerank_server.lifecycle import watchdog
 from rerank_server.observability.logs import configure_logging
 from rerank_server.process.uvicorn_server import serve
@@ -33,8 +33,8 @@ class PanicException(BaseException):
 
 
 class Obedient(OverlapModel):
-    def forward(self, segments: Sequence[Segment]) -> list[Output]:
-        said = {token for segment in segments for token in array("i", segment.token_ids)}
+    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+        said = {token for sequence in sequences for token in array("i", sequence.token_ids)}
         if word("hold") in said:
             Path(os.environ["FIFO"]).read_bytes()
         if word("poison") in said:
@@ -47,14 +47,14 @@ class Obedient(OverlapModel):
             threading.Event().wait()
         if word("clutch") in said:
             ctypes.PyDLL(None).sleep(10**6)
-        return super().forward(segments)
+        return super().forward(sequences)
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        if any(pair.document.startswith("panic") for pair in pairs):
-            raise PanicException(pairs[0].document)
-        if any(pair.document.startswith("ponder") for pair in pairs):
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        if any(document.startswith("panic") for document in documents):
+            raise PanicException(documents[0])
+        if any(document.startswith("ponder") for document in documents):
             threading.Event().wait()
-        return super().tokenize(pairs, options, first)
+        return super().encode(query, documents, options, first)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 import rerank_core
 from rerank_core.errors import CheckpointError
+from rerank_core.types import ScoreOptions
 
 # From the model card of BAAI/bge-reranker-v2-m3.
 PUBLISHED = {
@@ -31,4 +32,4 @@ def model() -> rerank_core.Scorer:
 def test_a_published_logit_is_ours(model: rerank_core.Scorer, pair: tuple[str, str], logit: float) -> None:
     query, passage = pair
 
-    assert model.score(query, [passage], raw=True).values[0] == pytest.approx(logit, abs=0.05)
+    assert model.score(query, [passage], ScoreOptions(raw=True)).values[0] == pytest.approx(logit, abs=0.05)

@@ -27,7 +27,7 @@ LIGHT = {
         "Span",
         "Usage",
     ],
-    "rerank_core.scorer": ["AsyncScorer", "PairModel", "Scorer"],
+    "rerank_core.scorer": ["AsyncScorer", "Scorer", "StepwiseModel"],
     "rerank_core.ranking": ["rank", "rerank"],
     "rerank_core.cli": ["main"],
     "rerank_core.cli.command": ["Command"],

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import rerank_core
-from rerank_core import Calibration, InvalidRequest
+from rerank_core import Calibration, InvalidRequest, ScoreOptions
 from rerank_core.calibration import read_calibration
 from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
@@ -51,9 +51,9 @@ def test_scores_are_its_sigmoid_and_raw_ones_stay() -> None:
     plain, calibrated = OverlapModel(), OverlapModel(calibration=Calibration(2.0, 0.5))
     documents = ["pandas live in China", "Paris is a city"]
 
-    raw = plain.score("where do pandas live", documents, raw=True).values
+    raw = plain.score("where do pandas live", documents, ScoreOptions(raw=True)).values
 
-    assert calibrated.score("where do pandas live", documents, raw=True).values == raw
+    assert calibrated.score("where do pandas live", documents, ScoreOptions(raw=True)).values == raw
     assert calibrated.score("where do pandas live", documents).values == tuple(
         sigmoid(2.0 * each + 0.5) for each in raw
     )
@@ -65,5 +65,5 @@ def test_a_model_is_loaded_with_one_and_says_so(tiny) -> None:
 
     assert model.info.calibration == Calibration(2.0, 0.5)
     assert model.fingerprint() == plain.fingerprint()  # raw scores are the same
-    (raw,) = plain.score("a", ["b"], raw=True).values
+    (raw,) = plain.score("a", ["b"], ScoreOptions(raw=True)).values
     assert model.score("a", ["b"]).values == (sigmoid(2.0 * raw + 0.5),)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rerank_core import DeviceError
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
 
 # Each child ends by an alarm where nobody answers, and never returns into the program.
 PROGRAM = """
@@ -221,7 +221,7 @@ def test_a_model_on_a_device_says_after_a_fork_that_it_has_to_be_loaded_there(ti
     real = tiny_model("bert")
     for device, fails in (("cuda:1", True), ("mps", True), ("cpu", False)):
         info = type(real.info)(name="m", engine="fake", device=device, dtype="float32", max_length=64)
-        model = CrossEncoder(Device(), real._tokenizer, info, real.fingerprint)
+        model = LocalModel(real._task, Device(), info, real.fingerprint)
         assert model.score("a", ["b"]).values == (0.5,)
         with monkeypatch.context() as patched:
             patched.setattr("rerank_core.forking._forks", 1)

@@ -1,3 +1,4 @@
+from importlib import import_module
 from importlib.metadata import version
 
 import pytest
@@ -9,9 +10,10 @@ def test_the_public_names_are_these():
     assert set(rerank_core.__all__) == {
         "AsyncScorer", "DEFAULT_MODEL",
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
-        "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair", "PairModel",
-        "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "TooManyDocuments",
-        "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank", "rerank", "score_pairs",
+        "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
+        "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "StepwiseModel",
+        "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank",
+        "rerank", "score_pairs",
     }  # fmt: skip
 
 
@@ -27,3 +29,20 @@ def test_the_version_is_the_packages():
 def test_any_other_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = rerank_core.nothing
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "now"),
+    [
+        ("rerank_core", "PairModel", "StepwiseModel"),
+        ("rerank_core.scorer", "PairModel", "StepwiseModel"),
+        ("rerank_core.types", "Segment", "TokenSequence"),
+    ],
+)
+def test_a_name_of_the_last_release_works_and_warns_where_it_is_used(module, name, now):
+    found = import_module(module)
+
+    with pytest.warns(DeprecationWarning, match=rf"{module}\.{name} is now {now}; the old way goes away") as caught:
+        old = getattr(found, name)
+    assert old is getattr(found, now)
+    assert [warning.filename for warning in caught] == [__file__]

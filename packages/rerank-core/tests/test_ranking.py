@@ -62,7 +62,7 @@ def test_the_part_of_a_document_that_won_stays_with_it():
 def test_the_threshold_is_on_the_scale_that_is_returned():
     scorer = OverlapModel()
     documents = ["nothing", "a panda", "a giant panda"]
-    raw = scorer.score("giant panda", documents, raw=True).values
+    raw = scorer.score("giant panda", documents, ScoreOptions(raw=True)).values
 
     kept = rerank(scorer, "giant panda", documents, threshold=raw[1], options=ScoreOptions(raw=True))
     assert [document.index for document in kept] == [2, 1]

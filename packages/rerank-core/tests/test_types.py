@@ -3,29 +3,29 @@ import pickle
 
 import pytest
 from rerank_core import InvalidRequest, ModelInfo, ScoreOptions, Scores, Usage
-from rerank_core.types import Encoding, Segment
+from rerank_core.types import Encoding, TokenSequence
 
 
-def test_a_segment_holds_its_numbers_compactly():
-    segment = Segment.of([1, 250_001, 3], [0, 0, 1])
+def test_a_sequence_holds_its_numbers_compactly():
+    sequence = TokenSequence.of([1, 250_001, 3], [0, 0, 1])
 
-    assert len(segment) == 3
-    assert len(segment.token_ids) == len(segment.type_ids) == 12
-    assert memoryview(segment.token_ids).cast("i").tolist() == [1, 250_001, 3]
-    assert memoryview(segment.type_ids).cast("i").tolist() == [0, 0, 1]
+    assert len(sequence) == 3
+    assert len(sequence.token_ids) == len(sequence.type_ids) == 12
+    assert memoryview(sequence.token_ids).cast("i").tolist() == [1, 250_001, 3]
+    assert memoryview(sequence.type_ids).cast("i").tolist() == [0, 0, 1]
 
 
-def test_equal_segments_are_one_key():
-    assert {Segment.of([1]): 1} == {Segment.of([1]): 1}
-    assert Segment.of([1]) != Segment.of([1], [0])
+def test_equal_sequences_are_one_key():
+    assert {TokenSequence.of([1]): 1} == {TokenSequence.of([1]): 1}
+    assert TokenSequence.of([1]) != TokenSequence.of([1], [0])
 
 
 @pytest.mark.parametrize(
     "thing",
     [
         ScoreOptions(),
-        Segment.of([1]),
-        Encoding(0, ()),
+        TokenSequence.of([1]),
+        Encoding((0,), ()),
         Usage(pairs=0, tokens=0, truncated=0),
         Scores(values=(), model="m", usage=Usage(pairs=0, tokens=0, truncated=0)),
         ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=8),

@@ -22,8 +22,10 @@ import pytest
 import pytest_asyncio
 from rerank_core.errors import RerankError, Unavailable
 from rerank_core.ranking import rank
+from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
+from rerank_integrations.http.protocol import _NAMES
 
 STATUSES = {
     "invalid_request": 400,
@@ -48,7 +50,7 @@ INFO = {
 class Small:
     """One server: fields as the fixtures of these names."""
 
-    overlap: OverlapModel = field(default_factory=OverlapModel)
+    overlap: Scorer = field(default_factory=OverlapModel)
     info: dict[str, Any] = field(default_factory=INFO.copy)
     seen: list[dict[str, Any]] = field(default_factory=list)
     script: deque[Any] = field(default_factory=deque)
@@ -207,15 +209,9 @@ def running(small: Small) -> Iterator[Small]:
             thread.join()
 
 
-def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    options = ScoreOptions(
-        raw=body.get("raw_scores", False),
-        truncate=body.get("truncate", True),
-        truncation=body.get("truncation_strategy"),
-        truncation_side=body.get("truncation_side"),
-        max_query_tokens=body.get("max_tokens_per_query"),
-        max_document_tokens=body.get("max_tokens_per_doc"),
-    )
+def _answer(overlap: Scorer, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    given = {option: body[name] for option, name in _NAMES.items() if body.get(name) is not None}
+    options = ScoreOptions(**given)
     scores = overlap.score(body["query"], body["documents"], options=options)
     usage = scores.usage
     answer = {
@@ -232,7 +228,8 @@ def _answer(overlap: OverlapModel, body: dict[str, Any]) -> tuple[int, dict[str,
 
 def _result(best: RankedDocument, scores: Scores, body: dict[str, Any]) -> dict[str, Any]:
     raw = {"raw_score": scores.raw_values[best.index]} if body.get("return_raw_scores") and scores.raw_values else {}
-    return {"index": best.index, "relevance_score": best.score, **raw}
+    span = {} if best.span is None else {"relevant_spans": [best.span._asdict() | {"score": best.score}]}
+    return {"index": best.index, "relevance_score": best.score, **raw, **span}
 
 
 def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:

@@ -2,7 +2,15 @@
 
 import re
 
-from rerank_core.errors import InputTooLong, InvalidRequest, ModelError, Overloaded, RerankError, UnknownModel
+from rerank_core.errors import (
+    InputTooLong,
+    InvalidRequest,
+    ModelError,
+    OutOfMemory,
+    Overloaded,
+    RerankError,
+    UnknownModel,
+)
 from rerank_server import errors
 from rerank_server.dialects.routing import ROUTES
 from rerank_server.errors import PUBLIC_CODES, STATUS, EmptyBody, NoDocuments, UnsupportedCoding, public_code, status_of
@@ -38,8 +46,11 @@ def test_statuses_and_public_codes_are_of_codes_that_exist():
         assert dialect.statuses.keys() <= codes
 
 
-def test_every_code_of_core_is_public():
-    assert {class_.code for class_ in CORES} <= PUBLIC_CODES
+def test_every_code_of_core_is_public_but_that_of_memory():
+    """No request can do anything about memory: clients and alerts see a failure of the engine."""
+    assert {class_.code for class_ in CORES} - PUBLIC_CODES == {"out_of_memory"}
+    assert public_code(OutOfMemory("")) == "engine_error"
+    assert status_of(OutOfMemory("")) == 500
 
 
 def test_an_error_without_an_entry_has_the_status_of_the_class_above_it():

@@ -1,8 +1,21 @@
+import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from rerank_core.engines import ENGINES, EngineName
+from rerank_core.load_options import LoadOptions, help_of
+from rerank_server.lifecycle import loading
 from rerank_server.machine.memory import available_memory
-from rerank_server.settings import DOCUMENTED, Settings, SettingsError, _is_of_others, settings_fields, variable_of
+from rerank_server.settings import (
+    DOCUMENTED,
+    Settings,
+    SettingsError,
+    _is_of_others,
+    description,
+    settings_fields,
+    variable_of,
+)
 
 VARIABLE = "RERANK_API_KEY"  # of rerank_integrations, which the server does not import
 
@@ -245,3 +258,28 @@ def test_a_blank_key_does_not_open_the_server(variable: str) -> None:
 def test_a_prefix_that_is_a_route_of_ours_is_refused() -> None:
     with pytest.raises(SettingsError, match="a route of ours begins"):
         Settings.from_env({"RERANK_ROOT_PATH": "/rerank"})
+
+
+def test_each_option_of_loading_is_a_setting_with_its_default_and_description() -> None:
+    settings = {field.name: field for field in settings_fields()}
+
+    for option in dataclasses.fields(LoadOptions):
+        if option.name == "max_characters":  # from RERANK_MAX_TEXT_CHARS, which is a limit of requests too
+            continue
+        assert settings[option.name].default == option.default
+        assert description(settings[option.name]) == help_of(option.name)
+
+
+def test_the_engines_of_the_settings_are_those_of_the_table() -> None:
+    assert get_args(EngineName) == ("auto", *ENGINES)
+
+
+def test_a_model_is_loaded_with_every_option_of_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(loading, "require_libraries", lambda: None)
+    monkeypatch.setattr(loading, "choose_device", lambda wanted: wanted)
+    monkeypatch.setattr(loading, "load", lambda model, **options: asked.update(options))
+
+    loading.load_model(Settings(device="cpu"))
+
+    assert set(asked) == {option.name for option in dataclasses.fields(LoadOptions)}

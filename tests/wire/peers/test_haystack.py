@@ -67,7 +67,9 @@ def test_scale_score_and_score_threshold_have_their_like() -> None:
     model = OverlapModel()
     raw = rerank_core.rerank(model, QUERY, TEXTS, options=ScoreOptions(raw=True))
 
-    assert [document.score for document in raw] == sorted(model.score(QUERY, TEXTS, raw=True).values, reverse=True)
+    assert [document.score for document in raw] == sorted(
+        model.score(QUERY, TEXTS, ScoreOptions(raw=True)).values, reverse=True
+    )
     assert [document.index for document in rerank_core.rerank(model, QUERY, TEXTS, threshold=0.5)] == [1, 2]
     assert rerank_core.rerank(model, QUERY, []) == []
 

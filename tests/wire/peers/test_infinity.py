@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import ScoreOptions
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -79,7 +80,7 @@ async def test_raw_scores(client: Client, raw_scores: bool) -> None:
 
     results = (await client.post("/infinity/rerank", json=body)).json()["results"]
 
-    values = OverlapModel().score(QUERY, TEXTS, raw=raw_scores).values
+    values = OverlapModel().score(QUERY, TEXTS, ScoreOptions(raw=raw_scores)).values
     assert [result["relevance_score"] for result in results] == sorted(values, reverse=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import ScoreOptions
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -26,7 +27,7 @@ async def ranked(client: Client, path: str, **fields: Any) -> Any:
 async def test_every_passage_has_its_logit_the_best_first(client: Client, path: str) -> None:
     rankings = await ranked(client, path)
 
-    values = OverlapModel().score("last", [passage["text"] for passage in PASSAGES], raw=True).values
+    values = OverlapModel().score("last", [passage["text"] for passage in PASSAGES], ScoreOptions(raw=True)).values
     assert [(ranking["index"], ranking["logit"]) for ranking in rankings] == [
         (index, values[index]) for index in (1, 2, 0)
     ]

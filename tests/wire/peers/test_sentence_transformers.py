@@ -62,7 +62,7 @@ def test_one_pair_scores_as_it_does_among_others(model: rerank_core.Scorer) -> N
 
 
 def test_the_activation_is_the_sigmoid_or_none(model: rerank_core.Scorer) -> None:
-    raw = model.score(QUERY, CORPUS, raw=True).values
+    raw = model.score(QUERY, CORPUS, ScoreOptions(raw=True)).values
 
     assert model.score(QUERY, CORPUS).values == tuple(map(sigmoid, raw))
 

@@ -8,7 +8,10 @@
 Importing this loads nothing heavy; ``load`` does.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.deprecation import renamed
 from rerank_core.errors import (
     CheckpointError,
     DeadlineExceeded,
@@ -28,7 +31,7 @@ from rerank_core.errors import (
 from rerank_core.loading import load
 from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
-from rerank_core.scorer import AsyncScorer, PairModel, Scorer
+from rerank_core.scorer import AsyncScorer, Scorer, StepwiseModel
 from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
 
 __all__ = [
@@ -46,13 +49,13 @@ __all__ = [
     "ModelInfo",
     "Overloaded",
     "Pair",
-    "PairModel",
     "RankedDocument",
     "RerankError",
     "ScoreOptions",
     "Scorer",
     "Scores",
     "Span",
+    "StepwiseModel",
     "TooManyDocuments",
     "Unauthorized",
     "Unavailable",
@@ -66,9 +69,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import version
+if TYPE_CHECKING:
+    __version__: str
+else:  # a type checker would believe in every name
 
-        return version("rerank-core")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("rerank-core")
+        return renamed(__name__, name, {"PairModel": StepwiseModel})

@@ -12,6 +12,7 @@
     ├── ModelError                   model_error           this model cannot answer
     │   ├── CheckpointError          checkpoint_error      the files do not make a model we can run
     │   └── EngineError              engine_error          the forward pass failed, or a score was not finite
+    │       ├── OutOfMemory          out_of_memory         a smaller batch may go through
     │       └── DeviceError          device_error          the device will not compute again in this process
     └── MissingExtra                 missing_extra         an optional library is not installed (also ImportError)
 
@@ -99,6 +100,12 @@ class EngineError(ModelError):
     """The forward pass failed, or a score was not a finite number."""
 
     code = "engine_error"
+
+
+class OutOfMemory(EngineError):
+    """A batch needed more memory than there is; a smaller one may go through."""
+
+    code = "out_of_memory"
 
 
 class DeviceError(EngineError):

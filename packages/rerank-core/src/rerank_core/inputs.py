@@ -2,16 +2,37 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
+from rerank_core.deprecation import warn
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import Pair, ScoreOptions
 
 
-def score_options(options: ScoreOptions | None, *, raw: bool, truncate: bool) -> ScoreOptions:
-    """Merge the options of a call: ``raw=True`` and ``truncate=False`` win over what ``options`` says."""
+class DeprecatedOptions(TypedDict, total=False):
+    """The keywords of ``Scorer.score`` that became part of ``options``."""
+
+    raw: bool
+    truncate: bool
+
+
+def score_options(options: ScoreOptions | None, deprecated: DeprecatedOptions) -> ScoreOptions:
+    """Return the options of a call to ``score`` or ``ascore``, which calls this itself.
+
+    ``deprecated`` are its other keywords: they warn, and ``raw=True`` and ``truncate=False`` win over ``options``.
+    """
     given = options or ScoreOptions()
-    return replace(given, raw=given.raw or raw, truncate=given.truncate and truncate)
+    if not deprecated:
+        return given
+    if unknown := deprecated.keys() - DeprecatedOptions.__annotations__:
+        raise TypeError(f"score() got an unexpected keyword argument {min(unknown)!r}")
+    shown = ", ".join(f"{name}={value!r}" for name, value in deprecated.items())
+    warn(f"score(..., {shown}) is now score(..., ScoreOptions({shown}))", stacklevel=4)
+    return replace(
+        given,
+        raw=given.raw or deprecated.get("raw", False),
+        truncate=given.truncate and deprecated.get("truncate", True),
+    )
 
 
 def as_pairs(query: str, documents: Iterable[str]) -> list[Pair]:

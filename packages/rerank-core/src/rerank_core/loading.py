@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
 from operator import index
 from pathlib import Path
+from typing import Any, TypedDict, assert_never
 
 from rerank_core.calibration import read_calibration
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.model_card import read_languages
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
+from rerank_core.engines.target import Target
 from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.load_options import LoadOptions
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.consistency import check_network, check_tokens
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
-from rerank_core.models.scoring import distinct_segments
-from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation
+from rerank_core.models.scoring import distinct_sequences
+from rerank_core.models.task import Task
+from rerank_core.pairs import encode_pairs
+from rerank_core.types import LongDocuments, ModelInfo, ScoreOptions, Truncation, TruncationSide
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy")
 
@@ -35,6 +42,14 @@ def require_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name) is None:
             raise MissingExtra.needs(f"running a model here needs {name}", "rerank-core[torch]")
+
+
+class _TokenizerOptions(TypedDict):
+    max_length: int
+    has_type_ids: bool
+    long_documents: LongDocuments
+    truncation_side: TruncationSide
+    max_characters: int | None
 
 
 def load(
@@ -75,69 +90,72 @@ def load(
     run, ``MissingExtra`` where torch or the model ``lite`` is not installed.
     """
     require_libraries()
-    ScoreOptions(truncation=truncation, long_documents=long_documents)  # says what is allowed
     platt = read_calibration(calibration)
-    asked = {"device": device, "dtype": dtype, "engine": engine}
-    if threads is not None and threads < 1:
-        raise InvalidRequest(f"threads is {threads}: use at least 1")
+    options = LoadOptions(
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        calibration=platt,
+        label=label,
+        engine=engine,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+        max_characters=max_characters,
+    )
 
     source = locate(model, revision, code=trust_remote_code)
     checkpoint = read_checkpoint(source)
     length = checkpoint.max_length(max_length)
-    columns = checkpoint.head_columns(label)
+    columns = _columns(checkpoint, label)
     device = choose_device(device)
-    dtype = choose_dtype(dtype, device)
-    engine_class, reason = choose_engine(checkpoint, engine, device=device, dtype=dtype)
+    target = Target(device, choose_dtype(dtype, device))
+    chosen = choose_engine(checkpoint, engine, target)
 
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
     from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
+    common: _TokenizerOptions = {
+        "max_length": length,
+        "has_type_ids": checkpoint.has_type_ids,
+        "long_documents": long_documents,
+        "truncation_side": text.truncation_side,
+        "max_characters": max_characters,
+    }
     tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
-    if checkpoint.kind == "bi-encoder":
-        tokenizer = BiEncoderTokenizer(
-            text.tokenizer,
-            max_length=length,
-            has_type_ids=checkpoint.has_type_ids,
-            query_prompt=checkpoint.prompts["query"],
-            document_prompt=checkpoint.prompts["document"],
-            long_documents=long_documents,
-            truncation_side=text.truncation_side,
-            max_characters=max_characters,
-        )
-    else:
-        tokenizer = CrossEncoderTokenizer(
-            text.tokenizer,
-            max_length=length,
-            truncation=truncation,
-            has_type_ids=checkpoint.has_type_ids,
-            long_documents=long_documents,
-            truncation_side=text.truncation_side,
-            max_characters=max_characters,
-        )
+    task: Task[Any]
+    match checkpoint.head:
+        case Classification():
+            tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, **common)
+            task = CrossEncoder(tokenizer, columns)
+        case Pooling(prompts=prompts, similarity=similarity, normalizes=normalizes):
+            query_prompt, document_prompt = prompts["query"], prompts["document"]
+            tokenizer = BiEncoderTokenizer(
+                text.tokenizer, query_prompt=query_prompt, document_prompt=document_prompt, **common
+            )
+            task = BiEncoder(tokenizer, similarity=similarity, normalizes=normalizes)
+        case _:
+            assert_never(checkpoint.head)
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)
     if threads is not None:
         set_threads(threads)
-    segments = distinct_segments(tokenizer(CALIBRATION_TEXTS, ScoreOptions()))
-    network = engine_class.load(
-        checkpoint,
-        device=device,
-        dtype=dtype,
-        calibration_batch=Batch.of(segments),
-        trust_remote_code=trust_remote_code,
-    )
-    check_network(checkpoint, network, segments)
+    sequences = distinct_sequences(encode_pairs(task.encode, CALIBRATION_TEXTS, ScoreOptions()))
+    network = chosen.plan.load(Batch.of(sequences), trust_remote_code=trust_remote_code)
+    check_network(checkpoint, network, sequences)
     info = ModelInfo(
         name=checkpoint.name,
         revision=checkpoint.revision,
-        kind=checkpoint.kind,
-        engine=engine_class.name,
-        engine_reason=reason,
+        kind=checkpoint.head.kind,
+        engine=chosen.engine,
+        engine_reason=chosen.reason,
         device=device,
-        dtype=dtype,
+        dtype=target.dtype,
         max_length=length,
-        raw_score=_raw_score(checkpoint, columns),
+        raw_score=_raw_score(checkpoint.head, columns),
         truncation_side=text.truncation_side,
         activation=checkpoint.activation,
         long_documents=long_documents,
@@ -146,60 +164,39 @@ def load(
     )
     # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
     # the oldest layout of sentence-transformers, is not in its digest.
-    library = (checkpoint.pooling, checkpoint.similarity, checkpoint.normalizes, *sorted(checkpoint.prompts.items()))
-    computed = (info.kind, info.engine, device, dtype, length, truncation, text.truncation_side, long_documents)
-    choices = (*computed, columns, library)
+    computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
+    choices = (*computed, columns, checkpoint.head)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
 
-    reload = _reload(
-        model,
-        revision=pinned(model, checkpoint.revision),
-        **asked,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        calibration=platt,
-        label=label,
-        threads=threads,
-        trust_remote_code=trust_remote_code,
-    )
-    if isinstance(tokenizer, BiEncoderTokenizer):
-        return BiEncoder(
-            network,
-            tokenizer,
-            info,
-            fingerprint,
-            similarity=checkpoint.similarity,
-            normalizes=checkpoint.normalizes,
-            reload=reload,
-        )
-    return CrossEncoder(network, tokenizer, info, fingerprint, columns=columns, reload=reload)
+    reload = _reload(model, replace(options, revision=pinned(model, checkpoint.revision)))
+    return LocalModel(task, network, info, fingerprint, reload=reload)
 
 
-_SIMILARITIES = {
-    "cosine": "cosine",
-    "dot": "dot product",
-    "euclidean": "Euclidean distance with a minus before it",
-    "manhattan": "Manhattan distance with a minus before it",
-}
+def _columns(checkpoint: Checkpoint, label: int | str | None) -> HeadColumns:
+    """Choose the outputs that are the score. Raises ``InvalidRequest`` for a label that there is not."""
+    match checkpoint.head:
+        case Classification() as head:
+            return head.columns(label, checkpoint.name)
+        case Pooling():
+            if label is not None:
+                raise InvalidRequest(
+                    f"{checkpoint.name} is a bi-encoder, which has no labels: leave label={label!r} out"
+                )
+            return HeadColumns(0)
+        case _:
+            assert_never(checkpoint.head)
 
 
-def _raw_score(checkpoint: Checkpoint, columns: HeadColumns) -> str:
+def _raw_score(head: Head, columns: HeadColumns) -> str:
     """Describe the number that the raw score is."""
-    if checkpoint.kind == "bi-encoder":
-        return _SIMILARITIES[checkpoint.similarity]
-    if len(checkpoint.labels) == 1:
-        return "logit"
-    score = f"logit of {checkpoint.labels[columns.label][:100]}"
-    return score if columns.against is None else f"{score} minus logit of {checkpoint.labels[columns.against][:100]}"
+    return head.raw_score(columns) if isinstance(head, Classification) else head.raw_score
 
 
-def _reload(model: str, **options: object) -> partial[LocalModel]:
+def _reload(model: str, options: LoadOptions) -> partial[LocalModel]:
     """Describe how to load it once more: a name and one text, which are the same bytes whenever they are pickled."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return partial(load_again, model, json.dumps(given, default=index))  # whole numbers may be numpy's
+    return partial(load_again, model, json.dumps(options.keywords(), default=index))  # whole numbers may be numpy's
 
 
 def load_again(model: str, options: str) -> LocalModel:

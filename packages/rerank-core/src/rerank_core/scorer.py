@@ -1,16 +1,17 @@
 """The seam: protocols that every scorer satisfies.
 
-``Scorer`` and ``AsyncScorer`` are all that integrations and callers need. ``PairModel`` is the same work taken in
+``Scorer`` and ``AsyncScorer`` are all that integrations and callers need. ``StepwiseModel`` is the same work in
 steps, so that a scheduler can choose the batches in between.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
+from rerank_core.deprecation import renamed
+from rerank_core.types import Encoding, ModelInfo, Scored, ScoreOptions, Scores, TokenSequence
 
 Output: TypeAlias = Any
-"""What the network says of one segment: meaningful only to the model that said it."""
+"""A model's output for one sequence: only the model that computed it can read it."""
 
 
 @runtime_checkable
@@ -21,17 +22,11 @@ class Scorer(Protocol):
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Return one score per document, in their order; an empty list of documents is an empty answer.
 
         ``documents`` may be any iterable with an order, and is read once.
-
-        ``raw`` and ``truncate`` are the everyday part of ``options``; where both are given, ``raw=True`` and
-        ``truncate=False`` win.
 
         Raises ``InvalidRequest`` for what cannot be scored, ``Unavailable`` for what may be scored later, and
         ``ModelError`` where the model fails.
@@ -47,20 +42,26 @@ class AsyncScorer(Protocol):
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """As ``Scorer.score``."""
         ...
 
 
-@runtime_checkable
-class PairModel(Protocol):
-    """A model taken in steps: tokenize, forward, combine.
+def is_independent(scorer: Scorer) -> bool:
+    """Return whether a scorer scores documents one by one, as ``StepwiseModel.independent``; most do.
 
-    A score depends on its pair and the options only, however segments are dealt into batches.
+    Raises what the scorer raises, such as a client whose server cannot be reached.
+    """
+    return bool(getattr(scorer, "independent", True))
+
+
+@runtime_checkable
+class StepwiseModel(Protocol):
+    """A model taken in steps: encode, forward, scores.
+
+    A score depends on its pair and the options only, however sequences are dealt into batches; where the model is not
+    ``independent``, on the other documents of the query too.
     """
 
     @property
@@ -69,25 +70,44 @@ class PairModel(Protocol):
         ...
 
     @property
-    def batch_tokens(self) -> int:
-        """The number of tokens that one call of ``forward`` should have, for the best speed."""
-        ...
+    def independent(self) -> bool:
+        """Whether documents are scored one by one, so that a request may be split, deduplicated and cached.
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """Return one encoding per pair, in their order; ``first`` is the first pair's position in its request.
-
-        Safe to call from several threads. Raises ``InvalidRequest``.
+        Each encoding of such a model has one document.
         """
         ...
 
-    def forward(self, segments: Sequence[Segment]) -> list[Output]:
-        """Compute one output per segment, in their order. Raises ``EngineError``."""
+    @property
+    def batch_tokens(self) -> int:
+        """The cost that one call of ``forward`` should have, for the best speed."""
+        ...
+
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """Return the encodings of one query's documents, in their order.
+
+        ``first`` is the first document's position in its request. A model that is not ``independent`` gets all
+        documents of a query at once. Safe to call from several threads. Raises ``InvalidRequest``.
+        """
+        ...
+
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """Return the cost of computing sequences, in tokens: at least 1 for each sequence."""
+        ...
+
+    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+        """Compute one output per sequence, in their order. Raises ``EngineError``."""
+        ...
+
+    def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:
+        """Return one score for each of an encoding's documents, from its sequences' outputs."""
         ...
 
     def fingerprint(self) -> str:
         """Hash all that decides this model's scores: the same in every process, and no other model's."""
         ...
 
-    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """Return the raw score of an encoding from its segments' outputs, and the segment that it comes from."""
-        ...
+
+if not TYPE_CHECKING:  # a type checker would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        return renamed(__name__, name, {"PairModel": StepwiseModel})

@@ -3,8 +3,9 @@
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from rerank_core.deprecation import renamed
 from rerank_core.errors import InvalidRequest
 
 Truncation: TypeAlias = Literal["longest_first", "only_second"]
@@ -102,22 +103,29 @@ class ScoreOptions:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
 
+    def most_windows(self) -> int | None:
+        """Return how many windows of a document are read at most; None: all."""
+        return 1 if self.chunk_score == "first" else self.max_chunks
+
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of tokens that the network reads at once.
+class TokenSequence:
+    """The tokens that the network reads at once.
 
-    Both fields hold one int32 a token, in this machine's byte order: compact, hashable, and read without a copy by
-    ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types.
+    ``token_ids`` and ``type_ids`` hold one int32 a token, in this machine's byte order: compact, hashable, and read
+    without a copy by ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types. ``prefix``: so
+    many first tokens are the same for other documents of the request, so that an engine may compute them once; its own
+    pair alone decides it.
     """
 
     token_ids: bytes
     type_ids: bytes = b""
+    prefix: int = 0
 
     @classmethod
-    def of(cls, token_ids: Iterable[int], type_ids: Iterable[int] = ()) -> "Segment":
+    def of(cls, token_ids: Iterable[int], type_ids: Iterable[int] = (), prefix: int = 0) -> "TokenSequence":
         """Pack numbers."""
-        return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes())
+        return cls(array("i", token_ids).tobytes(), array("i", type_ids).tobytes(), prefix)
 
     def __len__(self) -> int:
         """The number of its tokens."""
@@ -126,24 +134,32 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A pair as the network will read it.
+    """Documents beside their query, as the network will read them.
 
-    ``pair`` is the pair's position in the request. A cross-encoder reads one segment, query and document together;
-    a bi-encoder two, the query and the document. A long document may have more, one for each of its windows.
-    ``spans``, where set, says which part of the document each segment holds; nothing of it is ``Span(0, 0)``.
+    ``documents`` are positions in the request: one, or several where a model reads a list at once. A cross-encoder
+    reads one sequence, query and document together; a bi-encoder two, the query and the document. A long document may
+    have more, one for each of its windows. ``truncated`` counts the documents that were cut. ``spans``, where set, says
+    which part of the document each sequence holds; nothing of it is ``Span(0, 0)``.
     """
 
-    pair: int
-    segments: tuple[Segment, ...]
-    truncated: bool = False
+    documents: tuple[int, ...]
+    sequences: tuple[TokenSequence, ...]
+    truncated: int = 0
     spans: tuple[Span, ...] | None = None
+
+
+class Scored(NamedTuple):
+    """A document's raw score, and the part of the document that it comes from, where known."""
+
+    raw: float
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """The cost of a request.
 
-    ``tokens`` the model really read, special tokens included, each distinct segment once; ``truncated`` counts the
+    ``tokens`` the model really read, special tokens included, each distinct sequence once; ``truncated`` counts the
     pairs that were cut.
     """
 
@@ -206,3 +222,9 @@ class ModelInfo:
     def title(self) -> str:
         """The name, and the kind where that is not a cross-encoder."""
         return self.name if self.kind == "cross-encoder" else f"{self.kind}, {self.name}"
+
+
+if not TYPE_CHECKING:  # a type checker would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        return renamed(__name__, name, {"Segment": TokenSequence})

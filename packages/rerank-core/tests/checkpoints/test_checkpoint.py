@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import rerank_core
-from rerank_core import CheckpointError, InvalidRequest
+from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.weights import weight_files
@@ -220,8 +220,8 @@ def test_half_precision_weights_are_computed_in_float32(copy, tiny_model):
     model = rerank_core.load(str(copy), device="cpu")
 
     assert model.info.dtype == "float32"
-    (half,) = model.score("a panda", ["bamboo"], raw=True).values
-    (full,) = tiny_model("bert").score("a panda", ["bamboo"], raw=True).values
+    (half,) = model.score("a panda", ["bamboo"], ScoreOptions(raw=True)).values
+    (full,) = tiny_model("bert").score("a panda", ["bamboo"], ScoreOptions(raw=True)).values
     assert 0 < abs(half - full) < 0.1
 
 
@@ -239,7 +239,11 @@ def test_a_label_is_chosen_by_its_number_or_its_name(tiny):
     directory = str(tiny("bert", labels=2))
 
     def score(label: int | str) -> float:
-        return rerank_core.load(directory, label=label, device="cpu").score("panda", ["bamboo"], raw=True).values[0]
+        return (
+            rerank_core.load(directory, label=label, device="cpu")
+            .score("panda", ["bamboo"], ScoreOptions(raw=True))
+            .values[0]
+        )
 
     assert score(0) == score("LABEL_0") != score(1) == score("LABEL_1")
 
@@ -260,7 +264,7 @@ def test_a_bi_encoder_has_no_labels(tiny):
 def test_labels_are_in_the_order_of_their_numbers(copy):
     edit(copy / "config.json", id2label={"10": "k", "2": "c", "0": "a"})
 
-    assert read(copy).labels == ("a", "c", "k")
+    assert read(copy).head.labels == ("a", "c", "k")
 
 
 # ---------------------------------------------------------------------------- length
@@ -360,7 +364,7 @@ def test_the_checkpoints_own_activation_is_reported_and_never_applied(copy, tiny
 def test_a_modules_file_with_a_classifier_is_a_cross_encoder(copy):
     (copy / "modules.json").write_text(json.dumps([{"path": "", "type": "sentence_transformers.models.Transformer"}]))
 
-    assert read(copy).kind == "cross-encoder"
+    assert read(copy).head.kind == "cross-encoder"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +380,7 @@ def test_a_modules_file_with_a_classifier_is_a_cross_encoder(copy):
 def test_the_pooling_is_read_from_both_layouts(bi_copy, config, pooling):
     (bi_copy / "1_Pooling" / "config.json").write_text(json.dumps(config))
 
-    assert read(bi_copy).pooling == pooling
+    assert read(bi_copy).head.mode == pooling
 
 
 @pytest.mark.parametrize(
@@ -444,7 +448,7 @@ def test_a_transformer_in_a_folder_of_its_own_is_found(bi_copy, tiny_model):
 def test_prompts_are_chosen_as_sentence_transformers_does(bi_copy, config, query, document):
     edit(bi_copy / "config_sentence_transformers.json", **config)
 
-    assert read(bi_copy).prompts == {"query": query, "document": document}
+    assert read(bi_copy).head.prompts == {"query": query, "document": document}
 
 
 def test_lower_case_that_the_checkpoint_asks_for_is_done(bi_copy):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import rerank_core
 import torch
-from rerank_core import CheckpointError, InvalidRequest
+from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear
 from rerank_core.engines.packed.quantization import float16
@@ -56,10 +56,10 @@ def source(request, tiny, shared) -> str:
 
 def test_scores_stay_near_those_of_float32(source, dtype):
     documents = [some_text(words, words) for words in (0, 1, 7, 30, 120, 400)]
-    golden = rerank_core.load(source, device="cpu").score(QUERY, documents, raw=True).values
+    golden = rerank_core.load(source, device="cpu").score(QUERY, documents, ScoreOptions(raw=True)).values
     model = rerank_core.load(source, device="cpu", dtype=dtype)
 
-    scores = model.score(QUERY, documents, raw=True).values
+    scores = model.score(QUERY, documents, ScoreOptions(raw=True)).values
 
     assert model.info.dtype == dtype
     if not (dtype == "float16-weights" and "minilm-ce" in source):  # whose weights are float16 in the file already
@@ -78,8 +78,8 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
             model = rerank_core.load(source, device="cpu", dtype=dtype, threads=count)
             for company in (0, 1, 2, 11, 12, 50):
                 documents = [pair, *companions[:company]]
-                scores.add(model.score(QUERY, documents, raw=True).values[0])
-                scores.add(model.score(QUERY, documents[::-1], raw=True).values[-1])
+                scores.add(model.score(QUERY, documents, ScoreOptions(raw=True)).values[0])
+                scores.add(model.score(QUERY, documents[::-1], ScoreOptions(raw=True)).values[-1])
     finally:
         torch.set_num_threads(before)
 
@@ -147,7 +147,7 @@ def test_both_products_with_float16_weights_round_the_same_weights(monkeypatch, 
     for widens in (False, True):
         monkeypatch.setattr(cpu_features, "widens_float16", lambda widens=widens: widens)
         model = rerank_core.load(str(tiny("bert")), device="cpu", dtype="float16-weights")
-        scores.append(model.score(QUERY, documents, raw=True).values)
+        scores.append(model.score(QUERY, documents, ScoreOptions(raw=True)).values)
 
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
     assert built == sorted(built, key=FLOAT16_WEIGHTS.index)

@@ -8,6 +8,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core.testing.checkpoints import edit_json
+from rerank_core.types import ScoreOptions
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 DOCUMENTS = ["bamboo", "a giant panda lives in china", "Paris is the capital of france", "", "panda " * 300]
@@ -62,6 +63,6 @@ def test_a_family_is_given_the_token_types_that_transformers_gives_it(tiny, tmp_
 
     golden = [row[0] for row in golden_rows(tmp_path, "a panda", DOCUMENTS)]
 
-    ours = rerank_core.load(str(tmp_path), device="cpu").score("a panda", DOCUMENTS, raw=True).values
+    ours = rerank_core.load(str(tmp_path), device="cpu").score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert list(ours) == pytest.approx(golden, abs=1e-5)

@@ -12,11 +12,11 @@ import rerank_core
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core import Pair, ScoreOptions
+from rerank_core import ScoreOptions
 from rerank_core.engines import ENGINES
 from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.local import LocalModel
-from rerank_core.models.scoring import distinct_segments, sigmoid
+from rerank_core.models.scoring import distinct_sequences, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -78,7 +78,7 @@ def tiny_bert(tiny, engine) -> LocalModel:
 def test_logits_are_those_of_plain_transformers(model, directory):
     golden = golden_logits(directory, model.info.max_length)
 
-    ours = model.score(QUERY, DOCUMENTS, raw=True).values
+    ours = model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert len(set(golden)) > len(DOCUMENTS) // 2, "a network that always says the same proves nothing"
     assert [value for value, wanted in zip(ours, golden, strict=True) if not is_close(value, wanted)] == []
@@ -95,24 +95,24 @@ def test_only_second_is_what_transformers_calls_only_second(tiny_bert, tiny):
 
 
 def test_company_and_order_change_no_bit(model):
-    together = model.score(QUERY, DOCUMENTS, raw=True).values
+    together = model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
     shuffled = random.Random(1).sample(range(len(DOCUMENTS)), len(DOCUMENTS))
 
-    assert model.score(QUERY, [DOCUMENTS[index] for index in shuffled], raw=True).values == tuple(
+    assert model.score(QUERY, [DOCUMENTS[index] for index in shuffled], ScoreOptions(raw=True)).values == tuple(
         together[index] for index in shuffled
     )
-    alone = tuple(model.score(QUERY, [document], raw=True).values[0] for document in DOCUMENTS)
+    alone = tuple(model.score(QUERY, [document], ScoreOptions(raw=True)).values[0] for document in DOCUMENTS)
     assert alone == together
 
 
 @given(cuts=st.sets(st.integers(1, len(DOCUMENTS) - 1)), order=st.permutations(range(len(DOCUMENTS))))
-def test_segments_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
-    encodings = tiny_bert.tokenize([Pair(QUERY, document) for document in DOCUMENTS], ScoreOptions())
-    segments = [distinct_segments(encodings)[index] for index in order]
-    whole = tiny_bert.forward(segments)
+def test_sequences_may_be_dealt_into_any_batches(tiny_bert, cuts, order):
+    encodings = tiny_bert.encode(QUERY, DOCUMENTS, ScoreOptions())
+    sequences = [distinct_sequences(encodings)[index] for index in order]
+    whole = tiny_bert.forward(sequences)
 
-    edges = [0, *sorted(cuts), len(segments)]
-    dealt = [tiny_bert.forward(segments[start:end]) for start, end in pairwise(edges)]
+    edges = [0, *sorted(cuts), len(sequences)]
+    dealt = [tiny_bert.forward(sequences[start:end]) for start, end in pairwise(edges)]
 
     assert [output for batch in dealt for output in batch] == whole
 
@@ -147,7 +147,7 @@ def test_lite_is_the_cosine_of_sentence_transformers(lite, golden_library):
 
     golden = golden_cosines(golden_library, locate("lite").directory, TEXTS)
 
-    ours = lite.score(QUERY, TEXTS, raw=True)
+    ours = lite.score(QUERY, TEXTS, ScoreOptions(raw=True))
 
     assert ours.usage.truncated == sum(len(text.split()) > 256 for text in TEXTS) > 0
     assert [value for value, wanted in zip(ours.values, golden, strict=True) if abs(value - wanted) > 1e-5] == []
@@ -169,7 +169,7 @@ def test_a_bi_encoder_is_the_cosine_of_sentence_transformers(golden_library, tmp
 
     golden = golden_cosines(golden_library, tmp_path / "saved", TEXTS)
     model = rerank_core.load(str(tmp_path / "saved"), engine=engine, device="cpu")
-    ours = model.score(QUERY, TEXTS, raw=True).values
+    ours = model.score(QUERY, TEXTS, ScoreOptions(raw=True)).values
 
     assert isinstance(model, BiEncoder)
     assert model.info.max_length == 50
@@ -180,7 +180,7 @@ def test_the_legacy_layout_is_the_same_model(golden_library, tiny, tiny_model):
     directory = tiny("bert", "bi-encoder")
 
     golden = golden_cosines(golden_library, directory, TEXTS)
-    ours = tiny_model("bert", "bi-encoder").score(QUERY, TEXTS, raw=True).values
+    ours = tiny_model("bert", "bi-encoder").score(QUERY, TEXTS, ScoreOptions(raw=True)).values
 
     assert [value for value, wanted in zip(ours, golden, strict=True) if abs(value - wanted) > 1e-5] == []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rerank_core
 import torch
-from rerank_core import InvalidRequest
+from rerank_core import InvalidRequest, ScoreOptions
 from rerank_core.engines.torch_settings import our_settings
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -114,7 +114,7 @@ def loaded(tiny):
 
     def load(engine, dtype, kind):
         model = rerank_core.load(str(tiny("bert", kind)), engine=engine, dtype=dtype, device="cpu")
-        return model, model.score("a panda", DOCUMENTS, raw=True).values
+        return model, model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
 
     def find(*way):
         try:
@@ -148,13 +148,13 @@ def test_a_score_does_not_depend_on_what_the_program_around_has_set(loaded, tiny
 
     with host():
         before = settings()
-        while_set = model.score("a panda", DOCUMENTS, raw=True).values
+        while_set = model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
         other = rerank_core.load(str(tiny("bert", kind)), engine=engine, dtype=dtype, device="cpu")
-        loaded_while_set = other.score("a panda", DOCUMENTS, raw=True).values
+        loaded_while_set = other.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
         after = settings()
 
     assert while_set == loaded_while_set == wanted
-    assert other.score("a panda", DOCUMENTS, raw=True).values == wanted
+    assert other.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values == wanted
     assert after == before
 
 

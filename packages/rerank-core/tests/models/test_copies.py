@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rerank_core
 from rerank_core import CheckpointError, InputTooLong, Overloaded, Pair, ScoreOptions
-from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.local import LocalModel
 
 DOCUMENTS = ["bamboo", "a panda eats bamboo", "panda " * 100]
 
@@ -99,7 +99,7 @@ def test_a_calibration_travels_as_its_numbers(tiny, tmp_path):
 
 def test_a_model_that_load_did_not_make_says_that_it_has_no_pickle(tiny_model):
     real = tiny_model("bert")
-    made_by_hand = CrossEncoder(real._engine, real._tokenizer, real.info, real.fingerprint)
+    made_by_hand = LocalModel(real._task, real._engine, real.info, real.fingerprint)
 
     with pytest.raises(TypeError, match=r"was not made by rerank_core\.load"):
         pickle.dumps(made_by_hand)

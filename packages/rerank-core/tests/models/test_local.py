@@ -10,9 +10,9 @@ import rerank_core
 import torch
 from rerank_core import DeviceError, EngineError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.checkpoints.labels import HeadColumns
-from rerank_core.models.bi_encoder import BiEncoder
 from rerank_core.models.cross_encoder import CrossEncoder
-from rerank_core.types import Encoding, Segment
+from rerank_core.models.local import LocalModel
+from rerank_core.types import Encoding, Scored, Span, TokenSequence
 
 
 def test_ten_thousand_documents_have_ten_thousand_scores(tiny_model):
@@ -31,7 +31,9 @@ def test_pairs_may_have_different_queries(tiny_model):
 
     scores = model.score_pairs(pairs, ScoreOptions(raw=True))
 
-    assert scores.values == tuple(model.score(query, [document], raw=True).values[0] for query, document in pairs)
+    assert scores.values == tuple(
+        model.score(query, [document], ScoreOptions(raw=True)).values[0] for query, document in pairs
+    )
     assert scores.usage.pairs == 3
     assert model.score_pairs([]).values == ()
     assert model.score_pairs(np.array(pairs), ScoreOptions(raw=True)) == scores
@@ -62,14 +64,14 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
     model = tiny_model("bert")
     before = model.score("a panda", ["bamboo"])
 
-    def out_of_memory(_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    def broken(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model._engine, "forward", out_of_memory)
-        with pytest.raises(EngineError, match=r"the packed engine failed on 1 segments of \d+ tokens") as caught:
+        patched.setattr(model._engine, "_rows", broken)
+        with pytest.raises(EngineError, match=r"the packed engine failed on 1 sequences of \d+ tokens") as caught:
             model.score("a panda", ["bamboo"])
-    assert "can't allocate memory" in str(caught.value)
+    assert "shapes cannot be multiplied" in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert "bamboo" not in str(caught.value)
 
@@ -77,10 +79,13 @@ def test_a_failing_engine_is_an_engine_error_with_its_cause_and_the_next_call_wo
 
 
 class Says:
-    """An engine that says the same of every segment."""
+    """An engine that says the same of every sequence."""
 
     name = "says"
     batch_tokens = 64
+
+    def cost(self, sequences):
+        return sum(map(len, sequences))
 
     def __init__(self, *row: float) -> None:
         self._row = row
@@ -98,7 +103,7 @@ def test_an_engines_own_error_is_passed_on_as_it_is(tiny_model):
             raise original
 
     with pytest.raises(EngineError) as caught:
-        CrossEncoder(Gone(), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
+        LocalModel(real._task, Gone(), real.info, real.fingerprint).score("a panda", ["bamboo"])
     assert caught.value is original
 
 
@@ -112,7 +117,7 @@ def test_the_longest_go_first_and_batches_keep_to_the_engines_budget(tiny_model)
             batches.append(batch.lengths.tolist())
             return super().forward(batch)
 
-    CrossEncoder(Noting(1.0), real._tokenizer, real.info, real.fingerprint).score(
+    LocalModel(real._task, Noting(1.0), real.info, real.fingerprint).score(
         "panda", ["panda " * n for n in (1, 30, 7, 60, 20)]
     )
 
@@ -130,7 +135,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
                 met.append(both_inside.wait(timeout=0.2))
             return super().forward(batch)
 
-    model = CrossEncoder(Meeting(1.0), real._tokenizer, real.info, real.fingerprint)
+    model = LocalModel(real._task, Meeting(1.0), real.info, real.fingerprint)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda text: model.score("panda", [text]), ["bamboo", "china"]))
 
@@ -140,7 +145,7 @@ def test_one_forward_pass_runs_at_a_time(tiny_model):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_network_that_says_no_finite_number_is_an_engine_error(tiny_model, bad):
     real = tiny_model("bert")
-    broken = CrossEncoder(Says(bad), real._tokenizer, real.info, real.fingerprint)
+    broken = LocalModel(real._task, Says(bad), real.info, real.fingerprint)
 
     with pytest.raises(EngineError, match="not a finite number"):
         broken.score("a panda", ["bamboo"])
@@ -151,28 +156,33 @@ def test_an_embedding_of_nothing_is_an_engine_error(tiny_model):
     real = tiny_model("bert", "bi-encoder")
 
     with pytest.raises(EngineError, match="not a finite number"):
-        BiEncoder(Says(0.0, 0.0), real._tokenizer, real.info, real.fingerprint).score("a panda", ["bamboo"])
+        LocalModel(real._task, Says(0.0, 0.0), real.info, real.fingerprint).score("a panda", ["bamboo"])
 
 
 def test_the_score_is_the_logit_of_the_chosen_label(tiny_model):
     real = tiny_model("bert")
 
-    model = CrossEncoder(Says(1.5, -2.5), real._tokenizer, real.info, real.fingerprint, columns=HeadColumns(1))
+    model = LocalModel(
+        CrossEncoder(real._task._tokenizer, HeadColumns(1)), Says(1.5, -2.5), real.info, real.fingerprint
+    )
 
-    assert model.score("a", ["b"], raw=True).values == (-2.5,)
+    assert model.score("a", ["b"], ScoreOptions(raw=True)).values == (-2.5,)
 
 
 def test_the_best_window_is_the_score_of_a_document(tiny_model):
-    windows = Encoding(0, tuple(Segment.of([number]) for number in (1, 2, 3)))
+    sequences = tuple(TokenSequence.of([number]) for number in (1, 2, 3))
+    spans = (Span(0, 4), Span(3, 8), Span(7, 9))
 
-    assert tiny_model("bert").combine(windows, [0.5, 2.0, -1.0], ScoreOptions()) == (2.0, 1)
+    scores = tiny_model("bert").scores(Encoding((0,), sequences, spans=spans), [0.5, 2.0, -1.0], ScoreOptions())
+
+    assert scores == [Scored(2.0, Span(3, 8))]
 
 
 def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
     real = tiny_model("bert", "bi-encoder")
-    model = BiEncoder(Says(3.0, 4.0), real._tokenizer, real.info, real.fingerprint)
+    model = LocalModel(real._task, Says(3.0, 4.0), real.info, real.fingerprint)
 
-    assert model.score("a", ["b"], raw=True).values == pytest.approx((1.0,), abs=1e-12)
+    assert model.score("a", ["b"], ScoreOptions(raw=True)).values == pytest.approx((1.0,), abs=1e-12)
     assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)
 
 
@@ -204,7 +214,7 @@ def test_a_refused_pair_of_a_later_part_is_named_by_its_place_in_the_request(tin
     documents = ["bamboo"] * 10 + ["bamboo " * 600]
 
     with pytest.raises(InputTooLong, match="document 10 "):
-        tiny_model("bert").score("a panda", documents, truncate=False)
+        tiny_model("bert").score("a panda", documents, ScoreOptions(truncate=False))
 
 
 def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_model, monkeypatch):
@@ -220,22 +230,19 @@ def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_request(tiny_mo
 
 
 class Cramped:
-    """An engine with memory for so many tokens at once; it keeps count of what it was asked."""
+    """The network of an engine, with memory for so many tokens at once; it keeps count of what it was asked."""
 
-    name = "cramped"
-    batch_tokens = 4096
-
-    def __init__(self, engine, error: Exception, room: int) -> None:
-        self._engine = engine
+    def __init__(self, rows, error: Exception, room: int) -> None:
+        self._rows = rows
         self._error = error
         self._room = room
         self.asked: list[int] = []
 
-    def forward(self, batch):
+    def __call__(self, batch, part):
         self.asked.append(int(batch.lengths.sum()))
         if self.asked[-1] > self._room:
             raise self._error
-        return self._engine.forward(batch)
+        return self._rows(batch, part)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +259,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on_with_the_same_scores(tiny_mo
     model = tiny_model("bert")
     documents = [f"panda {'bamboo ' * number}" for number in range(40)]
     golden = model.score("a panda", documents)
-    cramped = Cramped(model._engine, error, room=300)
-    monkeypatch.setattr(model, "_engine", cramped)
+    cramped = Cramped(model._engine._rows, error, room=300)
+    monkeypatch.setattr(model._engine, "_rows", cramped)
     monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
 
     assert model.score("a panda", documents) == golden
@@ -267,11 +274,11 @@ def test_out_of_memory_halves_the_batch_and_goes_on_with_the_same_scores(tiny_mo
 
 def test_one_pair_that_does_not_fit_is_an_error_with_its_tokens(tiny_model, monkeypatch):
     model = tiny_model("bert")
-    cramped = Cramped(model._engine, torch.OutOfMemoryError("CUDA out of memory"), room=20)
-    monkeypatch.setattr(model, "_engine", cramped)
+    cramped = Cramped(model._engine._rows, torch.OutOfMemoryError("CUDA out of memory"), room=20)
+    monkeypatch.setattr(model._engine, "_rows", cramped)
     monkeypatch.setattr(model, "_most_tokens", model._most_tokens)
 
-    with pytest.raises(EngineError, match=r"failed on 1 segments of 5\d tokens \(OutOfMemoryError"):
+    with pytest.raises(EngineError, match=r"failed on 1 sequences of 5\d tokens \(OutOfMemoryError"):
         model.score("a panda", ["bamboo", "bamboo " * 50])
 
 
@@ -279,11 +286,11 @@ def test_a_device_in_an_error_state_is_an_error_of_its_own(tiny_model, monkeypat
     """So that a server ends its process, instead of trying the next batch on it."""
     model = tiny_model("bert")
 
-    def lost(_: object) -> None:
+    def lost(*_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model._engine, "forward", lost)
+        patched.setattr(model._engine, "_rows", lost)
         with pytest.raises(DeviceError, match="start the process again"):
             model.score("a panda", ["bamboo", "china"])
 

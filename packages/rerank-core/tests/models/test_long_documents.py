@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import rerank_core
-from rerank_core import InputTooLong, InvalidRequest, Pair, ScoreOptions, Span
+from rerank_core import InputTooLong, InvalidRequest, ScoreOptions, Span
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 from rerank_core.models.scoring import sigmoid
 from rerank_core.ranking import rank
@@ -90,13 +90,13 @@ def model(request, tiny):
 
 def test_a_long_document_has_the_score_of_its_windows_each_alone_to_the_bit(model) -> None:
     document = FILLER * 20 + ANSWER + FILLER * 20
-    (encoding,) = model.tokenize([Pair(QUERY, document)], CHUNK)
-    alone = [model.forward([segment])[0] for segment in encoding.segments]
+    (encoding,) = model.encode(QUERY, [document], CHUNK)
+    alone = [model.forward([sequence])[0] for sequence in encoding.sequences]
 
     (found,) = rank(model.score(QUERY, [document], options=CHUNK))
 
-    raw, winner = model.combine(encoding, alone, CHUNK)
-    assert (found.score, found.span) == (sigmoid(raw), encoding.spans[winner])
+    (scored,) = model.scores(encoding, alone, CHUNK)
+    assert (found.score, found.span) == (sigmoid(scored.raw), scored.span)
 
 
 def test_a_window_of_whole_words_scores_as_its_text_alone() -> None:

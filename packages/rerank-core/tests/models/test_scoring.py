@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import EngineError, InvalidRequest, Pair, ScoreOptions
 from rerank_core.inputs import as_pair_list, as_pairs, check_text, score_options
-from rerank_core.models.scoring import distinct_segments, sigmoid, to_scores
+from rerank_core.models.scoring import distinct_sequences, sigmoid, to_scores
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, Segment, Span
+from rerank_core.types import Encoding, Scored, Span, TokenSequence
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -61,34 +61,34 @@ def test_the_sigmoid_never_turns_an_order_round_where_its_two_formulas_meet():
 class Said(OverlapModel):
     """A model that says what its outputs say."""
 
-    def combine(self, encoding, outputs, options):
+    def scores(self, encoding, outputs, options):
         winner = max(range(len(outputs)), key=outputs.__getitem__)
-        return outputs[winner], winner
+        return [Scored(outputs[winner], encoding.spans[winner] if encoding.spans else None)]
 
 
-SEGMENT = Segment.of([1, 2, 3])
+SEQUENCE = TokenSequence.of([1, 2, 3])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_an_error_and_never_a_result(bad):
-    encodings = [Encoding(0, (SEGMENT,)), Encoding(1, (Segment.of([9]),))]
+    encodings = [Encoding((0,), (SEQUENCE,)), Encoding((1,), (TokenSequence.of([9]),))]
 
     with pytest.raises(EngineError, match=r"document 1 is -?(nan|inf), not a finite number"):
-        to_scores(Said(), encodings, {SEGMENT: 1.0, Segment.of([9]): bad}, ScoreOptions())
+        to_scores(Said(), encodings, {SEQUENCE: 1.0, TokenSequence.of([9]): bad}, ScoreOptions())
 
 
-def test_usage_counts_each_distinct_segment_once_and_each_cut_pair():
-    encodings = [Encoding(0, (SEGMENT,)), Encoding(1, (SEGMENT,), truncated=True)]
+def test_usage_counts_each_distinct_sequence_once_and_each_cut_pair():
+    encodings = [Encoding((0,), (SEQUENCE,)), Encoding((1,), (SEQUENCE,), truncated=1)]
 
-    usage = to_scores(Said(), encodings, {SEGMENT: 1.0}, ScoreOptions()).usage
+    usage = to_scores(Said(), encodings, {SEQUENCE: 1.0}, ScoreOptions()).usage
 
     assert (usage.pairs, usage.tokens, usage.truncated) == (2, 3, 1)
 
 
 def test_a_score_names_the_part_of_the_document_that_it_comes_from():
-    head, tail = Segment.of([1]), Segment.of([2])
-    windows = Encoding(0, (head, tail), spans=(Span(0, 5), Span(3, 8)))
-    whole = Encoding(1, (head,))
+    head, tail = TokenSequence.of([1]), TokenSequence.of([2])
+    windows = Encoding((0,), (head, tail), spans=(Span(0, 5), Span(3, 8)))
+    whole = Encoding((1,), (head,))
 
     scores = to_scores(Said(), [windows, whole], {head: -1.0, tail: 2.0}, ScoreOptions(raw=True))
 
@@ -97,24 +97,40 @@ def test_a_score_names_the_part_of_the_document_that_it_comes_from():
     assert to_scores(Said(), [whole], {head: -1.0}, ScoreOptions()).spans is None
 
 
-def test_distinct_segments_come_once_in_the_order_of_first_use():
-    a, b = Segment.of([1]), Segment.of([2])
+def test_distinct_sequences_come_once_in_the_order_of_first_use():
+    a, b = TokenSequence.of([1]), TokenSequence.of([2])
 
-    assert distinct_segments([Encoding(0, (b, a)), Encoding(1, (b,)), Encoding(2, (a,))]) == [b, a]
-    assert distinct_segments([Encoding(0, (Segment.of([1], [1]), Segment.of([1], [0])))]) == [
-        Segment.of([1], [1]),
-        Segment.of([1], [0]),
+    assert distinct_sequences([Encoding((0,), (b, a)), Encoding((1,), (b,)), Encoding((2,), (a,))]) == [b, a]
+    assert distinct_sequences([Encoding((0,), (TokenSequence.of([1], [1]), TokenSequence.of([1], [0])))]) == [
+        TokenSequence.of([1], [1]),
+        TokenSequence.of([1], [0]),
     ]
 
 
-def test_the_everyday_arguments_win_over_the_options():
-    given_options = ScoreOptions(max_query_tokens=5)
+def test_no_options_are_the_default():
+    assert score_options(None, {}) == ScoreOptions()
+    assert score_options(ScoreOptions(raw=True), {}) == ScoreOptions(raw=True)
 
-    assert score_options(None, raw=False, truncate=True) == ScoreOptions()
-    assert score_options(given_options, raw=True, truncate=False) == replace(given_options, raw=True, truncate=False)
-    assert score_options(ScoreOptions(raw=True, truncate=False), raw=False, truncate=True) == ScoreOptions(
-        raw=True, truncate=False
-    )
+
+def test_keywords_of_the_last_release_work_and_warn_where_they_are_written():
+    model, options = OverlapModel(), ScoreOptions(max_query_tokens=5)
+    wanted = model.score("a panda", ["a panda eats"], replace(options, raw=True, truncate=False))
+
+    with pytest.warns(DeprecationWarning, match=r"score\(\.\.\., raw=True, truncate=False\) is now") as caught:
+        assert model.score("a panda", ["a panda eats"], options=options, raw=True, truncate=False) == wanted
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_an_option_that_is_set_stays_set_whatever_a_keyword_of_the_last_release_says():
+    strict = ScoreOptions(raw=True, truncate=False)
+
+    with pytest.warns(DeprecationWarning, match="is now"):
+        assert score_options(strict, {"raw": False, "truncate": True}) == strict
+
+
+def test_a_keyword_that_never_was_is_a_type_error():
+    with pytest.raises(TypeError, match=r"score\(\) got an unexpected keyword argument 'top_n'"):
+        OverlapModel().score("a", ["b"], top_n=3)
 
 
 def test_the_query_goes_beside_each_document():

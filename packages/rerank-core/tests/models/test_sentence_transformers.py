@@ -48,7 +48,9 @@ def test_a_cross_encoder_that_the_library_saved_has_the_librarys_logits(library,
 
     model = load(tmp_path)
 
-    assert list(model.score("a panda", DOCUMENTS, raw=True).values) == pytest.approx(golden.tolist(), abs=1e-5)
+    assert list(model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values) == pytest.approx(
+        golden.tolist(), abs=1e-5
+    )
     assert model.info.activation.endswith(type(activation).__name__)
     assert model.info.max_length == (length or 128)
 
@@ -128,7 +130,7 @@ def test_embeddings_are_compared_as_the_checkpoint_says(library, tmp_path, name,
     golden = [theirs.similarity(query, theirs.encode_document([document])).item() for document in DOCUMENTS]
 
     model = load(tmp_path / "saved")
-    ours = model.score("a panda", DOCUMENTS, raw=True).values
+    ours = model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert list(ours) == pytest.approx(golden, abs=1e-5, rel=1e-5)
     assert list(model.score("a panda", DOCUMENTS).values) == pytest.approx([1 / (1 + math.exp(-x)) for x in ours])

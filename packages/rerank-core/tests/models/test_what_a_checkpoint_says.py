@@ -119,7 +119,7 @@ def test_a_label_that_is_asked_for_is_that_logit_alone(two):
     rows = golden_rows(two, "a panda", DOCUMENTS)
 
     for label in (0, 1):
-        values = load(two, label=label).score("a panda", DOCUMENTS, raw=True).values
+        values = load(two, label=label).score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
         assert list(values) == pytest.approx([row[label] for row in rows], abs=1e-5)
 
 
@@ -173,7 +173,9 @@ def test_a_network_of_one_layer_is_a_network(tiny, tmp_path, family, dtype):
 
     assert model.info.engine == "packed"
     tolerance = 1e-5 if dtype == "float32" else 0.1
-    assert list(model.score("a panda", DOCUMENTS, raw=True).values) == pytest.approx(golden, abs=tolerance)
+    assert list(model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values) == pytest.approx(
+        golden, abs=tolerance
+    )
 
 
 def one_layer(source: Path, target: Path) -> Path:

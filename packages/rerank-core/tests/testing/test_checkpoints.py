@@ -1,5 +1,6 @@
 import pytest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.types import ScoreOptions
 
 
 def test_the_same_seed_is_the_same_checkpoint_and_another_is_another(tmp_path):
@@ -16,6 +17,10 @@ def test_the_same_seed_is_the_same_checkpoint_and_another_is_another(tmp_path):
 )
 def test_the_scores_of_a_tiny_checkpoint_tell_documents_apart(tiny_model, family):
     """A network that says the same of everything would let every test pass."""
-    values = tiny_model(family).score("a panda", ["a panda", "bamboo eats china", "paris in france"], raw=True).values
+    values = (
+        tiny_model(family)
+        .score("a panda", ["a panda", "bamboo eats china", "paris in france"], ScoreOptions(raw=True))
+        .values
+    )
 
     assert max(values) - min(values) > 0.01

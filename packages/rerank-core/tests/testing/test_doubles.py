@@ -2,10 +2,10 @@ import asyncio
 import threading
 
 import pytest
-from rerank_core import AsyncScorer, EngineError, InputTooLong, Overloaded, PairModel, Scorer, rerank
-from rerank_core.models.scoring import distinct_segments
+from rerank_core import AsyncScorer, EngineError, InputTooLong, Overloaded, Scorer, StepwiseModel, rerank
+from rerank_core.models.scoring import distinct_sequences
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
-from rerank_core.types import Pair, ScoreOptions
+from rerank_core.types import ScoreOptions
 
 
 def test_the_document_that_shares_more_words_scores_higher():
@@ -19,7 +19,7 @@ def test_the_double_is_every_part_of_the_seam():
 
     assert isinstance(double, Scorer)
     assert isinstance(double, AsyncScorer)
-    assert isinstance(double, PairModel)
+    assert isinstance(double, StepwiseModel)
 
 
 def test_a_failure_that_was_asked_for_happens_once():
@@ -34,9 +34,9 @@ def test_a_failure_that_was_asked_for_happens_once():
 def test_the_gate_holds_a_forward_pass_until_it_opens():
     double = OverlapModel()
     double.gate.clear()
-    (encoding,) = double.tokenize([Pair("a", "a")], ScoreOptions())
+    (encoding,) = double.encode("a", ["a"], ScoreOptions())
     said = []
-    thread = threading.Thread(target=lambda: said.append(double.forward(distinct_segments([encoding]))))
+    thread = threading.Thread(target=lambda: said.append(double.forward(distinct_sequences([encoding]))))
     thread.start()
 
     assert double.started.wait(10)

@@ -221,7 +221,7 @@ def test_two_long_texts_are_read_until_it_is_known_which_is_longer(tiny) -> None
     read = counting.characters
     tokenizer([Pair("panda " * 100, "panda " * 1_000_000)], ScoreOptions())
 
-    assert one.segments[0].token_ids != other.segments[0].token_ids
+    assert one.sequences[0].token_ids != other.sequences[0].token_ids
     assert counting.characters - read < 10_000
 
 
@@ -234,7 +234,7 @@ def test_a_text_without_any_boundary_is_read_up_to_the_bound_where_there_is_one(
 
     (cut,), (whole,) = bounded(pairs, options), unbounded(pairs, options)
 
-    assert cut.segments == whole.segments
+    assert cut.sequences == whole.sequences
     assert counting.characters < 5000 < all_of_it.characters
     assert cut.truncated
 
@@ -259,7 +259,7 @@ def test_windows_are_of_the_first_characters_up_to_the_bound_or_the_last(tiny, s
     (found,) = bounded([Pair("train", document)], options)
     (expected,) = unbounded([Pair("train", kept)], options)
 
-    assert found.segments == expected.segments
+    assert found.sequences == expected.sequences
     assert found.spans == tuple((start + shift, end + shift) for start, end in expected.spans)
     assert (found.truncated, expected.truncated) == (True, False)
 

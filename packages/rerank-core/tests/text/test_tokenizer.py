@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rerank_core import CheckpointError, InputTooLong, InvalidRequest, Pair, ScoreOptions
 from rerank_core.checkpoints.sources import locate
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
+from rerank_core.pairs import encode_pairs
 from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
 from rerank_core.text.template import Template
-from rerank_core.types import Encoding, Segment
+from rerank_core.types import Encoding, TokenSequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
@@ -42,8 +43,8 @@ TEXTS = [
 PAIRS = [(query, TEXTS[(place + away) % len(TEXTS)]) for place, query in enumerate(TEXTS) for away in (0, 1, 4, 8, 13)]
 
 
-def unpack(segment: Segment) -> tuple[list[int], list[int]]:
-    return memoryview(segment.token_ids).cast("i").tolist(), memoryview(segment.type_ids).cast("i").tolist()
+def unpack(sequence: TokenSequence) -> tuple[list[int], list[int]]:
+    return memoryview(sequence.token_ids).cast("i").tolist(), memoryview(sequence.type_ids).cast("i").tolist()
 
 
 def encode(tokenizer: CrossEncoderTokenizer, pairs, **options) -> list[Encoding]:
@@ -78,7 +79,7 @@ def test_pairs_become_the_ids_of_transformers(directory, max_length, side):
     ours = encode(pair_tokenizer(directory, max_length), PAIRS, truncation_side=side)
 
     golden = golden_ids(directory, PAIRS, side=side, truncation="longest_first", max_length=max_length)
-    assert [unpack(encoding.segments[0]) for encoding in ours] == golden
+    assert [unpack(encoding.sequences[0]) for encoding in ours] == golden
     uncut = golden_ids(directory, PAIRS, verbose=False)
     assert [encoding.truncated for encoding in ours] == [len(ids) > max_length for ids, _ in uncut]
 
@@ -89,7 +90,7 @@ def test_a_max_length_of_the_request_gives_the_ids_of_transformers_too(directory
     ours = encode(pair_tokenizer(directory, 128), PAIRS, truncation_side=side, max_length=max_length)
 
     golden = golden_ids(directory, PAIRS, side=side, truncation="longest_first", max_length=max_length)
-    assert [unpack(encoding.segments[0]) for encoding in ours] == golden
+    assert [unpack(encoding.sequences[0]) for encoding in ours] == golden
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -106,7 +107,7 @@ def test_only_second_gives_the_ids_of_transformers_and_refuses_what_it_refuses(d
             refused += 1
             continue
         (encoding,) = encode(ours, [pair], truncation="only_second", truncation_side=side)
-        assert [unpack(encoding.segments[0])] == golden
+        assert [unpack(encoding.sequences[0])] == golden
         compared += 1
     assert compared > refused > 0
 
@@ -118,7 +119,7 @@ def test_any_text_becomes_the_ids_of_transformers(tiny, query, document, max_len
     (encoding,) = encode(pair_tokenizer(directory, max_length), [(query, document)])
 
     golden = golden_ids(directory, [(query, document)], truncation=True, max_length=max_length)
-    assert [unpack(encoding.segments[0])] == golden
+    assert [unpack(encoding.sequences[0])] == golden
 
 
 def test_the_default_models_own_vocabulary_gives_the_ids_of_its_file(shared):
@@ -133,9 +134,9 @@ def test_the_default_models_own_vocabulary_gives_the_ids_of_its_file(shared):
         golden.enable_truncation(max_length, strategy="longest_first", direction=side)
         ours = CrossEncoderTokenizer(tokenizer, max_length=max_length, truncation="longest_first", has_type_ids=False)
         encodings = encode(ours, PAIRS, truncation_side=side)
-        ids = [unpack(encoding.segments[0])[0] for encoding in encodings]
+        ids = [unpack(encoding.sequences[0])[0] for encoding in encodings]
         assert ids == [encoding.ids for encoding in golden.encode_batch(PAIRS)]
-        assert all(encoding.segments[0].type_ids == b"" for encoding in encodings)
+        assert all(encoding.sequences[0].type_ids == b"" for encoding in encodings)
 
 
 def test_the_query_is_tokenised_once_a_request(tiny):
@@ -170,7 +171,7 @@ def test_caps_cut_each_text_first_and_leave_the_special_tokens_out(tiny):
     (encoding,) = encode(tokenizer, [pair], max_query_tokens=2, max_document_tokens=3)
     (shorter,) = encode(tokenizer, [("what is", "the giant panda")])
 
-    assert encoding.segments == shorter.segments
+    assert encoding.sequences == shorter.sequences
     assert (encoding.truncated, shorter.truncated) == (True, False)
 
 
@@ -222,7 +223,7 @@ def test_truncation_and_padding_in_the_file_are_cleared(stubborn, tiny):
     pairs = [("panda", "bamboo"), ("panda", long)]
     wanted, ours = pair_tokenizer(tiny("bert"), 400), pair_tokenizer(stubborn, 400)
 
-    assert [len(encoding.segments[0]) for encoding in encode(ours, pairs)] == [5, 304]
+    assert [len(encoding.sequences[0]) for encoding in encode(ours, pairs)] == [5, 304]
     assert encode(ours, pairs) == encode(wanted, pairs)
 
 
@@ -231,10 +232,11 @@ def test_the_lite_models_own_file_reads_256_tokens_a_side(lite):
     assert saved["truncation"]["max_length"] == 128
     assert saved["padding"]["strategy"] == {"Fixed": 128}
 
-    short, long = lite.tokenize([Pair("panda", "bamboo"), Pair("panda " * 999, "bamboo " * 999)], ScoreOptions())
+    pairs = [Pair("panda", "bamboo"), Pair("panda " * 999, "bamboo " * 999)]
+    short, long = encode_pairs(lite.encode, pairs, ScoreOptions())
 
-    assert [len(segment) for segment in long.segments] == [256, 256]
-    assert max(len(segment) for segment in short.segments) < 8
+    assert [len(sequence) for sequence in long.sequences] == [256, 256]
+    assert max(len(sequence) for sequence in short.sequences) < 8
     assert (short.truncated, long.truncated) == (False, True)
 
 
@@ -315,7 +317,7 @@ def test_every_kind_of_post_processor_is_laid_as_the_library_lays_it(post_proces
 
     golden = tokenizer.encode("x s", document)
     (encoding,) = encode(ours, [("x s", document)])
-    assert unpack(encoding.segments[0]) == (golden.ids, golden.type_ids)
+    assert unpack(encoding.sequences[0]) == (golden.ids, golden.type_ids)
 
 
 def test_a_post_processor_that_turns_the_texts_round_is_refused():
@@ -329,7 +331,7 @@ def test_a_post_processor_that_turns_the_texts_round_is_refused():
 def test_without_special_tokens_an_empty_pair_has_nothing_to_read():
     tokenizer = CrossEncoderTokenizer(word_tokenizer(), max_length=8, truncation="longest_first", has_type_ids=False)
 
-    assert len(encode(tokenizer, [("a", "b c")])[0].segments[0]) == 3
+    assert len(encode(tokenizer, [("a", "b c")])[0].sequences[0]) == 3
     with pytest.raises(InvalidRequest, match="document 1 has no tokens"):
         encode(tokenizer, [("", "x"), ("", "")])
 
@@ -342,12 +344,12 @@ def test_a_bi_encoder_reads_each_side_behind_its_prompt(tiny):
 
     first, second = apart([Pair("a panda", "bamboo"), Pair("a panda", "panda " * 9)], ScoreOptions())
 
-    assert [unpack(segment)[0] for segment in first.segments] == [
+    assert [unpack(sequence)[0] for sequence in first.sequences] == [
         plain.encode("query: a panda").ids,
         plain.encode("passage: bamboo").ids,
     ]
-    assert first.segments[0] == second.segments[0]
-    assert (first.truncated, second.truncated, len(second.segments[1])) == (False, True, 8)
+    assert first.sequences[0] == second.sequences[0]
+    assert (first.truncated, second.truncated, len(second.sequences[1])) == (False, True, 8)
     with pytest.raises(InputTooLong, match="document 0 has 13 tokens, the model reads 8"):
         apart([Pair("a panda", "panda " * 9)], ScoreOptions(truncate=False))
     with pytest.raises(InputTooLong, match="the query has 13 tokens, the model reads 8"):

@@ -3,9 +3,8 @@
 from typing import assert_type
 
 import rerank_core
-from rerank_core import AsyncScorer, ModelInfo, PairModel, RankedDocument, ScoreOptions, Scorer, Scores, Span, Usage
+from rerank_core import AsyncScorer, ModelInfo, RankedDocument, ScoreOptions, Scorer, Scores, Span, StepwiseModel, Usage
 from rerank_core.errors import RerankError, error_class
-from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import Encoding
@@ -14,7 +13,7 @@ model = rerank_core.load("lite", max_length=256, truncation="only_second", label
 assert_type(model, LocalModel)
 assert_type(model.info, ModelInfo)
 
-scores = model.score("query", ["document"], raw=True, truncate=False, options=ScoreOptions(truncation_side="left"))
+scores = model.score("query", ["document"], ScoreOptions(raw=True, truncate=False, truncation_side="left"))
 assert_type(scores, Scores)
 assert_type(scores.values, tuple[float, ...])
 assert_type(scores.usage, Usage)
@@ -30,16 +29,16 @@ assert_type(rerank_core.rank(scores), list[RankedDocument])
 assert_type(ranked[0].score, float)
 assert_type(rerank_core.__version__, str)
 assert_type(error_class("overloaded"), type[RerankError] | None)
-assert_type(model.tokenize([rerank_core.Pair("q", "d")], ScoreOptions()), list[Encoding])
+assert_type(model.encode("q", ["d"], ScoreOptions()), list[Encoding])
 
 rerank_core.load("m", truncation="shortest")  # type: ignore[arg-type]
 rerank_core.rerank(model, "query", 7)  # type: ignore[arg-type]
 
 
-def the_seam_is_satisfied(cross: CrossEncoder, double: OverlapModel, failing: FailingScorer) -> None:
-    scorers: list[Scorer] = [cross, double, failing]
+def the_seam_is_satisfied(local: LocalModel, double: OverlapModel, failing: FailingScorer) -> None:
+    scorers: list[Scorer] = [local, double, failing]
     waiting: list[AsyncScorer] = [double, failing]
-    steps: list[PairModel] = [cross, double]
+    steps: list[StepwiseModel] = [local, double]
     assert scorers
     assert waiting
     assert steps

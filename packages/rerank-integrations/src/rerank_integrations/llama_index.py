@@ -10,8 +10,8 @@ from typing import Any, Self
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.inputs import as_list
 from rerank_core.ranking import rank
-from rerank_core.scorer import PairModel, Scorer
-from rerank_core.types import RankedDocument, ScoreOptions, Scores
+from rerank_core.scorer import Scorer
+from rerank_core.types import ModelInfo, RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
@@ -248,4 +248,5 @@ def _query(query_bundle: QueryBundle | None) -> str:
 
 
 def _name(scorer: Scorer) -> str:
-    return scorer.info.name if isinstance(scorer, PairModel) else type(scorer).__name__
+    info = getattr(scorer, "info", None)
+    return info.name if isinstance(info, ModelInfo) else type(scorer).__name__

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,17 +17,9 @@ class Blocking:
         self._model = model
         self.threads: set[threading.Thread] = set()
 
-    def score(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
-        options: ScoreOptions | None = None,
-    ) -> Scores:
+    def score(self, query: str, documents: Iterable[str], options: ScoreOptions | None = None) -> Scores:
         self.threads.add(threading.current_thread())
-        return self._model.score(query, documents, raw=raw, truncate=truncate, options=options)
+        return self._model.score(query, documents, options)
 
 
 def test_a_model_is_loaded_with_its_options(checkpoint: Path) -> None:
@@ -52,22 +44,14 @@ async def test_a_model_in_this_process_never_holds_the_event_loop(overlap: Overl
 
     overlap.gate.set()
 
-    assert await waiting == overlap.score("panda", ["a panda"], raw=True)
+    assert await waiting == overlap.score("panda", ["a panda"], ScoreOptions(raw=True))
     assert threading.main_thread() not in scorer.threads
 
 
 async def test_a_scorer_that_can_wait_is_awaited(overlap: OverlapModel) -> None:
     class Waiting(Blocking):
-        async def ascore(
-            self,
-            query: str,
-            documents: Sequence[str],
-            *,
-            raw: bool = False,
-            truncate: bool = True,
-            options: ScoreOptions | None = None,
-        ) -> Scores:
-            return await overlap.ascore(query, documents, raw=raw, truncate=truncate, options=options)
+        async def ascore(self, query: str, documents: Iterable[str], options: ScoreOptions | None = None) -> Scores:
+            return await overlap.ascore(query, documents, options)
 
     scorer = Waiting(overlap)
 

@@ -2,7 +2,8 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 import rerank_core
 from rerank_core import ScoreOptions
 from rerank_core.errors import InvalidRequest
+from rerank_core.load_options import LoadOptions
+from rerank_core.pairs import score_by_query
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import Pair, Scores
 from rerank_integrations.batch.command import COMMAND
 
 Make: type = Callable[..., Any]
@@ -34,6 +39,33 @@ def test_a_data_set_is_scored_and_one_line_says_so(
     after = rows_of(tmp_path / "out" / "a.parquet")
     assert [row["rank"] for row in after] == [1, 2] * 4
     assert all(first["how well"] >= second["how well"] for first, second in zip(after[::2], after[1::2], strict=True))
+
+
+@pytest.mark.parametrize("name", [option.name for option in fields(LoadOptions)])
+def test_each_option_of_loading_is_an_argument(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    COMMAND.configure(parser)
+
+    assert f"--{name.replace('_', '-')}" in parser.format_help().split()
+
+
+def test_options_of_loading_reach_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jsonl: Make) -> None:
+    asked: dict[str, Any] = {}
+
+    class Loaded(OverlapModel):
+        def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
+            return score_by_query(self, pairs, options)
+
+    def load(model: str, **options: Any) -> Loaded:
+        asked.update(options)
+        return Loaded()
+
+    monkeypatch.setattr("rerank_core.loading.load", load)
+    source = jsonl(tmp_path / "a.jsonl", [{"id": 1, "query": "a panda", "document": "a panda"}])
+
+    batch(source, tmp_path / "out", "--model", "m", "--label", "yes", "--threads", 2, "--engine", "reference")
+
+    assert asked == {"label": "yes", "threads": 2, "engine": "reference"}
 
 
 def test_long_documents_are_scored_whole_where_asked(tmp_path: Path, rows_of: Make, checkpoint: Path) -> None:

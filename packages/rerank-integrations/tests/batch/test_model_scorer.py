@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from rerank_core.errors import CheckpointError
-from rerank_core.types import Pair
+from rerank_core.types import Pair, ScoreOptions
 from rerank_integrations.adapters.local import ModelScorer, local_scorer
 
 
@@ -30,7 +30,9 @@ def test_its_model_is_loaded_once_in_a_process(checkpoint: Path) -> None:
 def test_it_scores_as_the_model_does(checkpoint: Path) -> None:
     scorer, model = ModelScorer(str(checkpoint)), local_scorer(str(checkpoint))
 
-    assert scorer.score("panda", ["a panda", "x"], raw=True) == model.score("panda", ["a panda", "x"], raw=True)
+    assert scorer.score("panda", ["a panda", "x"], ScoreOptions(raw=True)) == model.score(
+        "panda", ["a panda", "x"], ScoreOptions(raw=True)
+    )
     pairs = [Pair("panda", "a panda"), Pair("x", "y")]
     assert scorer.score_pairs(pairs).values == tuple(
         model.score(query, [document]).values[0] for query, document in pairs

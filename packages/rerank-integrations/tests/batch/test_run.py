@@ -361,3 +361,39 @@ def test_servers_may_do_the_work(tmp_path: Path, rows: Make, jsonl: Make, rows_o
     after = rows_of(tmp_path / "out" / "a.jsonl")
     assert [row["score"] for row in after] == expected(data)
     assert json.loads((tmp_path / "out" / "_rerank.json").read_text())["fingerprint"] is None
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+@pytest.mark.parametrize("rerank", [False, True])
+def test_a_model_that_scores_lists_gets_the_rows_of_a_query_at_once(
+    tmp_path: Path, rows: Make, jsonl: Make, rows_of: Make, chunk: int, rerank: bool
+) -> None:
+    pytest.importorskip("numpy", reason="the extra 'local' is not installed")
+    from rerank_core.testing.listwise import listwise_model
+
+    source = jsonl(tmp_path / "a.jsonl", rows(30))
+    model = listwise_model()
+
+    score_files(source, tmp_path / "out", model, Job(chunk_rows=chunk, rerank=rerank))
+
+    before = rows_of(source)
+    wanted = {}
+    for start in range(0, 30, 10):
+        group = before[start : start + 10]
+        scores = model.score(group[0]["query"], [row["document"] for row in group]).values
+        wanted |= {row["id"]: score for row, score in zip(group, scores, strict=True)}
+    after = rows_of(tmp_path / "out" / "a.jsonl")
+    assert {row["id"]: row["score"] for row in after} == wanted
+    assert ([row["id"] for row in after] == [row["id"] for row in before]) != rerank
+
+
+def test_rows_of_a_list_that_do_not_stand_together_are_refused(tmp_path: Path, jsonl: Make) -> None:
+    pytest.importorskip("numpy", reason="the extra 'local' is not installed")
+    from rerank_core.testing.listwise import listwise_model
+
+    apart = [{"id": number, "query": query, "document": "a panda"} for number, query in enumerate("aba")]
+    source = jsonl(tmp_path / "a.jsonl", apart)
+
+    with pytest.raises(InvalidRequest, match="sort the file by 'query'"):
+        score_files(source, tmp_path / "out", listwise_model())
+    assert score_files(source, tmp_path / "plain", OverlapModel()).rows == 3

@@ -21,8 +21,8 @@ def late():
     print("done", flush=True)
 
 class InProcess:
-    def score(self, query, documents, *, raw=False, truncate=True, options=None):
-        return OverlapModel().score(query, documents, raw=raw, truncate=truncate, options=options)
+    def score(self, query, documents, options=None):
+        return OverlapModel().score(query, documents, options)
 """
 
 

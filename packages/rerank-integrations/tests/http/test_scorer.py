@@ -50,7 +50,9 @@ def test_it_is_both_kinds_of_scorer(scorer: HTTPScorer) -> None:
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_scores_are_those_of_the_model_behind_the_server(scorer: HTTPScorer, overlap: OverlapModel, raw: bool) -> None:
-    assert scorer.score(QUERY, DOCUMENTS, raw=raw) == overlap.score(QUERY, DOCUMENTS, raw=raw)
+    assert scorer.score(QUERY, DOCUMENTS, ScoreOptions(raw=raw)) == overlap.score(
+        QUERY, DOCUMENTS, ScoreOptions(raw=raw)
+    )
 
 
 async def test_a_list_beyond_the_limit_goes_in_parts_and_comes_back_whole(
@@ -77,7 +79,7 @@ def test_an_error_about_a_part_says_which_part(scorer: HTTPScorer, info: dict[st
     info["max_client_batch_size"] = 2
 
     with pytest.raises(InputTooLong, match=r"document 1 has .*\(in the part with documents 2 to 3, numbered from 0\)"):
-        scorer.score(QUERY, [*DOCUMENTS[:3], LONG_DOCUMENT, "after"], truncate=False)
+        scorer.score(QUERY, [*DOCUMENTS[:3], LONG_DOCUMENT, "after"], ScoreOptions(truncate=False))
 
 
 async def test_what_cannot_be_scored_is_refused_before_anything_is_asked(scorer: HTTPScorer, seen: Seen) -> None:
@@ -402,7 +404,7 @@ async def test_a_document_beyond_the_servers_limit_is_cut_as_in_process(
     assert await scorer.ascore(QUERY, documents, options=options) == expected
     assert expected.usage.truncated == 1
     with pytest.raises(InvalidRequest, match=r"document 1 and the query make a request of .* the server takes 3000"):
-        scorer.score(QUERY, documents, truncate=False)
+        scorer.score(QUERY, documents, ScoreOptions(truncate=False))
 
 
 async def test_a_server_that_refuses_long_texts_is_given_shorter_ones(
@@ -422,7 +424,7 @@ async def test_a_server_that_refuses_long_texts_is_given_shorter_ones(
 
     script.append(refusal)
     with pytest.raises(InvalidRequest, match="6000 characters"):
-        scorer.score(QUERY, documents, truncate=False)
+        scorer.score(QUERY, documents, ScoreOptions(truncate=False))
     script.append(InvalidRequest("something else"))
     with pytest.raises(InvalidRequest, match="something else"):
         scorer.score(QUERY, DOCUMENTS[:2])

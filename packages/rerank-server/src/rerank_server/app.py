@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.api_keys import read_keys
 from rerank_server.dialects.routing import PREFIXES
@@ -53,7 +53,7 @@ _FLUSH_SECONDS = 2.0  # to send the last spans
 def create_app(
     settings: Settings,
     *,
-    load: Callable[[Settings], PairModel] = load_model,
+    load: Callable[[Settings], StepwiseModel] = load_model,
     stop: Callable[[], None] | None = None,
     exit_timer: ExitTimer | None = None,
 ) -> Litestar:
@@ -158,7 +158,7 @@ async def _close_tracing(tracing: Tracing) -> None:
 def _watch(metrics: Metrics, service: Service) -> None:
     scheduler, admission, cache = service.scheduler, service.admission, service.cache
     metrics.watch(
-        queue_pairs=lambda: scheduler.waiting_segments,
+        queue_pairs=lambda: scheduler.waiting_sequences,
         queue_tokens=lambda: service.waiting_tokens,
         in_flight_pairs=lambda: admission.pairs,
         in_flight_tokens=lambda: admission.tokens,

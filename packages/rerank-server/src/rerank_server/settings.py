@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.engines import EngineName
 from rerank_core.engines.hardware.devices import DType
+from rerank_core.load_options import LoadOptions, help_of
 from rerank_core.types import LongDocuments, Truncation
 
 from rerank_server.machine.memory import available_memory
@@ -21,6 +23,8 @@ PREFIX = "RERANK_"
 _DAY = 86_400  # seconds; a longer time is a mistake in the unit
 _THREADS_PER_CPU = 4
 _LONGEST = 512  # tokens of a pair where RERANK_MAX_LENGTH is not set
+
+_LOAD = LoadOptions()
 
 # Variables with our prefix that are no settings: those of our own client and of the examples, and those that Kubernetes
 # injects for every Service of the namespace, and Docker for a link, whose name begins with rerank.
@@ -71,58 +75,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`chrome-extension://ID` an extension, `moz-extension://*` or `app://*` every origin of a scheme."
         ),
     ] = "*"
-    revision: Annotated[str | None, Meta(description="The branch, tag or commit of a hub model.")] = None
-    device: Annotated[
-        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda`, `cuda:1`, ... or `mps`.")
-    ] = "auto"
-    dtype: Annotated[
-        DType,
-        Meta(
-            description="The data type to compute in. `auto` is float32. A CPU also has `float16-weights` (half the "
-            "memory, nearly exact), `bfloat16` and `int8` (faster, less exact: see `docs/performance.md`), a GPU "
-            "`float16` and `bfloat16`."
-        ),
-    ] = "auto"
-    engine: Annotated[
-        Literal["auto", "packed", "reference"],
-        Meta(
-            description="The engine that runs the model: `packed` is the fast one, `reference` is plain transformers."
-        ),
-    ] = "auto"
-    max_length: Annotated[
-        Annotated[int, Meta(ge=8)] | None,
-        Meta(description="The maximum number of tokens of a pair. Without it: 512, or fewer if the model reads fewer."),
-    ] = None
-    truncation: Annotated[
-        Truncation,
-        Meta(description="The text of a longer pair that is truncated: the longer text first, or only the document."),
-    ] = "longest_first"
-    long_documents: Annotated[
-        LongDocuments,
-        Meta(
-            description="How a document is scored that is longer than the model reads, unless the request sets it: "
-            "`truncate` truncates it, `chunk` scores all of its windows, and takes as much longer."
-        ),
-    ] = "truncate"
-    calibration: Annotated[
-        str | None,
-        Meta(
-            description="`a,b`, or a file of `rerank eval --calibrate`: scores in [0, 1] are then "
-            "sigmoid(a * raw + b), instead of sigmoid(raw)."
-        ),
-    ] = None
+    revision: Annotated[str | None, Meta(description=help_of("revision"))] = _LOAD.revision
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description=help_of("device"))] = _LOAD.device
+    dtype: Annotated[DType, Meta(description=help_of("dtype"))] = "auto"
+    engine: Annotated[EngineName, Meta(description=help_of("engine"))] = "auto"
+    max_length: Annotated[Annotated[int, Meta(ge=8)] | None, Meta(description=help_of("max_length"))] = _LOAD.max_length
+    truncation: Annotated[Truncation, Meta(description=help_of("truncation"))] = _LOAD.truncation
+    long_documents: Annotated[LongDocuments, Meta(description=help_of("long_documents"))] = _LOAD.long_documents
+    calibration: Annotated[str | None, Meta(description=help_of("calibration"))] = None
     strict_model: Annotated[
         bool, Meta(description="Answer 404 where a request names another model. Without it any name is accepted.")
     ] = False
-    label: Annotated[
-        str | None,
-        Meta(description="The output that is the score, by its number or name, for a model with several outputs."),
-    ] = None
-    threads: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(description="The number of CPU threads of the model. Without it: as many as the container may use."),
-    ] = None
-    trust_remote_code: Annotated[bool, Meta(description="Run Python code of the checkpoint.")] = False
+    label: Annotated[str | None, Meta(description=help_of("label"))] = None
+    threads: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description=help_of("threads"))] = _LOAD.threads
+    trust_remote_code: Annotated[bool, Meta(description=help_of("trust_remote_code"))] = _LOAD.trust_remote_code
     max_documents: Annotated[int, Meta(ge=1, description="The maximum number of documents in a request.")] = 1000
     max_text_chars: Annotated[
         int,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Calibration
+from rerank_core.types import Calibration, ScoreOptions
 from rerank_server.dialects.routing import ROUTES, ScoringRoute
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
@@ -34,7 +34,7 @@ def ranking_routes() -> list[tuple[ScoringRoute, str]]:
 
 @pytest.fixture(scope="module")
 def order() -> list[int]:
-    raw = OverlapModel().score(QUERY, TEXTS, raw=True).values
+    raw = OverlapModel().score(QUERY, TEXTS, ScoreOptions(raw=True)).values
     return sorted(range(len(TEXTS)), key=lambda index: -raw[index])
 
 
@@ -71,6 +71,6 @@ async def test_raw_scores_come_beside_where_they_are_asked_for(client: Client, r
     without = (await client.post("/v1/rerank", json=body)).json()["results"]
     beside = (await client.post("/v1/rerank", json=body | {"return_raw_scores": True})).json()["results"]
 
-    raw = MODEL.score(QUERY, TEXTS, raw=True).values
+    raw = MODEL.score(QUERY, TEXTS, ScoreOptions(raw=True)).values
     assert [result.pop("raw_score") for result in beside] == sorted(raw, reverse=True)
     assert beside == without

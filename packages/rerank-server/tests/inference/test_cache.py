@@ -1,12 +1,13 @@
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
+from rerank_core.types import Encoding, Pair, ScoreOptions, TokenSequence
 from rerank_server.inference.cache import CacheEntry, ScoreCache, key_of
 
-KNOWN = CacheEntry(Encoding(0, (Segment.of(range(100)),)), (1.5,))
+KNOWN = CacheEntry(Encoding((0,), (TokenSequence.of(range(100)),)), (1.5,))
 
 
 def cache(entries: float = 10) -> ScoreCache:
@@ -20,7 +21,7 @@ def test_what_was_put_is_found_as_of_the_asked_pair() -> None:
     found = kept.get(b"key", 7)
 
     assert found is not None
-    assert (found.encoding.pair, found.encoding.segments, found.outputs) == (7, KNOWN.encoding.segments, (1.5,))
+    assert found == CacheEntry(replace(KNOWN.encoding, documents=(7,)), (1.5,))
     assert kept.get(b"other", 0) is None
 
 
@@ -51,8 +52,8 @@ def test_what_is_larger_than_the_cache_is_not_kept() -> None:
 
 
 def test_a_size_is_near_what_python_takes() -> None:
-    (segment,) = KNOWN.encoding.segments
-    parts = (KNOWN, KNOWN.encoding, segment, segment.token_ids, segment.type_ids, KNOWN.outputs, 1.5, b"k" * 32)
+    (sequence,) = KNOWN.encoding.sequences
+    parts = (KNOWN, KNOWN.encoding, sequence, sequence.token_ids, sequence.type_ids, KNOWN.outputs, 1.5, b"k" * 32)
 
     assert KNOWN.size >= sum(sys.getsizeof(part) for part in parts)
 

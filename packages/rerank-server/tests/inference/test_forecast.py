@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
 from rerank_server.inference.queue import Queue, QueuedRequest
@@ -11,9 +11,9 @@ from rerank_server.inference.queue import Queue, QueuedRequest
 NEVER = float("inf")
 
 
-def order_of(queue: Queue[Segment], name: int, count: int, tokens: int) -> QueuedRequest[Segment]:
+def order_of(queue: Queue[TokenSequence], name: int, count: int, tokens: int) -> QueuedRequest[TokenSequence]:
     order = queue.open(NEVER)
-    queue.add(order, [Segment.of([name, number, *[0] * (tokens - 2)]) for number in range(count)])
+    queue.add(order, [TokenSequence.of([name, number, *[0] * (tokens - 2)]) for number in range(count)])
     return order
 
 
@@ -26,8 +26,8 @@ def measured(fixed: float, per_token: float, budget: int) -> Pace:
 
 
 def played(
-    queue: Queue[Segment], orders: list[QueuedRequest[Segment]], budget: int, pace: Pace
-) -> dict[QueuedRequest[Segment], float]:
+    queue: Queue[TokenSequence], orders: list[QueuedRequest[TokenSequence]], budget: int, pace: Pace
+) -> dict[QueuedRequest[TokenSequence], float]:
     """Seconds until each order is done where nobody else comes."""
     clock, done = 0.0, {}
     while batch := queue.take(budget, now=0):
@@ -43,7 +43,7 @@ Load = st.lists(st.tuples(st.integers(1, 60), st.integers(8, 120)), min_size=1, 
 
 @given(Load, st.integers(0, 12), st.sampled_from([0.0, 0.05, 0.5]), st.sampled_from([256, 1024]))
 def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: float, budget: int) -> None:
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     pace = measured(fixed, 0.0001, budget)
     orders = [order_of(queue, name, count, tokens) for name, (count, tokens) in enumerate(load)]
     for _ in range(begun):
@@ -63,7 +63,7 @@ def test_the_wait_is_foreseen_within_a_factor_of_two(load, begun: int, fixed: fl
 
 
 def test_a_request_ends_with_all_others_where_all_want_the_same() -> None:
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     pace = measured(0.0, 0.001, 1000)
     orders = [order_of(queue, 1, 100, 50) for _ in range(30)]  # 5,000 tokens, wanted thirty times
 
@@ -75,7 +75,7 @@ def test_a_request_ends_with_all_others_where_all_want_the_same() -> None:
 
 
 def test_texts_that_wait_to_be_tokenised_are_waited_for() -> None:
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     pace = measured(0.0, 0.001, 1000)
     order, later = order_of(queue, 1, 10, 100), queue.open(NEVER)
 
@@ -87,7 +87,7 @@ def test_texts_that_wait_to_be_tokenised_are_waited_for() -> None:
 
 def test_the_oldest_request_is_not_expected_before_it_has_its_half() -> None:
     """Three equal requests that fill a server: the first ends after two thirds of all work, not after one."""
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     pace = measured(0.0, 0.001, 1000)
     first, *others = (order_of(queue, name, 100, 100) for name in range(3))
 
@@ -99,7 +99,7 @@ def test_the_oldest_request_is_not_expected_before_it_has_its_half() -> None:
 
 
 def test_nothing_is_foreseen_where_nothing_like_it_was_measured() -> None:
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     order_of(queue, 1, 100, 100)
     pace = Pace()
     assert seconds_left(queue, {}, 1000, pace) is None
@@ -112,7 +112,7 @@ def test_nothing_is_foreseen_where_nothing_like_it_was_measured() -> None:
 
 
 def test_the_forecast_leaves_the_queue_as_it_was() -> None:
-    queue: Queue[Segment] = Queue()
+    queue: Queue[TokenSequence] = Queue()
     orders = [order_of(queue, name, 20, 30) for name in range(3)]
     before = queue.tokens, [order.served for order in orders], [order.waiting for order in orders]
 

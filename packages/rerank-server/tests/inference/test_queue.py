@@ -4,14 +4,14 @@ from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 from rerank_server.inference.queue import Queue, QueuedRequest
 
 NEVER = float("inf")
 
 
-def segments(count: int, tokens: int, name: int) -> list[Segment]:
-    return [Segment.of([name, number, *[0] * (tokens - 2)]) for number in range(count)]
+def sequences(count: int, tokens: int, name: int) -> list[TokenSequence]:
+    return [TokenSequence.of([name, number, *[0] * (tokens - 2)]) for number in range(count)]
 
 
 def lengths(batch) -> list[int]:
@@ -22,7 +22,7 @@ def owners(batch) -> set[QueuedRequest]:
     return {order for job in batch for order in job.requests}
 
 
-def order_of(queue: Queue, wanted: list[Segment], deadline: float = NEVER) -> QueuedRequest:
+def order_of(queue: Queue, wanted: list[TokenSequence], deadline: float = NEVER) -> QueuedRequest:
     order = queue.open(deadline)
     queue.add(order, wanted)
     return order
@@ -34,18 +34,18 @@ def test_an_empty_queue_gives_an_empty_batch() -> None:
 
 def test_a_batch_keeps_to_its_budget_and_the_order_of_the_request() -> None:
     queue = Queue()
-    wanted = segments(5, 30, name=1)
+    wanted = sequences(5, 30, name=1)
     order_of(queue, wanted)
 
     batches = [[job.work for job in queue.take(100, now=0)] for _ in range(3)]
 
     assert batches == [wanted[:3], wanted[3:], []]
-    assert (queue.segments, queue.tokens) == (0, 0)
+    assert (queue.sequences, queue.tokens) == (0, 0)
 
 
-def test_a_segment_larger_than_the_budget_goes_alone() -> None:
+def test_a_sequence_larger_than_the_budget_goes_alone() -> None:
     queue = Queue()
-    order_of(queue, [*segments(1, 500, name=1), *segments(1, 10, name=2)])
+    order_of(queue, [*sequences(1, 500, name=1), *sequences(1, 10, name=2)])
 
     assert lengths(queue.take(100, now=0)) == [500]
     assert lengths(queue.take(100, now=0)) == [10]
@@ -53,19 +53,19 @@ def test_a_segment_larger_than_the_budget_goes_alone() -> None:
 
 def test_a_small_request_behind_a_large_one_is_in_the_next_batch() -> None:
     queue = Queue()
-    order_of(queue, segments(1000, 20, name=1))
+    order_of(queue, sequences(1000, 20, name=1))
     queue.take(100, now=0)
-    small = order_of(queue, segments(1, 20, name=2))
+    small = order_of(queue, sequences(1, 20, name=2))
 
     assert small in owners(queue.take(100, now=0))
 
 
-def test_a_small_request_behind_large_segments_waits_for_one_batch_more_at_most() -> None:
-    """Where each batch is a single segment, the two halves take turns."""
+def test_a_small_request_behind_large_sequences_waits_for_one_batch_more_at_most() -> None:
+    """Where each batch is a single sequence, the two halves take turns."""
     queue = Queue()
-    order_of(queue, segments(1000, 200, name=1))
+    order_of(queue, sequences(1000, 200, name=1))
     queue.take(100, now=0)
-    small = order_of(queue, segments(1, 20, name=2))
+    small = order_of(queue, sequences(1, 20, name=2))
 
     assert small in owners(queue.take(100, now=0)) | owners(queue.take(100, now=0))
 
@@ -73,28 +73,28 @@ def test_a_small_request_behind_large_segments_waits_for_one_batch_more_at_most(
 def test_a_small_request_goes_before_large_ones_that_had_nothing_either() -> None:
     queue = Queue()
     for name in range(1, 13):
-        order_of(queue, segments(20, 200, name=name))
-    small = order_of(queue, segments(1, 20, name=99))
+        order_of(queue, sequences(20, 200, name=name))
+    small = order_of(queue, sequences(1, 20, name=99))
 
     assert small in owners(queue.take(100, now=0)) | owners(queue.take(100, now=0))
 
 
 def test_the_oldest_request_has_half_of_what_is_computed_whatever_comes_behind_it() -> None:
     queue = Queue()
-    oldest = order_of(queue, segments(100, 10, name=0))
+    oldest = order_of(queue, sequences(100, 10, name=0))
     taken = {True: 0, False: 0}
     for number in range(1, 21):
         for new in range(20):
-            order_of(queue, segments(1, 10, name=100 * number + new))
+            order_of(queue, sequences(1, 10, name=100 * number + new))
         for job in queue.take(100, now=0):
             taken[oldest in job.requests] += 1
 
     assert taken == {True: 100, False: 100}
 
 
-def test_equal_segments_are_one_job_for_all_who_want_it() -> None:
+def test_equal_sequences_are_one_job_for_all_who_want_it() -> None:
     queue = Queue()
-    wanted = segments(2, 10, name=1)
+    wanted = sequences(2, 10, name=1)
     first, second = order_of(queue, wanted), order_of(queue, wanted)
 
     batch = queue.take(100, now=0)
@@ -105,9 +105,9 @@ def test_equal_segments_are_one_job_for_all_who_want_it() -> None:
     assert not second.missing
 
 
-def test_a_segment_in_the_network_is_waited_for_and_not_computed_again() -> None:
+def test_a_sequence_in_the_network_is_waited_for_and_not_computed_again() -> None:
     queue = Queue()
-    wanted = segments(1, 10, name=1)
+    wanted = sequences(1, 10, name=1)
     order_of(queue, wanted)
     (running,) = queue.take(100, now=0)
     late = order_of(queue, wanted)
@@ -118,19 +118,19 @@ def test_a_segment_in_the_network_is_waited_for_and_not_computed_again() -> None
 
 def test_what_is_dropped_is_never_taken_unless_somebody_else_wants_it() -> None:
     queue = Queue()
-    shared, own = segments(1, 10, name=1), segments(3, 10, name=2)
+    shared, own = sequences(1, 10, name=1), sequences(3, 10, name=2)
     leaving = order_of(queue, shared + own)
     order_of(queue, shared)
 
     queue.drop(leaving)
 
-    assert (queue.segments, queue.tokens) == (1, 10)
+    assert (queue.sequences, queue.tokens) == (1, 10)
     assert [job.work for job in queue.take(100, now=0)] == shared
 
 
-def test_a_segment_that_was_dropped_may_be_wanted_again() -> None:
+def test_a_sequence_that_was_dropped_may_be_wanted_again() -> None:
     queue = Queue()
-    wanted = segments(1, 10, name=1)
+    wanted = sequences(1, 10, name=1)
     queue.drop(order_of(queue, wanted))
     order_of(queue, wanted)
 
@@ -139,8 +139,8 @@ def test_a_segment_that_was_dropped_may_be_wanted_again() -> None:
 
 def test_what_is_past_its_deadline_is_never_taken() -> None:
     queue = Queue()
-    order_of(queue, segments(3, 10, name=1), deadline=5.0)
-    order_of(queue, segments(1, 10, name=2), deadline=6.0)
+    order_of(queue, sequences(3, 10, name=1), deadline=5.0)
+    order_of(queue, sequences(1, 10, name=2), deadline=6.0)
 
     assert len(queue.take(100, now=5.0)) == 1
 
@@ -148,13 +148,13 @@ def test_what_is_past_its_deadline_is_never_taken() -> None:
 def test_orders_that_are_gone_do_not_pile_up_under_load() -> None:
     queue = Queue()
     for number in range(2000):
-        order = order_of(queue, segments(3, 10, name=number))
+        order = order_of(queue, sequences(3, 10, name=number))
         (job,) = queue.take(10, now=0)
         queue.drop(order)
         queue.complete(job)
 
     assert len(queue._by_served) < 100
-    assert (queue.segments, queue.tokens, len(queue._items)) == (0, 0, 0)
+    assert (queue.sequences, queue.tokens, len(queue._items)) == (0, 0, 0)
 
 
 Step = st.one_of(
@@ -165,11 +165,11 @@ Step = st.one_of(
 
 
 @given(st.lists(Step, max_size=40))
-def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_to_all(steps) -> None:
+def test_whatever_happens_every_sequence_is_computed_once_within_budget_and_told_to_all(steps) -> None:
     queue = Queue()
     orders: dict[int, QueuedRequest] = {}
-    wanted: dict[QueuedRequest, set[Segment]] = {}
-    told: dict[QueuedRequest, set[Segment]] = {}
+    wanted: dict[QueuedRequest, set[TokenSequence]] = {}
+    told: dict[QueuedRequest, set[TokenSequence]] = {}
     running: deque = deque()
 
     def take(budget: int) -> bool:
@@ -189,7 +189,7 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
     for kind, number, numbers in steps:
         if kind == "add":
             order = orders.setdefault(number, queue.open(NEVER))
-            new = {Segment.of([n] * (2 + n % 20)) for n in numbers} - told.get(order, set())
+            new = {TokenSequence.of([n] * (2 + n % 20)) for n in numbers} - told.get(order, set())
             queue.add(order, sorted(new, key=len, reverse=True))
             wanted.setdefault(order, set()).update(new)
             told.setdefault(order, set())
@@ -208,7 +208,7 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
         complete()
 
     assert told == wanted
-    assert (queue.segments, queue.tokens) == (0, 0)
+    assert (queue.sequences, queue.tokens) == (0, 0)
     assert not queue._items
 
 
@@ -216,12 +216,12 @@ def test_whatever_happens_every_segment_is_computed_once_within_budget_and_told_
 def test_nobody_starves(requests, budget) -> None:
     """While others keep coming, an order is done after at most twice the work that was there before it."""
     queue = Queue()
-    orders = [order_of(queue, segments(count, tokens, name=n)) for n, (count, tokens) in enumerate(requests)]
+    orders = [order_of(queue, sequences(count, tokens, name=n)) for n, (count, tokens) in enumerate(requests)]
     work = sum(count * tokens for count, tokens in requests)
     computed, name = 0, 1000
     while any(order.missing for order in orders):
         name += 1
-        order_of(queue, segments(2, 5, name=name))
+        order_of(queue, sequences(2, 5, name=name))
         for job in queue.take(budget, now=0):
             computed += len(job.work)
             queue.complete(job)

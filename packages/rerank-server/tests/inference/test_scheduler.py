@@ -10,26 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core.errors import DeviceError, EngineError, Unavailable
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Pair, ScoreOptions, Segment
+from rerank_core.types import ScoreOptions, TokenSequence
 from rerank_server.inference.scheduler import Scheduler
 
 NEVER = float("inf")
 
 
 class Model(OverlapModel):
-    """Fails on every batch that holds one of ``poison``, by calling it; notes the segments of each batch."""
+    """Fails on every batch that holds one of ``poison``, by calling it; notes the sequences of each batch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.poison: dict[Segment, BaseException] = {}
-        self.batches: list[list[Segment]] = []
+        self.poison: dict[TokenSequence, BaseException] = {}
+        self.batches: list[list[TokenSequence]] = []
 
-    def forward(self, segments):
-        self.batches.append(list(segments))
-        outputs = super().forward(segments)
-        for segment in segments:
-            if segment in self.poison:
-                raise self.poison[segment]
+    def forward(self, sequences):
+        self.batches.append(list(sequences))
+        outputs = super().forward(sequences)
+        for sequence in sequences:
+            if sequence in self.poison:
+                raise self.poison[sequence]
         return outputs
 
 
@@ -53,12 +53,11 @@ async def start(model: Model) -> Iterator[Callable[..., Scheduler]]:
         scheduler.close()
 
 
-def segments(model: Model, *documents: str) -> list[Segment]:
-    pairs = [Pair("panda", document) for document in documents]
-    return [encoding.segments[0] for encoding in model.tokenize(pairs, ScoreOptions())]
+def sequences(model: Model, *documents: str) -> list[TokenSequence]:
+    return [encoding.sequences[0] for encoding in model.encode("panda", documents, ScoreOptions())]
 
 
-async def compute(scheduler: Scheduler, wanted: list[Segment], deadline: float = NEVER):
+async def compute(scheduler: Scheduler, wanted: list[TokenSequence], deadline: float = NEVER):
     with scheduler.open(deadline) as ticket:
         ticket.add(wanted)
         return await ticket.outputs()
@@ -69,20 +68,20 @@ async def begun(model: Model) -> None:
     await asyncio.to_thread(model.started.wait)
 
 
-async def test_every_segment_has_the_output_that_the_model_says_of_it_alone(start, model) -> None:
-    wanted = segments(model, "panda", "china", "panda panda bamboo")
+async def test_every_sequence_has_the_output_that_the_model_says_of_it_alone(start, model) -> None:
+    wanted = sequences(model, "panda", "china", "panda panda bamboo")
 
     outputs = await compute(start(), wanted)
 
-    assert outputs == {segment: model.forward([segment])[0] for segment in wanted}
+    assert outputs == {sequence: model.forward([sequence])[0] for sequence in wanted}
 
 
-async def test_the_segments_of_all_tickets_go_through_the_network_together(start, model) -> None:
-    scheduler, wanted = start(), segments(model, "first", "a", "b", "c")
+async def test_the_sequences_of_all_tickets_go_through_the_network_together(start, model) -> None:
+    scheduler, wanted = start(), sequences(model, "first", "a", "b", "c")
     model.gate.clear()
     running = asyncio.create_task(compute(scheduler, wanted[:1]))
     await begun(model)
-    waiting = [asyncio.create_task(compute(scheduler, [segment])) for segment in wanted[1:]]
+    waiting = [asyncio.create_task(compute(scheduler, [sequence])) for sequence in wanted[1:]]
     await asyncio.sleep(0)
     model.gate.set()
     await asyncio.gather(running, *waiting)
@@ -90,8 +89,8 @@ async def test_the_segments_of_all_tickets_go_through_the_network_together(start
     assert model.batches == [wanted[:1], wanted[1:]]
 
 
-async def test_equal_segments_in_flight_are_computed_once(start, model) -> None:
-    scheduler, wanted = start(), segments(model, "panda")
+async def test_equal_sequences_in_flight_are_computed_once(start, model) -> None:
+    scheduler, wanted = start(), sequences(model, "panda")
     model.gate.clear()
     first = asyncio.create_task(compute(scheduler, wanted))
     await begun(model)
@@ -104,7 +103,7 @@ async def test_equal_segments_in_flight_are_computed_once(start, model) -> None:
 
 
 async def test_a_ticket_may_be_added_to_while_it_is_computed(start, model) -> None:
-    wanted = segments(model, "a", "b")
+    wanted = sequences(model, "a", "b")
     with start().open(NEVER) as ticket:
         ticket.add(wanted[:1])
         await ticket.outputs()
@@ -116,7 +115,7 @@ async def test_a_ticket_may_be_added_to_while_it_is_computed(start, model) -> No
 
 
 async def test_a_cancelled_ticket_leaves_the_queue_and_the_running_batch_still_answers_others(start, model) -> None:
-    scheduler, wanted = start(), segments(model, "shared", "left behind")
+    scheduler, wanted = start(), sequences(model, "shared", "left behind")
     model.gate.clear()
     leaving = asyncio.create_task(compute(scheduler, wanted[:1]))
     staying = asyncio.create_task(compute(scheduler, wanted[:1]))
@@ -127,7 +126,7 @@ async def test_a_cancelled_ticket_leaves_the_queue_and_the_running_batch_still_a
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    empty = (scheduler.waiting_segments, scheduler.waiting_tokens)
+    empty = (scheduler.waiting_sequences, scheduler.waiting_tokens)
     model.gate.set()
 
     assert set(await staying) == set(wanted[:1])
@@ -136,7 +135,7 @@ async def test_a_cancelled_ticket_leaves_the_queue_and_the_running_batch_still_a
 
 
 async def test_what_expired_in_the_queue_is_never_computed(start, model) -> None:
-    scheduler, wanted = start(), segments(model, "running", "late", "in time")
+    scheduler, wanted = start(), sequences(model, "running", "late", "in time")
     model.gate.clear()
     running = asyncio.create_task(compute(scheduler, wanted[:1]))
     await begun(model)
@@ -151,14 +150,14 @@ async def test_what_expired_in_the_queue_is_never_computed(start, model) -> None
 
 
 @pytest.mark.parametrize("place", range(7))
-async def test_a_poisonous_segment_fails_its_own_ticket_and_no_other(start, model, place) -> None:
+async def test_a_poisonous_sequence_fails_its_own_ticket_and_no_other(start, model, place) -> None:
     scheduler = start()
-    first, *wanted = segments(model, *"abcdefgh")
+    first, *wanted = sequences(model, *"abcdefgh")
     model.poison[wanted[place]] = RuntimeError("bad")
     model.gate.clear()
     running = asyncio.create_task(compute(scheduler, [first]))
     await begun(model)
-    tickets = [asyncio.create_task(compute(scheduler, [segment])) for segment in wanted]
+    tickets = [asyncio.create_task(compute(scheduler, [sequence])) for sequence in wanted]
     await asyncio.sleep(0)
     model.gate.set()
     await running
@@ -179,7 +178,7 @@ class PanicException(BaseException):
 )
 async def test_whatever_a_model_raises_fails_its_own_request_and_the_thread_goes_on(start, model, failure) -> None:
     scheduler = start(on_fatal=lambda error: pytest.fail(f"the thread ended: {error}"))
-    bad, good = segments(model, "bad", "good")
+    bad, good = sequences(model, "bad", "good")
     model.poison[bad] = failure("the text of a document")
 
     with pytest.raises(EngineError, match=failure.__name__) as caught:
@@ -190,7 +189,7 @@ async def test_whatever_a_model_raises_fails_its_own_request_and_the_thread_goes
 
 
 async def test_requests_that_wait_can_be_answered_while_a_batch_never_ends(start, model) -> None:
-    scheduler, (running, other) = start(), segments(model, "running", "other")
+    scheduler, (running, other) = start(), sequences(model, "running", "other")
     model.gate.clear()
     waiting = asyncio.create_task(compute(scheduler, [running]))
     await begun(model)
@@ -206,7 +205,7 @@ async def test_requests_that_wait_can_be_answered_while_a_batch_never_ends(start
 async def test_the_seconds_that_are_left_count_the_batch_in_progress_and_those_that_wait(start, model) -> None:
     scheduler = start()
     assert scheduler.seconds_left({}) == {}
-    wanted = segments(model, *[f"panda bamboo {number}" for number in range(40)])  # 40 of 4 tokens, a batch holds 32
+    wanted = sequences(model, *[f"panda bamboo {number}" for number in range(40)])  # 40 of 4 tokens, a batch holds 32
     await compute(scheduler, wanted[:32])
     model.gate.clear()
     first = asyncio.create_task(compute(scheduler, wanted[:1]))
@@ -225,7 +224,7 @@ async def test_the_seconds_that_are_left_count_the_batch_in_progress_and_those_t
 
 
 async def test_a_failed_batch_leaves_the_next_one_alone(start, model) -> None:
-    scheduler, wanted = start(), segments(model, "panda")
+    scheduler, wanted = start(), sequences(model, "panda")
     model.fail_next = EngineError("once")
 
     with pytest.raises(EngineError, match="once"):
@@ -236,13 +235,13 @@ async def test_a_failed_batch_leaves_the_next_one_alone(start, model) -> None:
 
 async def test_three_bad_batches_and_a_bad_sample_are_not_fine_until_one_succeeds(start, model) -> None:
     scheduler = start()
-    good, *bad = segments(model, "good", "a", "b", "c")
-    sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())[0].segments[0]
+    good, *bad = sequences(model, "good", "a", "b", "c")
+    sample = model.encode("Is it warm?", ["It is now."], ScoreOptions())[0].sequences[0]
     model.poison = dict.fromkeys([*bad, sample], RuntimeError("bad"))
-    for segment in bad:
+    for sequence in bad:
         assert scheduler.is_healthy
         with pytest.raises(EngineError):
-            await compute(scheduler, [segment])
+            await compute(scheduler, [sequence])
     await asyncio.to_thread(until, lambda: not scheduler.is_healthy)
     model.poison.clear()
 
@@ -250,13 +249,13 @@ async def test_three_bad_batches_and_a_bad_sample_are_not_fine_until_one_succeed
     await asyncio.to_thread(until, lambda: scheduler.is_healthy)
 
 
-async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is_fine(start, model) -> None:
-    scheduler, bad = start(), segments(model, "a", "b", "c", "d")
+async def test_three_bad_sequences_in_a_row_are_their_own_fault_where_a_sample_is_fine(start, model) -> None:
+    scheduler, bad = start(), sequences(model, "a", "b", "c", "d")
     model.poison = dict.fromkeys(bad, RuntimeError("bad"))
-    for segment in bad:
+    for sequence in bad:
         with pytest.raises(EngineError):
-            await compute(scheduler, [segment])
-    await compute(scheduler, segments(model, "good"))
+            await compute(scheduler, [sequence])
+    await compute(scheduler, sequences(model, "good"))
 
     assert scheduler.is_healthy
     assert len(model.batches) > len(bad) + 1  # the sample was asked
@@ -265,7 +264,7 @@ async def test_three_bad_segments_in_a_row_are_their_own_fault_where_a_sample_is
 async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model) -> None:
     died = asyncio.Event()
     scheduler = start(on_fatal=lambda _: died.set())
-    running, waiting = segments(model, "deadly", "waiting")
+    running, waiting = sequences(model, "deadly", "waiting")
     model.poison[running] = DeviceError("the device is lost")
     model.gate.clear()
     tickets = [asyncio.create_task(compute(scheduler, [running]))]
@@ -284,7 +283,7 @@ async def test_a_dead_compute_thread_answers_everybody_and_says_so(start, model)
 
 async def test_closing_answers_who_waits_and_ends_the_thread(start, model) -> None:
     before = set(threading.enumerate())
-    scheduler, wanted = start(), segments(model, "a")
+    scheduler, wanted = start(), sequences(model, "a")
     (thread,) = set(threading.enumerate()) - before
     model.gate.clear()
     waiting = asyncio.create_task(compute(scheduler, wanted))
@@ -304,27 +303,27 @@ async def test_batches_are_counted_and_their_rate_measured(start, model) -> None
     scheduler = start(on_batch=lambda **batch: seen.append(batch))
     assert scheduler.tokens_per_second is None
 
-    wanted = segments(model, "panda bamboo", "china")
+    wanted = sequences(model, "panda bamboo", "china")
     await compute(scheduler, wanted)
     model.fail_next = EngineError("once")
     with pytest.raises(EngineError):
-        await compute(scheduler, segments(model, "bad"))
+        await compute(scheduler, sequences(model, "bad"))
     await asyncio.to_thread(until, lambda: len(seen) == 2)
 
-    assert [(batch["segments"], batch["tokens"], batch["failed"]) for batch in seen] == [
-        (2, sum(len(segment) for segment in wanted), False),
+    assert [(batch["sequences"], batch["tokens"], batch["failed"]) for batch in seen] == [
+        (2, sum(len(sequence) for sequence in wanted), False),
         (1, 3, True),
     ]
     assert scheduler.tokens_per_second is None
 
-    await compute(scheduler, segments(model, *[f"panda bamboo {number}" for number in range(20)]))
+    await compute(scheduler, sequences(model, *[f"panda bamboo {number}" for number in range(20)]))
     await asyncio.to_thread(until, lambda: len(seen) == 3)
 
     assert scheduler.tokens_per_second > 0
 
 
 async def test_a_model_whose_scores_are_no_numbers_does_not_get_warm(start, model, monkeypatch) -> None:
-    monkeypatch.setattr(model, "forward", lambda segments: [float("nan")] * len(segments))
+    monkeypatch.setattr(model, "forward", lambda sequences: [float("nan")] * len(sequences))
 
     with pytest.raises(EngineError, match="not a finite number"):
         await start().warm_up()
@@ -337,13 +336,13 @@ Request = st.tuples(
 
 
 @given(st.lists(Request, min_size=1, max_size=10), st.sets(st.sampled_from("abcdefgh"), max_size=2), st.booleans())
-def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_segments(requests, poison, dies) -> None:
+def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_sequences(requests, poison, dies) -> None:
     asyncio.run(asyncio.wait_for(_all_are_answered(requests, poison, dies=dies), 5))
 
 
 async def _all_are_answered(requests, poison, *, dies: bool) -> None:
     model = Model()
-    first, *known = segments(model, "first", *"abcdefgh")
+    first, *known = sequences(model, "first", *"abcdefgh")
     named = dict(zip("abcdefgh", known, strict=True))
     cause = DeviceError("the device is lost") if dies else RuntimeError("bad")
     model.poison = {named[name]: cause for name in poison}
@@ -375,13 +374,13 @@ async def _all_are_answered(requests, poison, *, dies: bool) -> None:
     results = await asyncio.gather(running, *tasks, return_exceptions=True)
     scheduler.close()
 
-    said = [segment for batch in model.batches for segment in batch]
+    said = [sequence for batch in model.batches for sequence in batch]
     for (names, fate), result in zip(requests, results[1:], strict=True):
         wanted = {named[name] for name in names}
         if isinstance(result, dict):
             assert set(result) == wanted
             assert not wanted & set(model.poison)
-            assert result == {segment: OverlapModel().forward([segment])[0] for segment in wanted}
+            assert result == {sequence: OverlapModel().forward([sequence])[0] for sequence in wanted}
         elif fate == "waits":
             assert isinstance(result, EngineError)
             assert dies or wanted & set(model.poison)

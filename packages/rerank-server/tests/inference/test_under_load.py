@@ -13,7 +13,7 @@ from httpx import AsyncClient as Client
 from rerank_core.errors import DeviceError, EngineError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, Pair, ScoreOptions, Segment
+from rerank_core.types import Encoding, Pair, ScoreOptions, TokenSequence
 from rerank_server.app import create_app
 from rerank_server.inference.service import Service, batch_bounds
 from rerank_server.observability.request_record import RequestRecord
@@ -208,8 +208,8 @@ async def test_a_pair_that_breaks_the_network_fails_only_its_own_request(
 ) -> None:
     healthy = model.forward
 
-    def forward(segments):
-        outputs = healthy(segments)
+    def forward(sequences):
+        outputs = healthy(sequences)
         if any(output > 6 for output in outputs):
             raise RuntimeError("poison")
         return outputs
@@ -332,16 +332,16 @@ class HeldTokenizer(OverlapModel):
         self.broken = False
         self.parts = 0
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         self.tokenizing.set()
         self.permits.acquire()
         self.parts += 1
-        return super().tokenize(pairs, options, first)
+        return super().encode(query, documents, options, first)
 
-    def forward(self, segments: Sequence[Segment]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
         if self.broken:
             raise EngineError("broken")
-        return super().forward(segments)
+        return super().forward(sequences)
 
 
 async def test_at_the_end_of_draining_what_is_being_tokenised_is_answered_too(until_ready: Ready) -> None:

@@ -114,8 +114,8 @@ def test_rejections_are_counted_by_reason(metrics: Metrics) -> None:
     assert value(metrics, "rerank_rejections_total", reason="deadline") == 2
 
 
-def test_a_batch_is_counted_by_segments_tokens_and_seconds(metrics: Metrics) -> None:
-    metrics.batch(segments=8, tokens=900, seconds=0.2, failed=False)
+def test_a_batch_is_counted_by_sequences_tokens_and_seconds(metrics: Metrics) -> None:
+    metrics.batch(sequences=8, tokens=900, seconds=0.2, failed=False)
 
     assert value(metrics, "rerank_batches_total") == 1
     assert value(metrics, "rerank_batch_failures_total") == 0
@@ -126,7 +126,7 @@ def test_a_batch_is_counted_by_segments_tokens_and_seconds(metrics: Metrics) -> 
 
 
 def test_the_tokens_of_a_failed_batch_were_not_computed(metrics: Metrics) -> None:
-    metrics.batch(segments=8, tokens=900, seconds=0.2, failed=True)
+    metrics.batch(sequences=8, tokens=900, seconds=0.2, failed=True)
 
     assert value(metrics, "rerank_batches_total") == 1
     assert value(metrics, "rerank_batch_failures_total") == 1
@@ -136,7 +136,7 @@ def test_the_tokens_of_a_failed_batch_were_not_computed(metrics: Metrics) -> Non
 def test_batches_may_be_counted_from_several_threads(metrics: Metrics) -> None:
     def count() -> None:
         for _ in range(200):
-            metrics.batch(segments=1, tokens=3, seconds=0.001, failed=False)
+            metrics.batch(sequences=1, tokens=3, seconds=0.001, failed=False)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -200,7 +200,7 @@ def test_dashboards_of_text_embeddings_inference_find_their_names(metrics: Metri
     metrics.watch(queue_pairs=lambda: 4)
     metrics.request(record())
     metrics.request(record(status=429, error="overloaded"))
-    metrics.batch(segments=8, tokens=900, seconds=0.2, failed=False)
+    metrics.batch(sequences=8, tokens=900, seconds=0.2, failed=False)
 
     assert value(metrics, "te_request_count", method="rerank") == 2
     assert value(metrics, "te_request_success", method="rerank") == 1

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import ScoreOptions
 
 QUERY = "where do pandas live"
 DOCUMENTS = ["Paris is a city", "pandas live in China", "pandas eat"]
@@ -27,7 +28,7 @@ async def test_documents_come_back_best_first_in_the_shape_of_the_hosted_apis(
 
 
 async def test_raw_scores_are_the_models_own(client: Client, model: OverlapModel) -> None:
-    values = model.score(QUERY, DOCUMENTS, raw=True).values
+    values = model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
 
     response = await client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "raw_scores": True})
 

@@ -10,13 +10,14 @@ from httpx import AsyncClient as Client
 from rerank_core.errors import EngineError
 from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.types import ScoreOptions
 
 QUERY = "where do pandas live"
 PAIR = {"query": QUERY, "passage": "pandas live in China"}
 
 
 def expected(model: OverlapModel, *, raw: bool = True) -> float:
-    return model.score(QUERY, [PAIR["passage"]], raw=raw).values[0]
+    return model.score(QUERY, [PAIR["passage"]], ScoreOptions(raw=raw)).values[0]
 
 
 async def test_one_pair_is_scored_with_its_logit(client: Client, model: OverlapModel) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rerank_core.checkpoints.files import is_there, read_settings
-from rerank_core.checkpoints.labels import HeadColumns, two_logits
-from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, Pooling, Similarity, read_library
+from rerank_core.checkpoints.heads import Classification, Head, Pooling
+from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
 from rerank_core.checkpoints.transformers_registry import find_model_type
 from rerank_core.checkpoints.weights import count_tensors
 from rerank_core.errors import CheckpointError, InvalidRequest
-from rerank_core.types import Kind
 
 DEFAULT_MAX_LENGTH = 512
 _LEAST_LENGTH = 8  # tokens: less holds no pair
@@ -71,33 +70,26 @@ class Checkpoint:
     """A model on disk.
 
     - ``directory`` holds the network's ``config.json``, weights and tokenizer files.
-    - ``labels``: the classification head's outputs, in order; empty for a bi-encoder.
+    - ``head``: what stands on the network.
     - ``position_limit``: the most tokens the network or its tokenizer can read, None where nothing says.
     - ``suggested_length``: the length the checkpoint itself asks for, where it does.
     - ``has_type_ids``: whether the network reads token types.
     - ``type_rows``: the rows of the table of token types, None where nothing says.
     - ``activation``: what the checkpoint would apply to its output.
-    - ``is_library_reranker``: whether it says that it is a cross-encoder of sentence-transformers.
-    - ``similarity``, ``normalizes``: how a bi-encoder's embeddings are compared, and whether they are unit vectors.
+    - ``lowercase``: whether sentence-transformers' files ask for lower case.
     """
 
     name: str
     revision: str | None
     directory: Path
     config: Mapping[str, Any]
-    kind: Kind
-    labels: tuple[str, ...] = ()
+    head: Head
     position_limit: int | None = None
     suggested_length: int | None = None
     has_type_ids: bool = False
     type_rows: int | None = None
     activation: str | None = None
-    is_library_reranker: bool = False
-    pooling: Pooling = "mean"
-    similarity: Similarity = "cosine"
-    normalizes: bool = False
     lowercase: bool = False
-    prompts: Mapping[str, str] = field(default_factory=dict)
 
     def max_length(self, wanted: int | None) -> int:
         """Choose the tokens to read: ``wanted``, or min(512, what the checkpoint asks for, what it reads).
@@ -117,31 +109,6 @@ class Checkpoint:
         if wanted < _LEAST_LENGTH:
             raise InvalidRequest(f"max_length is {wanted}: use at least {_LEAST_LENGTH}, a pair does not fit into less")
         return wanted
-
-    def head_columns(self, wanted: int | str | None) -> HeadColumns:
-        """Choose the head's outputs that are the score. Raises ``CheckpointError`` where that cannot be known."""
-        if self.kind == "bi-encoder":
-            if wanted is not None:
-                raise InvalidRequest(f"{self.name} is a bi-encoder, which has no labels: leave label={wanted!r} out")
-            return HeadColumns(0)
-        if wanted is None:
-            if len(self.labels) == 1:
-                return HeadColumns(0)
-            pair = two_logits(self.labels, is_reranker=self.is_library_reranker) if len(self.labels) == 2 else None
-            if pair is not None:
-                return pair
-            raise CheckpointError(
-                f"{self.name} has {len(self.labels)} labels ({_listed(self.labels)}), a reranker has one, or two that "
-                "say relevant and not relevant: say which one is the score with label="
-            )
-        if isinstance(wanted, str) and wanted in self.labels:
-            return HeadColumns(self.labels.index(wanted))
-        if isinstance(wanted, int) and 0 <= wanted < len(self.labels):
-            return HeadColumns(wanted)
-        raise InvalidRequest(
-            f"{self.name} has no label {wanted!r}: use a number below {len(self.labels)} or one of "
-            f"{_listed(self.labels)}"
-        )
 
 
 def read_checkpoint(source: Source) -> Checkpoint:
@@ -207,19 +174,21 @@ def _read_checkpoint(source: Source) -> Checkpoint:
         library.check(task="sequence-classification", output="logits")
         return Checkpoint(
             **common,
-            kind="cross-encoder",
-            labels=_labels(config_path, config),
+            head=Classification(
+                labels=_labels(config_path, config),
+                is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+            ),
             activation=_activation(config, library),
-            is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
         )
     library.check(task="feature-extraction", output="last_hidden_state")
     return Checkpoint(
         **common,
-        kind="bi-encoder",
-        pooling=library.pooling,
-        prompts=library.prompts,
-        similarity=library.similarity,
-        normalizes=library.normalizes,
+        head=Pooling(
+            mode=library.pooling,
+            similarity=library.similarity,
+            normalizes=library.normalizes,
+            prompts=library.prompts,
+        ),
     )
 
 
@@ -297,10 +266,6 @@ def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
     if count is not None and count != len(names):
         raise CheckpointError(f"{path}: num_labels is {count}, and id2label names {len(names)} labels")
     return tuple(str(names[key]) for key in sorted(names, key=int))
-
-
-def _listed(labels: tuple[str, ...]) -> str:
-    return ", ".join(label[:100] for label in labels[:20]) + (", ..." if len(labels) > 20 else "")
 
 
 def _position_limit(path: Path, config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:

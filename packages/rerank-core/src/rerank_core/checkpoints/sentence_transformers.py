@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from rerank_core.checkpoints.files import is_there, member, read_json, read_settings
 from rerank_core.errors import CheckpointError
 
-Pooling: TypeAlias = Literal["mean", "cls"]
+PoolingMode: TypeAlias = Literal["mean", "cls"]
 Similarity: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 MODULES = "modules.json"
@@ -153,7 +153,7 @@ class Library:
         return "Normalize" in self.modules
 
     @property
-    def pooling(self) -> Pooling:
+    def pooling(self) -> PoolingMode:
         """The bi-encoder's pooling. Raises ``CheckpointError`` for modules that are not ours to run."""
         if self.modules not in (("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize")):
             raise CheckpointError(
@@ -169,7 +169,7 @@ class Library:
         ]
         modes = [wanted] if isinstance(wanted, str) else list(wanted)
         if modes == ["mean"]:
-            mode: Pooling = "mean"
+            mode: PoolingMode = "mean"
         elif modes == ["cls"]:
             mode = "cls"
         else:

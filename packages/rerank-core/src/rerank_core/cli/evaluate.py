@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, positive_int
+from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import require_libraries
 
 if TYPE_CHECKING:
     from rerank_core.evaluation.run.systems import System
 
+# Options of loading that are compared, or, as a calibration, change no raw score.
+_COMPARED = ("dtype", "max_length", "long_documents", "calibration")
 _LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
 
 
@@ -49,10 +51,9 @@ def _configure(parser: Parser) -> None:
 
     how = parser.add_argument_group("how")
     add = how.add_argument
-    add("--revision", help="a branch, tag or commit of a hub model")
-    add("--device", default="auto", help="default: %(default)s")
-    add("--threads", type=positive_int, metavar="N", help="CPU threads of each model")
     add("--cache", type=Path, metavar="DIR", help="where scores are kept (default: the user's cache directory)")
+
+    add_load_options(parser, without=_COMPARED)
 
     written = parser.add_argument_group("what is written, beside the table")
     add = written.add_argument
@@ -74,9 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         dtypes=arguments.dtype,
         max_lengths=arguments.max_length,
         long_documents=arguments.long_documents,
-        revision=arguments.revision,
-        device=arguments.device,
-        threads=arguments.threads,
+        load=load_options(arguments, without=_COMPARED),
     )
     if models:
         require_libraries()

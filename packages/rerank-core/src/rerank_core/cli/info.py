@@ -7,18 +7,18 @@ import json
 from dataclasses import asdict
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser
+from rerank_core.cli.command import Command, Parser, add_load_options, load_options
 from rerank_core.loading import load
 
 
 def _configure(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT_MODEL, help="default: %(default)s")
-    parser.add_argument("--revision", help="a branch, tag or commit on the hub")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_load_options(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    info = load(arguments.model, revision=arguments.revision).info
+    info = load(arguments.model, **load_options(arguments).keywords()).info
     if arguments.json:
         print(json.dumps(asdict(info), ensure_ascii=False))
         return 0

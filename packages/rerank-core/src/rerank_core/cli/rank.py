@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, positive_int
+from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
 from rerank_core.errors import InvalidRequest
 from rerank_core.loading import load
+from rerank_core.models.local import LocalModel
 from rerank_core.ranking import rerank
 from rerank_core.remote import remote_scorer
 from rerank_core.terminal import shorten
 from rerank_core.types import RankedDocument, ScoreOptions, Span
+
+_OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,6 @@ def _configure(parser: Parser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
     source.add_argument("--url", help="ask the server at this address instead of loading a model")
-    parser.add_argument("--revision", help="a branch, tag or commit of a hub model")
     parser.add_argument("--top-n", type=positive_int, metavar="N", help="print the best N only")
     parser.add_argument("--threshold", type=float, metavar="T", help="print what scores at least T only")
     parser.add_argument("--raw", action="store_true", help="the model's own numbers instead of 0 to 1")
@@ -46,22 +48,28 @@ def _configure(parser: Parser) -> None:
         help="cut what is longer than the model reads, or score all of it, in windows",
     )
     parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text, span")
+    add_load_options(parser, without=_OF_THE_REQUEST)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     passages = _read(arguments.file)
-    scorer = remote_scorer(arguments.url) if arguments.url else load(arguments.model, revision=arguments.revision)
+    options = ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents)
+    scorer = remote_scorer(arguments.url) if arguments.url else _loaded(arguments)
     ranked = rerank(
         scorer,
         arguments.query,
         [passage.text for passage in passages],
         top_n=arguments.top_n,
         threshold=arguments.threshold,
-        options=ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents),
+        options=options,
     )
     print_ = _print_json if arguments.json else _print_table
     print_(ranked, passages)
     return 0
+
+
+def _loaded(arguments: argparse.Namespace) -> LocalModel:
+    return load(arguments.model, **load_options(arguments, without=_OF_THE_REQUEST).keywords())
 
 
 COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run)

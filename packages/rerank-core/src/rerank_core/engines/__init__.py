@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from rerank_core.engines.target import Target, Unsupported
 from rerank_core.errors import CheckpointError, InvalidRequest
 
 if TYPE_CHECKING:
     from rerank_core.checkpoints.checkpoint import Checkpoint
-    from rerank_core.engines.base import Engine
+    from rerank_core.engines.base import Engine, Plan
+
+EngineName: TypeAlias = Literal["auto", "packed", "reference"]
+"""``auto``, or a name of the table."""
 
 # In the order of preference: the first one that runs a checkpoint is chosen.
 ENGINES = {
@@ -18,28 +22,37 @@ ENGINES = {
 }
 
 
-def choose_engine(checkpoint: Checkpoint, wanted: str, *, device: str, dtype: str) -> tuple[type[Engine], str]:
-    """Choose the engine that runs a checkpoint, and say why.
+class Choice(NamedTuple):
+    """The engine that runs a checkpoint, how, and why this one."""
+
+    engine: str
+    plan: Plan
+    reason: str
+
+
+def choose_engine(checkpoint: Checkpoint, wanted: str, target: Target) -> Choice:
+    """Choose the engine that runs a checkpoint: the one that is wanted, or for ``auto`` the fastest that does.
 
     Raises ``InvalidRequest`` for a name that is none, and ``CheckpointError`` where the one that is asked for, or every
-    one, refuses.
+    one, does not run it.
     """
     if wanted != "auto" and wanted not in ENGINES:
         raise InvalidRequest(f"there is no engine {wanted!r}: use auto or one of {', '.join(ENGINES)}")
     if wanted != "auto":
-        reason = _engine_class(wanted).unsupported_reason(checkpoint, device=device, dtype=dtype)
-        if reason is not None:
-            raise CheckpointError(f"the {wanted} engine does not run {checkpoint.name}: {reason}")
-        return _engine_class(wanted), "as asked for"
+        try:
+            return Choice(wanted, _engine_class(wanted).plan(checkpoint, target), "as asked for")
+        except Unsupported as reason:
+            raise CheckpointError(f"the {wanted} engine does not run {checkpoint.name}: {reason}") from reason
     reasons = [f"the fastest that runs {checkpoint.config.get('model_type')}"]
     for name in ENGINES:
-        engine = _engine_class(name)
-        reason = engine.unsupported_reason(checkpoint, device=device, dtype=dtype)
-        if reason is None:
-            return engine, "; ".join(reasons)
-        reasons.append(f"{name} does not: {reason}")
+        try:
+            plan = _engine_class(name).plan(checkpoint, target)
+        except Unsupported as reason:
+            reasons.append(f"{name} does not: {reason}")
+        else:
+            return Choice(name, plan, "; ".join(reasons))
     raise CheckpointError(
-        f"no engine runs {checkpoint.name} on {device} in {dtype}: {'; '.join(reasons[1:])}; use float32"
+        f"no engine runs {checkpoint.name} on {target.device} in {target.dtype}: {'; '.join(reasons[1:])}; use float32"
     )
 
 

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
-from rerank_core.types import Segment
+from rerank_core.engines.target import Target
+from rerank_core.types import TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Segments laid end to end, without padding.
+    """Sequences laid end to end, without padding.
 
     ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
-    int64 [segments], which sum up to the tokens.
+    int64 [sequences], which sum up to the tokens.
     """
 
     token_ids: NDArray[np.int32]
@@ -26,44 +27,51 @@ class Batch:
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, segments: Sequence[Segment]) -> Batch:
-        """Lay segments end to end."""
-        type_ids = b"".join(segment.type_ids for segment in segments)
+    def of(cls, sequences: Sequence[TokenSequence]) -> Batch:
+        """Lay sequences end to end."""
+        type_ids = b"".join(sequence.type_ids for sequence in sequences)
         return cls(
-            np.frombuffer(b"".join(segment.token_ids for segment in segments), dtype=np.int32),
+            np.frombuffer(b"".join(sequence.token_ids for sequence in sequences), dtype=np.int32),
             np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
-            np.array([len(segment) for segment in segments], dtype=np.int64),
+            np.array([len(sequence) for sequence in sequences], dtype=np.int64),
         )
+
+
+class Plan(Protocol):
+    """What an engine has found out about a checkpoint that it runs; loading does not look again."""
+
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> Engine:
+        """Read the weights. Raises ``CheckpointError`` where they are not what the configuration promises.
+
+        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
+        """
+        ...
 
 
 class Engine(Protocol):
     """Runs the network of one checkpoint. Knows arrays, not text."""
 
     name: ClassVar[str]
+    device: str
 
     @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Return why it does not run a checkpoint on this device in this dtype; None where it does."""
-        ...
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> Engine:
-        """Read the weights. Raises ``CheckpointError`` for a checkpoint that it cannot run.
-
-        ``calibration_batch``: ordinary text, on which an engine of fewer bits sees what goes into its products.
-        """
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> Plan:
+        """Find out how to run a checkpoint. Raises ``Unsupported`` where this engine does not."""
         ...
 
     @property
     def batch_tokens(self) -> int:
-        """The number of tokens that a batch should have, for the best speed."""
+        """The cost that a batch should have, for the best speed."""
+        ...
+
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """Return the tokens that this engine computes for sequences: each once, and a prefix that it shares once."""
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """Compute one row a segment: a cross-encoder's logits [segments, labels], or embeddings [segments, hidden].
+        """Compute one row a sequence: a cross-encoder's logits [sequences, labels], or embeddings [sequences, hidden].
 
-        A row depends on its own segment only.
+        A row depends on its own sequence only. Raises ``OutOfMemory`` where a smaller batch may go through,
+        ``DeviceError`` where only a new process helps, and ``EngineError`` for every other failure.
         """
         ...

@@ -1,14 +1,15 @@
 """Plain transformers: any architecture, the golden standard of every faster engine.
 
-Segments go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
+Sequences go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
 what comes out is what transformers says of that pair alone. On a CPU that is no slower than padded batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, assert_never
 
 import numpy as np
 import torch
@@ -17,61 +18,40 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
+from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.target import Target, Unsupported
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
+from rerank_core.types import TokenSequence
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
 
 
-class ReferenceEngine:
-    """transformers' own forward pass, one segment at a time.
+@dataclass(frozen=True, slots=True)
+class ReferencePlan:
+    """A checkpoint that transformers may load."""
 
-    It runs in one worker, which has as many of torch's threads as there were at load.
-    """
+    checkpoint: Checkpoint
+    target: Target
 
-    name: ClassVar[str] = "reference"
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
+        """See ``Plan.load``. Weights that do not fill the network are refused."""
+        device = with_number(self.target.device)
+        return in_own_thread(lambda: self._load(device, calibration_batch, trust_remote_code=trust_remote_code))
 
-    def __init__(self, model: torch.nn.Module, checkpoint: Checkpoint) -> None:
-        self._model = model.eval()
-        self._device = next(model.parameters()).device
-        self._pooling = checkpoint.pooling if checkpoint.kind == "bi-encoder" else None
-        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
-
-    @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """Refuse dtypes that are none of torch's own; any network that transformers runs is fine."""
-        return f"it has no {dtype}" if dtype in ("int8", "float16-weights") else None
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> ReferenceEngine:
-        """Load through transformers' Auto classes, and refuse weights that do not fill the network."""
-        device = with_number(device)
-        return in_own_thread(
-            lambda: cls._load(
-                checkpoint,
-                device=device,
-                dtype=dtype,
-                calibration_batch=calibration_batch,
-                trust_remote_code=trust_remote_code,
-            )
-        )
-
-    @classmethod
-    def _load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> ReferenceEngine:
-        auto = AutoModel if checkpoint.kind == "bi-encoder" else AutoModelForSequenceClassification
+    def _load(self, device: str, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
+        checkpoint = self.checkpoint
+        auto = _auto_class(checkpoint.head)
         config_path = checkpoint.directory / "config.json"
         try:
             with no_progress_bar():
                 model, report = auto.from_pretrained(
                     checkpoint.directory,
-                    dtype=getattr(torch, dtype),
+                    dtype=getattr(torch, self.target.dtype),
                     use_safetensors=True,
                     local_files_only=True,
                     trust_remote_code=trust_remote_code,
@@ -82,7 +62,7 @@ class ReferenceEngine:
                 f"{config_path} and its weights make no model that transformers can load: {error}"
             ) from error
         missing = sorted(report["missing_keys"])
-        if checkpoint.kind == "bi-encoder":
+        if isinstance(checkpoint.head, Pooling):
             missing = [key for key in missing if not any(part in key for part in _UNUSED)]
         if missing:
             raise CheckpointError(
@@ -101,13 +81,40 @@ class ReferenceEngine:
                 f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
                 "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
             )
-        return cls(model, checkpoint)
+        return ReferenceEngine(model, checkpoint.head)
+
+
+class ReferenceEngine:
+    """transformers' own forward pass, one sequence at a time.
+
+    It runs in one worker, which has as many of torch's threads as there were at load.
+    """
+
+    name: ClassVar[str] = "reference"
+
+    def __init__(self, model: torch.nn.Module, head: Head) -> None:
+        self._model = model.eval()
+        self.device = str(next(model.parameters()).device)
+        self._pooling = head.mode if isinstance(head, Pooling) else None
+        self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
+
+    @classmethod
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> ReferencePlan:
+        """See ``Engine.plan``: whatever transformers runs, in one of torch's own types."""
+        if target.dtype in ("int8", "float16-weights"):
+            raise Unsupported(f"it has no {target.dtype}")
+        return ReferencePlan(checkpoint, target)
 
     @property
     def batch_tokens(self) -> int:
-        """A small number: segments run one by one, so a longer batch only makes others wait."""
+        """A small number: sequences run one by one, so a longer batch only makes others wait."""
         return 512
 
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """See ``Engine.cost``. No prefix is shared."""
+        return sum(map(len, sequences))
+
+    @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
         (rows,) = self._worker.map(self._rows, [batch])
@@ -132,7 +139,18 @@ class ReferenceEngine:
         return array
 
     def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
-        return torch.from_numpy(numbers.astype(np.int64))[None].to(self._device)
+        return torch.from_numpy(numbers.astype(np.int64))[None].to(self.device)
+
+
+def _auto_class(head: Head) -> Any:
+    """Choose the class of transformers that loads a network with this head."""
+    match head:
+        case Classification():
+            return AutoModelForSequenceClassification
+        case Pooling():
+            return AutoModel
+        case _:
+            assert_never(head)
 
 
 @torch.inference_mode()

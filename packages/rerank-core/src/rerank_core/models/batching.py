@@ -1,22 +1,25 @@
-"""Batches segments that go through the network together."""
+"""Batches sequences that go through the network together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 
-def micro_batches(segments: Sequence[Segment], budget: int) -> Iterator[list[Segment]]:
-    """Deal segments, in their order, into batches of at most ``budget`` tokens.
+def micro_batches(
+    sequences: Sequence[TokenSequence], budget: int, cost: Callable[[Sequence[TokenSequence]], int]
+) -> Iterator[list[TokenSequence]]:
+    """Deal sequences, in their order, into batches whose costs sum up to at most ``budget``.
 
-    A batch over the budget holds a single segment.
+    A batch over the budget holds a single sequence.
     """
-    batch: list[Segment] = []
+    batch: list[TokenSequence] = []
     room = budget
-    for segment in segments:
-        if batch and len(segment) > room:
+    for sequence in sequences:
+        size = cost([sequence])
+        if batch and size > room:
             yield batch
             batch, room = [], budget
-        batch.append(segment)
-        room -= len(segment)
+        batch.append(sequence)
+        room -= size
     if batch:
         yield batch

@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from rerank_core.checkpoints.sentence_transformers import Similarity
-from rerank_core.forking import running
-from rerank_core.models.local import LocalModel
 from rerank_core.text.windows import window_score
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
+from rerank_core.types import Encoding, Pair, Scored, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rerank_core.engines.base import Engine
     from rerank_core.text.pair_tokenizers import BiEncoderTokenizer
 
 
-class BiEncoder(LocalModel):
+class BiEncoder:
     """Raw score: the similarity of the two embeddings, larger for more alike.
 
     ``similarity``: the cosine, the dot product, or the Euclidean or Manhattan distance with a minus before it.
     ``normalizes``: embeddings become unit vectors first, which the cosine does anyway.
     """
 
+    independent: ClassVar[bool] = True
+
     def __init__(
-        self,
-        engine: Engine,
-        tokenizer: BiEncoderTokenizer,
-        info: ModelInfo,
-        fingerprint: Callable[[], str],
-        *,
-        similarity: Similarity = "cosine",
-        normalizes: bool = True,
-        reload: partial[LocalModel] | None = None,
+        self, tokenizer: BiEncoderTokenizer, *, similarity: Similarity = "cosine", normalizes: bool = True
     ) -> None:
-        super().__init__(engine, info, fingerprint, reload=reload)
         self._tokenizer = tokenizer
         self._similarity = similarity
         self._normalizes = normalizes or similarity == "cosine"
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``PairModel.tokenize``. Equal texts become equal segments, so each is embedded once."""
-        with running():
-            return self._tokenizer(pairs, options, first)
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``Task.encode``. Equal texts become equal sequences, so each is embedded once."""
+        return self._tokenizer([Pair(query, document) for document in documents], options, first)
 
-    def _outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    def outputs(self, rows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         """Return the embeddings in double precision."""
         import numpy as np
 
@@ -58,13 +46,11 @@ class BiEncoder(LocalModel):
         with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
             return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
 
-    def combine(
-        self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions
-    ) -> tuple[float, int]:
-        """Compare the query, which is the first segment, with the document, of a long one with its windows together."""
+    def scores(self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions) -> list[Scored]:
+        """Compare the query, which is the first sequence, with the document, or with the windows of a long one."""
         query, *parts = outputs
-        score, winner = window_score([self._compare(query, part) for part in parts], options)
-        return score, winner + 1
+        raw, winner = window_score([self._compare(query, part) for part in parts], options)
+        return [Scored(raw, encoding.spans[winner + 1] if encoding.spans else None)]
 
     def _compare(self, query: NDArray[np.float64], document: NDArray[np.float64]) -> float:
         import numpy as np

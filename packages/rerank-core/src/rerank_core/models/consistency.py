@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
-from rerank_core.errors import CheckpointError, DeviceError, RerankError
+from rerank_core.checkpoints.heads import Classification
+from rerank_core.errors import CheckpointError, DeviceError, EngineError
 from rerank_core.text.template import Template
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,25 +61,24 @@ def _vocabulary_rows(checkpoint: Checkpoint) -> int | None:
         return None
 
 
-def check_network(checkpoint: Checkpoint, engine: Engine, segments: Sequence[Segment]) -> None:
+def check_network(checkpoint: Checkpoint, engine: Engine, sequences: Sequence[TokenSequence]) -> None:
     """Send one short text through the network, and refuse rows that are not finite, or not one a label."""
     from rerank_core.engines.base import Batch
-    from rerank_core.engines.hardware.failures import is_device_error
 
-    shortest = min(segments, key=len)
+    shortest = min(sequences, key=len)
     try:
         rows = engine.forward(Batch.of([shortest]))
-    except RerankError:
+    except DeviceError:
         raise
-    except Exception as error:  # a foreign network may fail in as many ways as transformers has models
-        kind = DeviceError if is_device_error(error) else CheckpointError
-        raise kind(
-            f"{checkpoint.directory}: the network fails on a text of {len(shortest)} tokens "
-            f"({type(error).__name__}: {str(error)[:300]})"
-        ) from error
-    if checkpoint.kind == "cross-encoder" and rows.shape[1] != len(checkpoint.labels):
+    except EngineError as error:
+        reason = error.__cause__ or error
         raise CheckpointError(
-            f"{checkpoint.directory / 'config.json'} names {len(checkpoint.labels)} labels, "
+            f"{checkpoint.directory}: the network fails on a text of {len(shortest)} tokens "
+            f"({type(reason).__name__}: {str(reason)[:300]})"
+        ) from error
+    if isinstance(checkpoint.head, Classification) and rows.shape[1] != len(checkpoint.head.labels):
+        raise CheckpointError(
+            f"{checkpoint.directory / 'config.json'} names {len(checkpoint.head.labels)} labels, "
             f"and the head has {rows.shape[1]} outputs"
         )
     if not (abs(rows) < float("inf")).all():

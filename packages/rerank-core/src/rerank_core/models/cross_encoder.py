@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from rerank_core.checkpoints.labels import HeadColumns
-from rerank_core.forking import running
-from rerank_core.models.local import LocalModel
 from rerank_core.text.windows import window_score
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions
+from rerank_core.types import Encoding, Pair, Scored, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rerank_core.engines.base import Engine
     from rerank_core.text.pair_tokenizers import CrossEncoderTokenizer
 
 
-class CrossEncoder(LocalModel):
+class CrossEncoder:
     """Raw score: the logit of the head's label, or the difference of two logits."""
+
+    independent: ClassVar[bool] = True
 
     def __init__(
         self,
-        engine: Engine,
         tokenizer: CrossEncoderTokenizer,
-        info: ModelInfo,
-        fingerprint: Callable[[], str],
-        *,
         columns: HeadColumns = HeadColumns(0),  # noqa: B008 (frozen)
-        reload: partial[LocalModel] | None = None,
     ) -> None:
-        super().__init__(engine, info, fingerprint, reload=reload)
         self._tokenizer = tokenizer
         self._columns = columns
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``PairModel.tokenize``."""
-        with running():
-            return self._tokenizer(pairs, options, first)
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``Task.encode``. A pair is one sequence; of a long document, one for each window."""
+        return self._tokenizer([Pair(query, document) for document in documents], options, first)
 
-    def _outputs(self, rows: NDArray[np.float32]) -> list[float]:
+    def outputs(self, rows: NDArray[np.float32]) -> list[float]:
+        """Return the logits, or the differences of two."""
         logits = rows[:, self._columns.label].astype("float64")
         if self._columns.against is not None:
             logits -= rows[:, self._columns.against]
         values: list[float] = logits.tolist()
         return values
 
-    def combine(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> tuple[float, int]:
+    def scores(self, encoding: Encoding, outputs: Sequence[float], options: ScoreOptions) -> list[Scored]:
         """Return the logit; of a long document its windows' logits together."""
-        return window_score(outputs, options)
+        raw, winner = window_score(outputs, options)
+        return [Scored(raw, encoding.spans[winner] if encoding.spans else None)]

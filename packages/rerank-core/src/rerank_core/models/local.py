@@ -1,37 +1,39 @@
-"""A model in this process: what a cross-encoder and a bi-encoder share."""
+"""A model in this process: a task and an engine, put together."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack, final
 
-from rerank_core.errors import DeviceError, EngineError, RerankError
+from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import as_pair_list, as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, score_options
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.prefetch import prefetch
-from rerank_core.models.scoring import distinct_segments, to_scores
+from rerank_core.models.scoring import distinct_sequences, to_scores
+from rerank_core.pairs import encode_pairs, score_by_query
 from rerank_core.scorer import Output
-from rerank_core.types import Encoding, ModelInfo, Pair, ScoreOptions, Scores, Segment
+from rerank_core.types import Encoding, ModelInfo, Pair, Scored, ScoreOptions, Scores, TokenSequence
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from rerank_core.engines.base import Engine
+    from rerank_core.models.task import Task
 
-_PAIRS_AT_ONCE = 256  # that are tokenised
+_PAIRS_AT_ONCE = 256  # that are tokenised, where pairs are independent
 
 logger = logging.getLogger(__name__)
 
 
-class LocalModel(ABC):
-    """A ``Scorer`` and a ``PairModel``. May be shared between threads: one forward pass runs at a time.
+@final
+class LocalModel:
+    """A ``Scorer`` and a ``StepwiseModel``. May be shared between threads: one forward pass runs at a time.
 
     May be loaded before a fork, on a CPU: parent and children score the same. A copy shares the weights. Pickled, it
     is its name and the options that it was loaded with; unpickled, it is loaded again, and raises as ``load``.
@@ -39,12 +41,14 @@ class LocalModel(ABC):
 
     def __init__(
         self,
+        task: Task[Any],
         engine: Engine,
         info: ModelInfo,
         fingerprint: Callable[[], str],
         *,
         reload: partial[LocalModel] | None = None,
     ) -> None:
+        self._task = task
         self._engine = engine
         self._info = info
         self._fingerprint = fingerprint
@@ -72,40 +76,44 @@ class LocalModel(ABC):
         return self._info
 
     @property
+    def independent(self) -> bool:
+        """See ``StepwiseModel.independent``."""
+        return self._task.independent
+
+    @property
     def batch_tokens(self) -> int:
-        """The number of tokens that one call of ``forward`` should have."""
+        """See ``StepwiseModel.batch_tokens``."""
         return min(self._engine.batch_tokens, self._most_tokens)
 
     def fingerprint(self) -> str:
-        """See ``PairModel.fingerprint``. Reads the checkpoint's files, so it takes seconds for a large one."""
+        """See ``StepwiseModel.fingerprint``. Reads the checkpoint's files, so it takes seconds for a large one."""
         return self._fingerprint()
 
     def score(
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        return self._score(as_pairs(query, documents), score_options(options, raw=raw, truncate=truncate))
+        return self._score(as_pairs(query, documents), score_options(options, deprecated))
 
     def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
         """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``.
 
         A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document.
         """
-        return self._score(as_pair_list(pairs), options or ScoreOptions())
+        known, options = as_pair_list(pairs), options or ScoreOptions()
+        return self._score(known, options) if self.independent else score_by_query(self, known, options)
 
     def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
         encodings: list[Encoding] = []
-        outputs: dict[Segment, Output] = {}
-        waiting: list[Segment] = []
-        for part in self._tokenized(pairs, options):
+        outputs: dict[TokenSequence, Output] = {}
+        waiting: list[TokenSequence] = []
+        for part in self._encoded(pairs, options):
             encodings += part
-            new = [segment for segment in distinct_segments(part) if segment not in outputs]
+            new = [sequence for sequence in distinct_sequences(part) if sequence not in outputs]
             *full, waiting = self._batches({*waiting, *new})  # the last one waits for company
             for batch in full:
                 outputs.update(zip(batch, self.forward(batch), strict=True))
@@ -113,24 +121,30 @@ class LocalModel(ABC):
             outputs.update(zip(waiting, self.forward(waiting), strict=True))
         return to_scores(self, encodings, outputs, options)
 
-    def _batches(self, segments: set[Segment]) -> list[list[Segment]]:
-        """Make at least one batch, the longest segments first, so that those of a batch are alike."""
-        ordered = sorted(segments, key=lambda segment: (len(segment), segment.token_ids), reverse=True)
-        return list(micro_batches(ordered, self.batch_tokens)) or [[]]
+    def _batches(self, sequences: set[TokenSequence]) -> list[list[TokenSequence]]:
+        """Make at least one batch, the longest sequences first, so that those of a batch are alike."""
+        ordered = sorted(sequences, key=lambda sequence: (len(sequence), sequence.token_ids), reverse=True)
+        return list(micro_batches(ordered, self.batch_tokens, self.cost)) or [[]]
 
-    def _tokenized(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
+    def _encoded(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
+        size = _PAIRS_AT_ONCE if self.independent else max(1, len(pairs))
         return prefetch(
-            lambda start: self.tokenize(pairs[start : start + _PAIRS_AT_ONCE], options, start),
-            range(0, len(pairs), _PAIRS_AT_ONCE),
+            lambda start: encode_pairs(self.encode, pairs[start : start + size], options, start),
+            range(0, len(pairs), size),
         )
 
-    @abstractmethod
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``PairModel.tokenize``."""
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``StepwiseModel.encode``."""
+        with running():
+            return self._task.encode(query, documents, options, first)
 
-    def forward(self, segments: Sequence[Segment]) -> list[Output]:
-        """See ``PairModel.forward``."""
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """See ``StepwiseModel.cost``."""
+        return self._engine.cost(sequences)
+
+    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+        """See ``StepwiseModel.forward``."""
         if self._info.device != "cpu" and self._process != current_process():
             raise DeviceError(
                 f"{self._info.name} was loaded on {self._info.device} before this process was forked, and a device "
@@ -138,44 +152,26 @@ class LocalModel(ABC):
                 "multiprocessing's 'spawn'"
             )
         with running(), self._lock.get():
-            return self._outputs(self._rows(list(segments)))
+            return self._task.outputs(self._rows(list(sequences)))
 
-    def _rows(self, segments: list[Segment]) -> NDArray[np.float32]:
+    def _rows(self, sequences: list[TokenSequence]) -> NDArray[np.float32]:
         """Compute the engine's rows; where memory is short, those of one half after the other."""
         import numpy as np
 
         from rerank_core.engines.base import Batch
-        from rerank_core.engines.hardware.failures import is_device_error, is_out_of_memory
-        from rerank_core.engines.hardware.memory import release_memory
 
-        tokens = sum(len(segment) for segment in segments)
-        if len(segments) == 1 or tokens <= self._most_tokens:
+        tokens = self.cost(sequences)
+        if len(sequences) == 1 or tokens <= self._most_tokens:
             try:
-                return self._engine.forward(Batch.of(segments))
-            except RerankError:
-                raise
-            except Exception as error:  # an engine may fail in as many ways as its library
-                if is_device_error(error):
-                    raise DeviceError(
-                        f"{self._info.device} is in an error state and computes no more ({type(error).__name__}): "
-                        "start the process again"
-                    ) from error
-                if len(segments) == 1 or not is_out_of_memory(error):
-                    raise EngineError(
-                        f"the {self._engine.name} engine failed on {len(segments)} segments of {tokens} tokens "
-                        f"({type(error).__name__}: {error})"
-                    ) from error
-            # Only here, where the error is gone, is what it held on to.
-            release_memory()
+                return self._engine.forward(Batch.of(sequences))
+            except OutOfMemory:
+                if len(sequences) == 1:
+                    raise
             self._most_tokens = tokens // 2
             logger.warning("out of memory with %d tokens: batches have at most %d from now on", tokens, tokens // 2)
-        middle = len(segments) // 2
-        return np.concatenate([self._rows(segments[:middle]), self._rows(segments[middle:])])
+        middle = len(sequences) // 2
+        return np.concatenate([self._rows(sequences[:middle]), self._rows(sequences[middle:])])
 
-    @abstractmethod
-    def _outputs(self, rows: NDArray[np.float32]) -> list[Output]:
-        """Turn the engine's rows into outputs."""
-
-    @abstractmethod
-    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """See ``PairModel.combine``."""
+    def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:
+        """See ``StepwiseModel.scores``."""
+        return self._task.scores(encoding, outputs, options)

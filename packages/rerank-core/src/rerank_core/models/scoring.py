@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rerank_core.errors import EngineError
-from rerank_core.scorer import Output, PairModel
-from rerank_core.types import Calibration, Encoding, ScoreOptions, Scores, Segment, Usage
+from rerank_core.scorer import Output, StepwiseModel
+from rerank_core.types import Calibration, Encoding, Scored, ScoreOptions, Scores, TokenSequence, Usage
 
 
 def sigmoid(raw: float) -> float:
@@ -18,39 +18,44 @@ def probability(raw: float, calibration: Calibration | None) -> float:
     return sigmoid(raw if calibration is None else calibration.a * raw + calibration.b)
 
 
-def distinct_segments(encodings: Sequence[Encoding]) -> list[Segment]:
-    """List every segment once, in the order of first use."""
-    return list(dict.fromkeys(segment for encoding in encodings for segment in encoding.segments))
+def distinct_sequences(encodings: Sequence[Encoding]) -> list[TokenSequence]:
+    """List every sequence once, in the order of first use."""
+    return list(dict.fromkeys(sequence for encoding in encodings for sequence in encoding.sequences))
 
 
 def to_scores(
-    model: PairModel, encodings: Sequence[Encoding], outputs: Mapping[Segment, Output], options: ScoreOptions
+    model: StepwiseModel,
+    encodings: Sequence[Encoding],
+    outputs: Mapping[TokenSequence, Output],
+    options: ScoreOptions,
 ) -> Scores:
-    """Combine outputs into scores, check them and scale them.
+    """Turn outputs into scores, in the order of the documents; check them and scale them.
 
-    ``outputs`` holds what ``model.forward`` said of each segment. Raises ``EngineError`` for a score that is not
+    ``outputs`` holds what ``model.forward`` returned for each sequence. Raises ``EngineError`` for a score that is not
     finite: it would sort anywhere, and JSON cannot say it.
     """
-    raw_values, spans = [], []
+    found: dict[int, Scored] = {}
     for encoding in encodings:
-        raw, winner = model.combine(encoding, [outputs[segment] for segment in encoding.segments], options)
-        if not math.isfinite(raw):
-            raise EngineError(
-                f"the model's score of document {encoding.pair} is {raw}, not a finite number: "
-                "the weights are damaged, or the dtype is too small for them (try dtype='float32')"
-            )
-        raw_values.append(raw)
-        spans.append(encoding.spans[winner] if encoding.spans else None)
+        scored = model.scores(encoding, [outputs[sequence] for sequence in encoding.sequences], options)
+        for document, score in zip(encoding.documents, scored, strict=True):
+            if not math.isfinite(score.raw):
+                raise EngineError(
+                    f"the model's score of document {document} is {score.raw}, not a finite number: "
+                    "the weights are damaged, or the dtype is too small for them (try dtype='float32')"
+                )
+            found[document] = score
+    ordered = [found[document] for document in sorted(found)]
+    raw_values = tuple(score.raw for score in ordered)
+    spans = tuple(score.span for score in ordered)
     usage = Usage(
-        pairs=len(encodings),
-        tokens=sum(len(segment) for segment in distinct_segments(encodings)),
+        pairs=len(ordered),
+        tokens=sum(len(sequence) for sequence in distinct_sequences(encodings)),
         truncated=sum(encoding.truncated for encoding in encodings),
     )
-    scaled = raw_values if options.raw else [probability(raw, model.info.calibration) for raw in raw_values]
     return Scores(
-        values=tuple(scaled),
-        raw_values=tuple(raw_values),
+        values=raw_values if options.raw else tuple(probability(raw, model.info.calibration) for raw in raw_values),
+        raw_values=raw_values,
         model=model.info.name,
         usage=usage,
-        spans=tuple(spans) if any(spans) else None,
+        spans=spans if any(spans) else None,
     )

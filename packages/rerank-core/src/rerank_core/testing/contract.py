@@ -12,7 +12,7 @@ from rerank_core.errors import InputTooLong, InvalidRequest
 from rerank_core.models.scoring import sigmoid
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, Scorer
-from rerank_core.types import ScoreOptions
+from rerank_core.types import ScoreOptions, Span
 
 LONG = 1000
 
@@ -61,7 +61,7 @@ def test_no_documents_is_an_empty_answer(scorer: Scorer) -> None:
 
 
 def test_a_score_is_the_sigmoid_of_the_raw_one(scorer: Scorer) -> None:
-    raw = scorer.score(QUERY, DOCUMENTS, raw=True).values
+    raw = scorer.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert scorer.score(QUERY, DOCUMENTS).values == tuple(sigmoid(value) for value in raw)
     assert scorer.score(QUERY, DOCUMENTS, options=ScoreOptions(raw=True)).values == raw
@@ -86,10 +86,53 @@ def test_a_long_document_is_cut_and_counted(scorer: Scorer) -> None:
 
 def test_a_long_document_is_refused_when_truncation_is_off(scorer: Scorer) -> None:
     with pytest.raises(InputTooLong, match=r"document 1 has \d+ tokens"):
-        scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT], truncate=False)
+        scorer.score(QUERY, [DOCUMENTS[0], LONG_DOCUMENT], ScoreOptions(truncate=False))
 
     with pytest.raises(InputTooLong):
         scorer.score(QUERY, [LONG_DOCUMENT], options=ScoreOptions(truncate=False))
+
+
+def test_a_long_document_is_read_whole_in_windows(scorer: Scorer) -> None:
+    cut = scorer.score(QUERY, [LONG_DOCUMENT])
+    whole = scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk"))
+
+    assert (cut.usage.truncated, whole.usage.truncated) == (1, 0)
+    assert whole.usage.tokens > cut.usage.tokens
+    assert whole.spans is not None
+    assert whole.spans[0] is not None
+    assert 0 <= whole.spans[0].start < whole.spans[0].end <= len(LONG_DOCUMENT)
+    assert scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk", truncate=False)) == whole
+
+
+def test_a_short_document_scores_the_same_in_windows(scorer: Scorer) -> None:
+    windows = scorer.score(QUERY, DOCUMENTS[:4], ScoreOptions(long_documents="chunk"))
+
+    assert windows.values == scorer.score(QUERY, DOCUMENTS[:4]).values
+    assert windows.spans == tuple(Span(0, len(document)) for document in DOCUMENTS[:4])
+
+
+def test_the_first_window_alone_is_read_where_it_is_the_score(scorer: Scorer) -> None:
+    first = scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk", chunk_score="first"))
+
+    assert first == scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk", max_chunks=1))
+    assert first.usage.truncated == 1
+    assert first.spans is not None
+    assert first.spans[0] is not None
+    assert first.spans[0].start == 0
+
+
+def test_windows_that_do_not_reach_the_end_are_refused_when_truncation_is_off(scorer: Scorer) -> None:
+    with pytest.raises(InputTooLong, match="raise max_chunks"):
+        scorer.score(QUERY, [LONG_DOCUMENT], ScoreOptions(long_documents="chunk", truncate=False, max_chunks=1))
+
+
+def test_a_cap_on_document_tokens_holds_for_all_windows_together(scorer: Scorer) -> None:
+    document = " ".join(f"word{number}" for number in range(LONG))  # of equal windows only one would count
+    whole = scorer.score(QUERY, [document], ScoreOptions(long_documents="chunk"))
+    capped = scorer.score(QUERY, [document], ScoreOptions(long_documents="chunk", max_document_tokens=LONG // 2))
+
+    assert capped.usage.tokens < whole.usage.tokens
+    assert capped.usage.truncated == 1
 
 
 def test_a_cap_on_document_tokens_is_the_same_as_a_shorter_document(scorer: Scorer) -> None:
@@ -191,7 +234,9 @@ async def test_waiting_without_holding_the_thread_gives_the_same_scores(scorer: 
         assert not hasattr(scorer, "ascore")
         return
     assert await scorer.ascore(QUERY, DOCUMENTS) == scorer.score(QUERY, DOCUMENTS)
-    assert await scorer.ascore(QUERY, DOCUMENTS, raw=True) == scorer.score(QUERY, DOCUMENTS, raw=True)
+    assert await scorer.ascore(QUERY, DOCUMENTS, ScoreOptions(raw=True)) == scorer.score(
+        QUERY, DOCUMENTS, ScoreOptions(raw=True)
+    )
     assert (await scorer.ascore(QUERY, [])).values == ()
     with pytest.raises(InputTooLong):
-        await scorer.ascore(QUERY, [LONG_DOCUMENT], truncate=False)
+        await scorer.ascore(QUERY, [LONG_DOCUMENT], ScoreOptions(truncate=False))

@@ -5,24 +5,25 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from rerank_core.errors import RerankError
-from rerank_core.inputs import as_pairs, score_options
-from rerank_core.models.scoring import distinct_segments, to_scores
+from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
+from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.scoring import distinct_sequences, to_scores
+from rerank_core.pairs import encode_pairs
 from rerank_core.scorer import Output
 from rerank_core.testing.word_tokenizer import SEPARATOR, WordTokenizer
 from rerank_core.text.pair_tokenizers import CrossEncoderTokenizer
-from rerank_core.text.windows import window_score
 from rerank_core.types import (
     Calibration,
     Encoding,
     LongDocuments,
     ModelInfo,
-    Pair,
+    Scored,
     ScoreOptions,
     Scores,
-    Segment,
+    TokenSequence,
 )
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class OverlapModel:
-    """A ``Scorer``, an ``AsyncScorer`` and a ``PairModel`` whose logit grows with the words a document shares.
+    """A ``Scorer``, an ``AsyncScorer`` and a ``StepwiseModel`` whose logit grows with the words a document shares.
 
     A word is a token; everything else, from truncation to windows, is a real cross-encoder's. ``forwards`` lists how
-    many segments each forward pass had. ``gate`` may be cleared to hold forward passes until it is set again;
+    many sequences each forward pass had. ``gate`` may be cleared to hold forward passes until it is set again;
     ``started`` is set when one begins. ``fail_next`` makes the next one fail.
     """
 
@@ -49,13 +50,14 @@ class OverlapModel:
             name=name, engine="overlap", engine_reason="a test double", device="cpu", dtype="float32",
             max_length=max_length, long_documents=long_documents, calibration=calibration,
         )  # fmt: skip
-        self._tokenizer = CrossEncoderTokenizer(
+        tokenizer = CrossEncoderTokenizer(
             cast("Tokenizer", WordTokenizer()),
             max_length=max_length,
             truncation="longest_first",
             has_type_ids=False,
             long_documents=long_documents,
         )
+        self._task = CrossEncoder(tokenizer)
         self.forwards: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -73,6 +75,11 @@ class OverlapModel:
         return self._info
 
     @property
+    def independent(self) -> bool:
+        """See ``StepwiseModel.independent``."""
+        return True
+
+    @property
     def batch_tokens(self) -> int:
         """A small number, so that a few documents make several batches."""
         return 2 * self._info.max_length
@@ -81,46 +88,46 @@ class OverlapModel:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        options = score_options(options, raw=raw, truncate=truncate)
-        encodings = self.tokenize(as_pairs(query, documents), options)
-        segments = distinct_segments(encodings)
-        return to_scores(self, encodings, dict(zip(segments, self.forward(segments), strict=True)), options)
+        options = score_options(options, deprecated)
+        encodings = encode_pairs(self.encode, as_pairs(query, documents), options)
+        sequences = distinct_sequences(encodings)
+        return to_scores(self, encodings, dict(zip(sequences, self.forward(sequences), strict=True)), options)
 
     async def ascore(
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``AsyncScorer.ascore``."""
-        return self.score(query, documents, raw=raw, truncate=truncate, options=options)
+        return self.score(query, documents, score_options(options, deprecated))
 
-    def tokenize(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
-        """See ``PairModel.tokenize``."""
-        return self._tokenizer(pairs, options, first)
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        """See ``StepwiseModel.encode``."""
+        return self._task.encode(query, documents, options, first)
 
-    def forward(self, segments: Sequence[Segment]) -> list[Output]:
-        """See ``PairModel.forward``."""
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """Return the number of tokens."""
+        return sum(map(len, sequences))
+
+    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+        """See ``StepwiseModel.forward``."""
         self.started.set()
         self.gate.wait()
-        self.forwards.append(len(segments))
+        self.forwards.append(len(sequences))
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
             raise error
-        return [_logit(segment) for segment in segments]
+        return [_logit(sequence) for sequence in sequences]
 
-    def combine(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> tuple[float, int]:
-        """Return the logit; of a long document its windows' logits together."""
-        return window_score(outputs, options)
+    def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:
+        """See ``StepwiseModel.scores``."""
+        return self._task.scores(encoding, outputs, options)
 
     def fingerprint(self) -> str:
         """Return its name and length: nothing else decides its scores."""
@@ -137,9 +144,6 @@ class FailingScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Raise the error that it was made with."""
@@ -149,17 +153,14 @@ class FailingScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
     ) -> Scores:
         """Raise the error that it was made with."""
         raise self._error
 
 
-def _logit(segment: Segment) -> float:
-    ids = array("i", segment.token_ids).tolist()
+def _logit(sequence: TokenSequence) -> float:
+    ids = array("i", sequence.token_ids).tolist()
     middle = ids.index(SEPARATOR)
     query, document = set(ids[:middle]), ids[middle + 1 :]
     shared = len(query.intersection(document))

@@ -1,4 +1,4 @@
-"""Turns pairs of texts into segments: one a pair for a cross-encoder, two for a bi-encoder."""
+"""Turns pairs of texts into sequences: one a pair for a cross-encoder, two for a bi-encoder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from rerank_core.text.template import Template
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
 from rerank_core.text.truncation import cut, kept_lengths, query_too_long, side_of
 from rerank_core.text.windows import query_room
-from rerank_core.types import Encoding, LongDocuments, Pair, ScoreOptions, Segment, Span, Truncation, TruncationSide
+from rerank_core.types import (
+    Encoding,
+    LongDocuments,
+    Pair,
+    ScoreOptions,
+    Span,
+    TokenSequence,
+    Truncation,
+    TruncationSide,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 class CrossEncoderTokenizer:
-    """Turns a pair into one segment, query and document together: what a cross-encoder reads."""
+    """Turns a pair into one sequence, query and document together: what a cross-encoder reads."""
 
     def __init__(
         self,
@@ -76,9 +85,9 @@ class CrossEncoderTokenizer:
             )
         kept = self._kept(pair, text_ids, room, options)
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
-        segment = _segment(ids, types if self._has_type_ids else [], f"document {index}")
+        sequence = _sequence(ids, types if self._has_type_ids else [], f"document {index}")
         is_cut = _is_cut(whole_query, kept[0]) or _is_cut(whole_document, kept[1])
-        return Encoding(index, (segment,), truncated=is_cut, spans=whole)
+        return Encoding((index,), (sequence,), truncated=int(is_cut), spans=whole)
 
     def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
         """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
@@ -112,16 +121,16 @@ class CrossEncoderTokenizer:
                 f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
                 "truncation"
             )
-        segments = []
+        sequences = []
         for window in windows.found:
             ids, types = self.template.build([kept, window.ids])
-            segments.append(Segment.of(ids, types if self._has_type_ids else []))
-        truncated = is_cut or is_capped or windows.is_capped
-        return Encoding(index, tuple(segments), truncated, tuple(window.span for window in windows.found))
+            sequences.append(TokenSequence.of(ids, types if self._has_type_ids else []))
+        truncated = int(is_cut or is_capped or windows.is_capped)
+        return Encoding((index,), tuple(sequences), truncated, tuple(window.span for window in windows.found))
 
 
 class BiEncoderTokenizer:
-    """Turns a pair into two segments, the query and the document: what a bi-encoder reads.
+    """Turns a pair into two sequences, the query and the document: what a bi-encoder reads.
 
     ``query_prompt`` and ``document_prompt`` are put before the texts, as the checkpoint asks.
     """
@@ -160,31 +169,32 @@ class BiEncoderTokenizer:
         for query in set(queries):
             limits[query] = _larger(limits.get(query, 0), _limit(room, options.max_query_tokens, options))
         text_ids = self._text_ids(limits, side_of(options))
-        query_segments = {
-            text: self._segment_of(text_ids[text], options.max_query_tokens, "the query", options)
+        query_sequences = {
+            text: self._sequence_of(text_ids[text], options.max_query_tokens, "the query", options)
             for text in set(queries)
         }
         encodings = []
         for index, (pair, query, document) in enumerate(zip(pairs, queries, documents, strict=True), first):
-            query_segment, query_cut = query_segments[query]
+            query_sequence, query_cut = query_sequences[query]
             if options.windows(self._long_documents):
-                segments, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
-                encodings.append(Encoding(index, (query_segment, *segments), query_cut or is_cut, (Span(0, 0), *spans)))
+                sequences, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
+                read = (query_sequence, *sequences)
+                encodings.append(Encoding((index,), read, int(query_cut or is_cut), (Span(0, 0), *spans)))
                 continue
-            document_segment, document_cut = self._segment_of(
+            document_sequence, document_cut = self._sequence_of(
                 text_ids[document], options.max_document_tokens, f"document {index}", options
             )
-            encodings.append(Encoding(index, (query_segment, document_segment), truncated=query_cut or document_cut))
+            encodings.append(Encoding((index,), (query_sequence, document_sequence), int(query_cut or document_cut)))
         return encodings
 
     def _document_windows(
         self, index: int, document: str, ids: TextIds, options: ScoreOptions
-    ) -> tuple[list[Segment], list[Span], bool]:
+    ) -> tuple[list[TokenSequence], list[Span], bool]:
         """Return a document's windows, their spans, and whether something is in none; a short one has one window."""
         room = self.template.room(self._max_length, options)
         if ids.length(options.max_document_tokens) <= room:
-            segment, is_cut = self._segment_of(ids, options.max_document_tokens, f"document {index}", options)
-            return [segment], [Span(0, len(document))], is_cut
+            sequence, is_cut = self._sequence_of(ids, options.max_document_tokens, f"document {index}", options)
+            return [sequence], [Span(0, len(document))], is_cut
         prompt: Sequence[int] = ()
         if self._document_prompt:
             prompt = self._text_ids({self._document_prompt: None})[self._document_prompt].ids
@@ -199,13 +209,15 @@ class BiEncoderTokenizer:
                 f"document {index} does not fit into {len(windows.found)} windows of "
                 f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
             )
-        segments = []
+        sequences = []
         for window in windows.found:
             kept, types = self.template.build([[*prompt, *window.ids]])
-            segments.append(Segment.of(kept, types if self._has_type_ids else []))
-        return segments, [window.span for window in windows.found], windows.loses or windows.is_capped
+            sequences.append(TokenSequence.of(kept, types if self._has_type_ids else []))
+        return sequences, [window.span for window in windows.found], windows.loses or windows.is_capped
 
-    def _segment_of(self, text: TextIds, cap: int | None, name: str, options: ScoreOptions) -> tuple[Segment, bool]:
+    def _sequence_of(
+        self, text: TextIds, cap: int | None, name: str, options: ScoreOptions
+    ) -> tuple[TokenSequence, bool]:
         capped = cut(text.ids, cap, options.truncation_side)
         room = self.template.room(self._max_length, options)
         if len(capped) > room and not options.truncate:
@@ -215,7 +227,7 @@ class BiEncoderTokenizer:
             )
         kept = cut(capped, room, options.truncation_side)
         ids, types = self.template.build([kept])
-        return _segment(ids, types if self._has_type_ids else [], name), _is_cut(text, len(kept))
+        return _sequence(ids, types if self._has_type_ids else [], name), _is_cut(text, len(kept))
 
 
 def _limit(room: int, cap: int | None, options: ScoreOptions) -> int | None:
@@ -241,7 +253,7 @@ def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions
     return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
 
 
-def _segment(ids: list[int], types: list[int], name: str) -> Segment:
+def _sequence(ids: list[int], types: list[int], name: str) -> TokenSequence:
     if not ids:
         raise InvalidRequest(f"{name} has no tokens: this model needs some text")
-    return Segment.of(ids, types)
+    return TokenSequence.of(ids, types)

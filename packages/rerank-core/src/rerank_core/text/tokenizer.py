@@ -160,7 +160,7 @@ class TextTokenizer:
         Its characters are looked up only here: that takes longer than finding the ids alone.
         """
         side, cap = side_of(options), options.max_document_tokens
-        wanted = 1 if options.chunk_score == "first" else options.max_chunks
+        wanted = options.most_windows()
         piece, encoding = self._read_windows(document, size, wanted, options)
         shift = len(document) - len(piece.text) if side == "left" and piece.is_last else 0
         ids, offsets = encoding.ids, encoding.offsets

@@ -1,7 +1,7 @@
 import pytest
 import rerank_core
 import torch
-from rerank_core import InvalidRequest
+from rerank_core import InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype
 
 
@@ -89,10 +89,10 @@ def test_a_dtype_that_is_none_is_refused_with_the_names(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_gpu_gives_the_scores_of_the_cpu(tiny, tiny_model, dtype):
     documents = ["the giant panda", "bamboo", "panda " * 400]
-    golden = tiny_model("bert").score("a panda", documents, raw=True).values
+    golden = tiny_model("bert").score("a panda", documents, ScoreOptions(raw=True)).values
 
     model = rerank_core.load(str(tiny("bert")), device="cuda", dtype=dtype)
 
     assert (model.info.device, model.info.dtype) == ("cuda", dtype)
     tolerance = 1e-4 if dtype == "float32" else 0.1
-    assert model.score("a panda", documents, raw=True).values == pytest.approx(golden, abs=tolerance)
+    assert model.score("a panda", documents, ScoreOptions(raw=True)).values == pytest.approx(golden, abs=tolerance)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import rerank_core
 import torch
-from rerank_core import CheckpointError
+from rerank_core import CheckpointError, ScoreOptions
 from rerank_core.engines.packed import builder
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
@@ -56,8 +56,8 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(fami
         model = rerank_core.load(str(tiny(family)), device="cpu", engine="packed")
         for company in (0, 1, 2, 11, 12, 50):
             documents = [pair, *companions[:company]]
-            scores.add(model.score(QUERY, documents, raw=True).values[0])
-            scores.add(model.score(QUERY, documents[::-1], raw=True).values[-1])
+            scores.add(model.score(QUERY, documents, ScoreOptions(raw=True)).values[0])
+            scores.add(model.score(QUERY, documents[::-1], ScoreOptions(raw=True)).values[-1])
 
     assert len(scores) == 1
 
@@ -82,9 +82,9 @@ def test_one_token_may_be_the_whole_document_of_a_batch_of_one(tiny):
     model = rerank_core.load(str(tiny("bert")), device="cpu", engine="packed")
     reference = rerank_core.load(str(tiny("bert")), device="cpu", engine="reference")
 
-    (ours,) = model.score("", [""], raw=True).values
+    (ours,) = model.score("", [""], ScoreOptions(raw=True)).values
 
-    assert ours == pytest.approx(reference.score("", [""], raw=True).values[0], rel=1e-5)
+    assert ours == pytest.approx(reference.score("", [""], ScoreOptions(raw=True)).values[0], rel=1e-5)
 
 
 def test_a_padding_token_in_a_text_has_the_position_that_transformers_gives_it(tiny):
@@ -93,10 +93,10 @@ def test_a_padding_token_in_a_text_has_the_position_that_transformers_gives_it(t
     model = rerank_core.load(str(tiny("roberta")), device="cpu", engine="packed")
     reference = rerank_core.load(str(tiny("roberta")), device="cpu", engine="reference")
 
-    (ours,) = model.score(QUERY, [text], raw=True).values
-    (golden,) = reference.score(QUERY, [text], raw=True).values
+    (ours,) = model.score(QUERY, [text], ScoreOptions(raw=True)).values
+    (golden,) = reference.score(QUERY, [text], ScoreOptions(raw=True)).values
 
-    assert model.tokenize([rerank_core.Pair(QUERY, text)], rerank_core.ScoreOptions())
+    assert model.encode(QUERY, [text], rerank_core.ScoreOptions())
     assert ours == pytest.approx(golden, rel=1e-5)
 
 
@@ -118,12 +118,18 @@ def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shar
     """All that is different there, but for the device: one kernel for all sequences, and every part in 16 bits."""
     source = {"minilm-ce": lambda: str(shared(name)), "lite": lambda: "lite"}.get(name, lambda: str(tiny(name)))()
     documents = [some_text(words, words) for words in (3, 170, 1, 60)]
-    golden = rerank_core.load(source, device="cpu", engine="reference").score(QUERY, documents, raw=True).values
+    golden = (
+        rerank_core.load(source, device="cpu", engine="reference")
+        .score(QUERY, documents, ScoreOptions(raw=True))
+        .values
+    )
     monkeypatch.setattr(builder, "_numbers", lambda device, dtype: (numbers, FloatLinear))
     monkeypatch.setattr(builder, "_has_one_kernel", lambda device, dtype: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_kernel)
 
-    ours = rerank_core.load(source, device="cpu", engine="packed").score(QUERY, documents, raw=True).values
+    ours = (
+        rerank_core.load(source, device="cpu", engine="packed").score(QUERY, documents, ScoreOptions(raw=True)).values
+    )
 
     assert ours == pytest.approx(golden, abs=tolerance, rel=tolerance)
     assert (numbers == torch.float32) or ours != golden
@@ -186,8 +192,16 @@ def test_the_activation_is_the_one_that_the_configuration_names(copy, activation
     edit(copy, hidden_act=activation)
     documents = [some_text(words, words) for words in (3, 17, 60)]
 
-    ours = rerank_core.load(str(copy), device="cpu", engine="packed").score(QUERY, documents, raw=True).values
-    golden = rerank_core.load(str(copy), device="cpu", engine="reference").score(QUERY, documents, raw=True).values
+    ours = (
+        rerank_core.load(str(copy), device="cpu", engine="packed")
+        .score(QUERY, documents, ScoreOptions(raw=True))
+        .values
+    )
+    golden = (
+        rerank_core.load(str(copy), device="cpu", engine="reference")
+        .score(QUERY, documents, ScoreOptions(raw=True))
+        .values
+    )
 
     assert ours == pytest.approx(golden, rel=1e-5)
 

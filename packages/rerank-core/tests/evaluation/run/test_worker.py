@@ -13,6 +13,7 @@ from rerank_core.evaluation.run.scorers import open_scorer
 from rerank_core.evaluation.run.systems import System
 from rerank_core.evaluation.run.wire import read_event, read_task, write_error, write_event, write_task
 from rerank_core.evaluation.run.worker import answers
+from rerank_core.load_options import LoadOptions
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import ScoreOptions
 
@@ -41,7 +42,9 @@ def test_the_first_question_is_scored_once_before_the_clock_runs():
 
     assert len(model.forwards) == 2
     assert loaded == LoadedModel(model="overlap", device="cpu")
-    assert first == Answer(model.score("giant panda", QUESTIONS[0].documents, raw=True).values, 0.5, 0.25, 5)
+    assert first == Answer(
+        model.score("giant panda", QUESTIONS[0].documents, ScoreOptions(raw=True)).values, 0.5, 0.25, 5
+    )
     assert second == Answer((), 0.0, 0.0, 5)
 
 
@@ -56,7 +59,7 @@ def test_a_server_names_its_model_with_its_first_answer_and_works_elsewhere():
 
 
 def test_tasks_and_events_come_out_as_they_went_in():
-    system = System(model="a", dtype="int8", max_length=64)
+    system = System(model="a", dtype="int8", max_length=64, load=LoadOptions(label="yes", threads=2))
     task = read_task(write_task(system, QUESTIONS))
     events = [LoadedModel(model="a", max_length=9), Answer((1.5, -0.25), 0.5, 0.4, None)]
 
@@ -74,7 +77,7 @@ def test_an_error_keeps_its_class_and_its_words(kind):
 @pytest.fixture(scope="module")
 def measured(tiny) -> list[Event]:
     """A model's events, from a process of its own."""
-    return list(measure(System(model=str(tiny("bert")), device="cpu", threads=1), QUESTIONS))
+    return list(measure(System(model=str(tiny("bert")), load=LoadOptions(device="cpu", threads=1)), QUESTIONS))
 
 
 def test_a_model_runs_in_a_process_of_its_own(measured, tiny):
@@ -93,7 +96,7 @@ def test_its_scores_and_its_fingerprint_are_those_of_the_model(measured, tiny_mo
     loaded, first, _ = measured
 
     assert loaded.fingerprint == model.fingerprint()
-    assert first.scores == model.score("giant panda", QUESTIONS[0].documents, raw=True).values
+    assert first.scores == model.score("giant panda", QUESTIONS[0].documents, ScoreOptions(raw=True)).values
 
 
 def test_what_cannot_be_loaded_is_said_as_load_says_it(tmp_path):

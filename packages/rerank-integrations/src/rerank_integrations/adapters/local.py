@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rerank_core.forking import PerProcess
+from rerank_core.inputs import DeprecatedOptions, score_options
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
@@ -64,20 +65,23 @@ class ModelScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        return self.model.score(query, documents, raw=raw, truncate=truncate, options=options)
+        return self.model.score(query, documents, score_options(options, deprecated))
 
     def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
         """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
         return self.model.score_pairs(pairs, options)
 
+    @property
+    def independent(self) -> bool:
+        """See ``StepwiseModel.independent``."""
+        return self.model.independent
+
     def fingerprint(self) -> str:
-        """See ``PairModel.fingerprint``."""
+        """See ``StepwiseModel.fingerprint``."""
         return self.model.fingerprint()
 
 

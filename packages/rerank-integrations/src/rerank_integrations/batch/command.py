@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, positive_int
+from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import ScoreOptions
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rerank_core.scorer import Scorer
 
     from rerank_integrations.batch.run import Summary
+
+
+_OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
 
 
 def _configure(parser: Parser) -> None:
@@ -27,11 +30,6 @@ def _configure(parser: Parser) -> None:
     who.add_argument(
         "--url", action="append", help="ask the server at this address instead; may be given again for more servers"
     )
-    add("--revision", help="a branch, tag or commit of a hub model")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--dtype", default="auto", help="the numbers to compute with: see docs/performance.md (default: %(default)s)")
-    add("--max-length", type=positive_int, metavar="N", help="tokens the model reads of a pair")
-    add("--threads", type=positive_int, metavar="N", help="CPU threads (default: all; with --ray: --cpus-per-actor)")
     add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
     add("--query", default="query", metavar="NAME", help="the column of queries (default: %(default)s)")
     add("--document", default="document", metavar="NAME", help="the column of documents (default: %(default)s)")
@@ -56,10 +54,17 @@ def _configure(parser: Parser) -> None:
         help="a row that cannot be scored ends the run, or gets no score and is counted (default: %(default)s)",
     )
     add("--chunk-rows", type=positive_int, default=4096, metavar="N", help="rows at once (default: %(default)s)")
+    add_load_options(parser, without=_OF_THE_REQUEST)
     add = parser.add_argument_group("on a Ray cluster").add_argument
     add("--ray", metavar="ADDRESS", help="HOST:PORT, auto for the one that runs here, local for a new")
     add("--actors", type=positive_int, metavar="N", help="copies of the model (default: as many as fit)")
-    add("--cpus-per-actor", type=positive_int, default=1, metavar="N", help="default: %(default)s")
+    add(
+        "--cpus-per-actor",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="and CPU threads of each, without --threads (default: %(default)s)",
+    )
     add("--gpus-per-actor", type=float, default=0, metavar="N", help="default: %(default)s")
 
 
@@ -108,15 +113,8 @@ def _scorer(arguments: argparse.Namespace) -> Scorer:
     model: str = arguments.model
     if Path(model).is_dir():  # an actor is in another directory
         model = str(Path(model).absolute())
-    threads = arguments.threads or (arguments.cpus_per_actor if arguments.ray else None)
-    options = {
-        "revision": arguments.revision,
-        "device": arguments.device,
-        "dtype": arguments.dtype,
-        "max_length": arguments.max_length,
-        "threads": threads,
-    }
-    return ModelScorer(model, **{name: value for name, value in options.items() if value is not None})
+    threads = arguments.cpus_per_actor if arguments.ray else None
+    return ModelScorer(model, **load_options(arguments, without=_OF_THE_REQUEST, threads=threads).keywords())
 
 
 COMMAND = Command("batch", "Score the pairs of Parquet and JSON lines files, also on a Ray cluster.", _configure, _run)

@@ -15,8 +15,8 @@ def whole_groups(chunks: Iterator[Any], column: str) -> Iterator[tuple[Any, list
     """Yield the same rows in other parts: each ends where a group ends, and comes with the places of its groups.
 
     A group is rows one after the other with the same value of ``column``. A group that goes on over several chunks is
-    held until its end. Raises ``InvalidRequest`` for a value that comes back after another: its rows would be ranked
-    in two groups.
+    held until its end. Raises ``InvalidRequest`` for a value that comes back after another: its rows would be two
+    groups.
     """
     seen: set[int] = set()
     held: Any = None
@@ -63,7 +63,7 @@ def _new(rows: Rows, groups: list[range], column: str, seen: set[int]) -> list[r
         if key[1] is not None and hash(key) in seen:
             raise InvalidRequest(
                 f"{rows.place(group.start)} has a {column!r} that other rows had before it, with rows of another "
-                f"between them: sort the file by {column!r}, or do without reranking"
+                f"between them: sort the file by {column!r}"
             )
         seen.add(hash(key))
     return groups

@@ -34,7 +34,8 @@ class Job:
       query must stand together; they are held in memory together. ``group``: the column that tells queries apart, by
       default the query itself. ``top_n``: keep so many of the best of each query.
     - ``on_error``: a row that cannot be scored ends the run (``fail``), or gets no score and is counted (``skip``).
-    - ``chunk_rows``: how many rows are read, scored and written at once. No score depends on it.
+    - ``chunk_rows``: how many rows are read, scored and written at once. No score depends on it: a model that scores
+      a list as a whole gets the rows of a query at once, which then must stand together.
 
     Raises ``InvalidRequest`` for what cannot be.
     """

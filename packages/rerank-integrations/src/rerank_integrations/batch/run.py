@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from rerank_core.atomic_write import atomic_write
 from rerank_core.errors import MissingExtra, RerankError
-from rerank_core.scorer import Scorer
+from rerank_core.scorer import Scorer, is_independent
 
 from rerank_integrations.batch.files import Task, count_rows, list_tasks, open_source
 from rerank_integrations.batch.groups import ranked, whole_groups
@@ -71,10 +71,11 @@ def score_file(task: Task, job: Job, scorer: Scorer, advance: Advance = lambda _
             source.writer(part, job.added) as writer,
         ):
             chunks = source.chunks(job.chunk_rows)
-            parts = whole_groups(chunks, job.group_column) if job.rerank else ((rows, None) for rows in chunks)
+            whole = job.rerank or not is_independent(scorer)
+            parts = whole_groups(chunks, job.group_column) if whole else ((rows, None) for rows in chunks)
             for rows, groups in parts:
                 scores = score_rows(rows, scorer, job)
-                order, added = _output(scores, groups, job)
+                order, added = _output(scores, groups if job.rerank else None, job)
                 writer.write(rows, order, added)
                 total += len(rows)
                 skipped += sum(score is None for score in scores.values)

@@ -168,14 +168,14 @@ class RequestFlows:
         self._random = chance
         self._info: protocol.ServerInfo | None = None
 
+    def info(self) -> RequestFlow[protocol.ServerInfo]:
+        """Get the server's description of itself."""
+        return self._server_info(self._deadline())
+
     def score(self, question: protocol.Question) -> RequestFlow[Scores]:
         """Score a whole list, in as many requests as the server's limits ask for, one after the other."""
-        deadline = self._now() + (math.inf if self._timeout is None else self._timeout)
-        # Without a lock: the first calls may each ask, but none waits for another's time to run out.
-        info = self._info
-        if info is None:
-            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=protocol.MAX_INFO_BYTES)
-            self._info = info = protocol.read_info(content, url)
+        deadline = self._deadline()
+        info = yield from self._server_info(deadline)
         question = question.fitted(info)
         answers = []
         for part in question.parts(info):
@@ -189,6 +189,16 @@ class RequestFlows:
                 question = shortened
                 answers.append((yield from self._score_part(question, part, deadline)))
         return protocol.join(answers, info)
+
+    def _deadline(self) -> float:
+        return self._now() + (math.inf if self._timeout is None else self._timeout)
+
+    def _server_info(self, deadline: float) -> RequestFlow[protocol.ServerInfo]:
+        # Without a lock: the first calls may each ask, but none waits for another's time to run out.
+        if self._info is None:
+            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=protocol.MAX_INFO_BYTES)
+            self._info = protocol.read_info(content, url)
+        return self._info
 
     def _score_part(self, question: protocol.Question, part: range, deadline: float) -> RequestFlow[Scores]:
         url, content = yield from self._ask(

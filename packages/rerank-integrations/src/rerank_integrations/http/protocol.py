@@ -78,7 +78,8 @@ class ServerInfo:
     """A server's description of itself: its model, and how much it takes in one request.
 
     ``max_text_chars``, where known, is the length from which it may cut a text, or refuse one that may not be cut.
-    ``truncation_side`` is where the model's texts are cut, unless a request says otherwise.
+    ``truncation_side`` is where the model's texts are cut, unless a request says otherwise. Where the model is not
+    ``independent``, a document's score depends on the others of its list, which then is one request.
     """
 
     model: str
@@ -86,6 +87,7 @@ class ServerInfo:
     max_body_bytes: int
     max_text_chars: int | None = None
     truncation_side: str = "right"
+    independent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Question:
     def parts(self, info: ServerInfo) -> list[range]:
         """Divide the documents' positions, in order, into as few requests as the server's limits allow.
 
-        Raises ``InvalidRequest`` for a document that is too large for any request.
+        Raises ``InvalidRequest`` for a document that is too large for any request, and for a list that is too large
+        where it has to be one request.
         """
         room = info.max_body_bytes - len(self.body(range(0)))
         parts, start, filled = [], 0, 0
@@ -149,6 +152,11 @@ class Question:
             filled += size + 1  # the comma before the next
         if self.documents:
             parts.append(range(start, len(self.documents)))
+        if len(parts) > 1 and not info.independent:
+            raise InvalidRequest(
+                f"{info.model} scores a list as a whole, and {len(self.documents)} documents are more than the server "
+                f"takes at once ({info.max_documents} documents, {info.max_body_bytes} bytes): send fewer, or shorter"
+            )
         return parts
 
     def body(self, part: range) -> bytes:
@@ -190,6 +198,7 @@ def read_info(content: bytes, url: str) -> ServerInfo:
         max_body_bytes=answer["max_body_bytes"],
         max_text_chars=answer["max_text_chars"] if _is_limit(answer.get("max_text_chars")) else None,
         truncation_side="left" if answer.get("truncation_side") == "left" else "right",
+        independent=answer.get("independent") is not False,
     )
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
-from rerank_core.inputs import as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
@@ -129,10 +129,8 @@ class HTTPScorer:
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``.
 
@@ -140,21 +138,24 @@ class HTTPScorer:
         ``DeadlineExceeded`` where none answers in time, ``Unauthorized`` where the key is not taken or ``api_key()``
         has none, and ``ModelError`` for an answer that is not complete.
         """
-        question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
+        question = _question(query, documents, score_options(options, deprecated))
         return self._state.score(question)
 
     async def ascore(
         self,
         query: str,
         documents: Iterable[str],
-        *,
-        raw: bool = False,
-        truncate: bool = True,
         options: ScoreOptions | None = None,
+        **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """Score as ``score`` does, without holding the thread."""
-        question = _question(query, documents, score_options(options, raw=raw, truncate=truncate))
+        question = _question(query, documents, score_options(options, deprecated))
         return await self._state.ascore(question)
+
+    @property
+    def independent(self) -> bool:
+        """See ``StepwiseModel.independent``: the server says it, and is asked once. Raises as ``score``."""
+        return self._state.info().independent
 
     def close(self) -> None:
         """Close the connections that ``score`` opened."""
@@ -236,6 +237,9 @@ class _State:
             balancer,
             Driver(connections, balancer, headers=headers, now=now, sleep=sleep, async_sleep=async_sleep),
         )
+
+    def info(self) -> protocol.ServerInfo:
+        return self.driver.drive(self.flows.info())
 
     def score(self, question: protocol.Question) -> Scores:
         return self.driver.drive(self.flows.score(question))

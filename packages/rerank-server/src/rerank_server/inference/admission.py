@@ -55,8 +55,7 @@ def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_chara
     document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
     if query + document <= room:
         return query + document + _SPECIAL
-    wanted = 1 if options.chunk_score == "first" else options.max_chunks
-    found = windows(document, room - query, options.overlap_tokens)[:wanted]
+    found = windows(document, room - query, options.overlap_tokens)[: options.most_windows()]
     return sum(len(window) + query + _SPECIAL for window in found)
 
 

@@ -25,7 +25,7 @@ class CacheEntry:
     @property
     def size(self) -> int:
         """The approximate size in bytes."""
-        texts = sum(len(segment.token_ids) + len(segment.type_ids) for segment in self.encoding.segments)
+        texts = sum(len(sequence.token_ids) + len(sequence.type_ids) for sequence in self.encoding.sequences)
         return _OVERHEAD + texts + sum(getattr(output, "nbytes", sys.getsizeof(output)) for output in self.outputs)
 
 
@@ -51,14 +51,14 @@ class ScoreCache:
         start = key_of(self._fingerprint, options)
         return [start(pair) for pair in pairs]
 
-    def get(self, key: bytes, pair: int) -> CacheEntry | None:
-        """Look up an entry, with its encoding for the pair at the position ``pair``."""
+    def get(self, key: bytes, position: int) -> CacheEntry | None:
+        """Look up an entry, with its encoding for the pair at this position of the request."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
                 return None
             self._entries.move_to_end(key)
-        return CacheEntry(replace(entry.encoding, pair=pair), entry.outputs)
+        return CacheEntry(replace(entry.encoding, documents=(position,)), entry.outputs)
 
     def put(self, key: bytes, entry: CacheEntry) -> None:
         """Add an entry, and remove the least recently used ones where the cache is full."""

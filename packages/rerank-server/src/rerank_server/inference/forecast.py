@@ -16,8 +16,8 @@ def seconds_left(
     ``coming``: tokens that requests will still add. None while too few batches were measured.
     """
     total = queue.tokens + sum(coming.values())
-    segment = max(1, queue.tokens // queue.segments) if queue.segments else 1
-    full = max(segment, batch_tokens // segment * segment)  # tokens of a full batch of whole segments
+    sequence = max(1, queue.tokens // queue.sequences) if queue.sequences else 1
+    full = max(sequence, batch_tokens // sequence * sequence)  # tokens of a full batch of whole sequences
     found: dict[QueuedRequest[WorkT], float] = {}
     for request, taken in queue.forecast(coming).items():
         before = (taken - 1) // full  # batches

@@ -1,6 +1,7 @@
 """A fair queue for the work of all requests to one worker thread. Pure: no thread, no clock.
 
-Work is a segment for the model, or a batch of pairs for the tokenizer; "token" stands for the unit of size of both.
+Work is a sequence for the model, or a batch of pairs for the tokenizer; "token" stands for the unit of size of both:
+the cost of a sequence for the engine, or the characters of a batch.
 
 Each batch is divided in two halves. One half is for the request that has waited longest, so that every request is
 finished: a request is never overtaken by more than its own work. The other half is for the requests that have been
@@ -11,7 +12,7 @@ batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
@@ -20,10 +21,10 @@ _STEPS = 1000  # of a forecast, about; more steps are more precise and cost more
 
 
 class Work(Hashable, Protocol):
-    """A unit of work. Equal ones are the same work; the length is the size."""
+    """A unit of work. Equal ones are the same work."""
 
     def __len__(self) -> int:
-        """The size, at least 1."""
+        """The size, at least 1, where the queue has no other measure."""
         ...
 
 
@@ -32,9 +33,10 @@ WorkT = TypeVar("WorkT", bound=Work)
 
 @dataclass(slots=True, eq=False)
 class WorkItem(Generic[WorkT]):
-    """Work that is done once, for all requests that need it. ``taken``: whether a batch has it."""
+    """Work that is done once, for all requests that need it. ``size`` in tokens; ``taken``: whether a batch has it."""
 
     work: WorkT
+    size: int
     requests: list[QueuedRequest[WorkT]] = field(default_factory=list)
     taken: bool = False
 
@@ -56,15 +58,19 @@ class QueuedRequest(Generic[WorkT]):
 
 
 class Queue(Generic[WorkT]):
-    """Requests and their work items. ``segments`` and ``tokens`` count the work that no batch has taken yet."""
+    """Requests and their work items. ``sequences`` and ``tokens`` count the work that no batch has taken yet.
 
-    def __init__(self) -> None:
+    ``size`` measures a unit of work in tokens.
+    """
+
+    def __init__(self, size: Callable[[WorkT], int] = len) -> None:
+        self._size = size
         self._items: dict[WorkT, WorkItem[WorkT]] = {}
         self._waiting: dict[QueuedRequest[WorkT], None] = {}  # those with work left to take, by arrival
         self._by_served: list[tuple[int, int, QueuedRequest[WorkT]]] = []  # heap by _rank; may be out of date
         self._arrivals = 0
         self._lead = 0  # tokens that the oldest requests have had more than those that were served least
-        self.segments = 0
+        self.sequences = 0
         self.tokens = 0
 
     def open(self, deadline: float) -> QueuedRequest[WorkT]:
@@ -72,21 +78,21 @@ class Queue(Generic[WorkT]):
         self._arrivals += 1
         return QueuedRequest(self._arrivals, deadline)
 
-    def add(self, request: QueuedRequest[WorkT], segments: Iterable[WorkT]) -> None:
+    def add(self, request: QueuedRequest[WorkT], sequences: Iterable[WorkT]) -> None:
         """Add work to a request, in this order. Work that is in the queue already is not queued twice."""
-        for work in segments:
+        for work in sequences:
             if work in request.missing:
                 continue
             item = self._items.get(work)
             if item is None:
-                item = self._items[work] = WorkItem(work)
-                self.segments += 1
-                self.tokens += len(work)
+                item = self._items[work] = WorkItem(work, self._size(work))
+                self.sequences += 1
+                self.tokens += item.size
             item.requests.append(request)
             request.missing[work] = item
             if not item.taken:
                 request.items.append(item)
-                request.waiting += len(work)
+                request.waiting += item.size
         if request.items and request not in self._waiting:
             self._waiting[request] = None
             if len(self._by_served) > 2 * len(self._waiting) + 64:  # most entries are out of date
@@ -114,12 +120,12 @@ class Queue(Generic[WorkT]):
             request, item = found
             item.taken = True
             batch.append(item)
-            room -= len(item.work)
-            request.served += len(item.work)
+            room -= item.size
+            request.served += item.size
             for wanting in item.requests:
-                wanting.waiting -= len(item.work)
-            self.segments -= 1
-            self.tokens -= len(item.work)
+                wanting.waiting -= item.size
+            self.sequences -= 1
+            self.tokens -= item.size
         return batch
 
     def forecast(self, coming: Mapping[QueuedRequest[WorkT], int]) -> dict[QueuedRequest[WorkT], int]:
@@ -179,9 +185,9 @@ class Queue(Generic[WorkT]):
         sides = [(oldest, 1), (least, -1)] if self._lead <= 0 else [(least, -1), (oldest, 1)]
         for request, sign in sides:
             item = request.items[0]
-            if len(item.work) <= room or or_any:
+            if item.size <= room or or_any:
                 if oldest is not least:
-                    self._lead += sign * len(item.work)
+                    self._lead += sign * item.size
                 return request, item
         return None
 
@@ -217,10 +223,10 @@ class Queue(Generic[WorkT]):
     def _forget(self, item: WorkItem[WorkT]) -> None:
         del self._items[item.work]
         item.taken = True  # so that no batch takes it from the list of a request
-        self.segments -= 1
-        self.tokens -= len(item.work)
+        self.sequences -= 1
+        self.tokens -= item.size
 
 
 def _rank(request: QueuedRequest[WorkT]) -> int:
     """The tokens that a request has been served, its next work item included: a small item goes first."""
-    return request.served + (len(request.items[0].work) if request.items else 0)
+    return request.served + (request.items[0].size if request.items else 0)

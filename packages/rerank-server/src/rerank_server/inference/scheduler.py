@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from rerank_core.errors import DeviceError, EngineError, RerankError, Unavailable
-from rerank_core.models.scoring import distinct_segments, to_scores
-from rerank_core.scorer import Output, PairModel
-from rerank_core.types import Pair, ScoreOptions, Segment
+from rerank_core.models.scoring import distinct_sequences, to_scores
+from rerank_core.scorer import Output, StepwiseModel
+from rerank_core.types import ScoreOptions, TokenSequence
 
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
@@ -33,7 +33,7 @@ _SMOOTHING = 0.8  # the weight of earlier measurements against the latest one
 class BatchObserver(Protocol):
     """Called after each batch, in the compute thread."""
 
-    def __call__(self, *, segments: int, tokens: int, seconds: float, failed: bool) -> None:
+    def __call__(self, *, sequences: int, tokens: int, seconds: float, failed: bool) -> None:
         """Observe a batch. ``failed``: nothing of it could be computed."""
         ...
 
@@ -50,11 +50,13 @@ class PendingScores:
     """The pending scores of one request. To be used on the event loop only."""
 
     def __init__(
-        self, add: Callable[[QueuedRequest[Segment], Sequence[Segment]], None], request: QueuedRequest[Segment]
+        self,
+        add: Callable[[QueuedRequest[TokenSequence], Sequence[TokenSequence]], None],
+        request: QueuedRequest[TokenSequence],
     ) -> None:
         self._add = add
         self.request = request
-        self._outputs: dict[Segment, Output] = {}
+        self._outputs: dict[TokenSequence, Output] = {}
         self._error: RerankError | None = None
         self._completed = asyncio.Event()
         self._failed = asyncio.Event()
@@ -63,17 +65,17 @@ class PendingScores:
 
     @property
     def computed(self) -> int:
-        """The number of segments that are computed."""
+        """The number of sequences that are computed."""
         return len(self._outputs)
 
-    def add(self, segments: Iterable[Segment]) -> None:
-        """Add segments to compute, in this order, except those that are computed already.
+    def add(self, sequences: Iterable[TokenSequence]) -> None:
+        """Add sequences to compute, in this order, except those that are computed already.
 
         Raises as ``outputs`` where the request has failed already.
         """
         if self._error is not None:
             raise self._error
-        self._add(self.request, [segment for segment in segments if segment not in self._outputs])
+        self._add(self.request, [sequence for sequence in sequences if sequence not in self._outputs])
 
     async def cancel_on_failure(self, work: asyncio.Future[Result]) -> Result:
         """Await ``work``; cancel it and raise as ``outputs`` as soon as the request fails."""
@@ -87,8 +89,8 @@ class PendingScores:
             failing.cancel()
             work.cancel()
 
-    async def outputs(self) -> dict[Segment, Output]:
-        """Await the outputs of all segments that were added.
+    async def outputs(self) -> dict[TokenSequence, Output]:
+        """Await the outputs of all sequences that were added.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
@@ -99,12 +101,12 @@ class PendingScores:
             raise self._error
         return self._outputs
 
-    def complete(self, segment: Segment, outcome: _Outcome) -> None:
-        """Take the outcome of a segment."""
+    def complete(self, sequence: TokenSequence, outcome: _Outcome) -> None:
+        """Take the outcome of a sequence."""
         if isinstance(outcome, _Failure):
             self.fail(outcome.error)
             return
-        self._outputs[segment] = outcome
+        self._outputs[sequence] = outcome
         if not self.request.missing:
             self._completed.set()
 
@@ -116,14 +118,14 @@ class PendingScores:
 
 
 class Scheduler:
-    """Computes the segments of all requests in a thread of its own.
+    """Computes the sequences of all requests in a thread of its own.
 
     ``on_fatal`` is called on the event loop when that thread has ended with an error; all requests are answered before.
     """
 
     def __init__(
         self,
-        model: PairModel,
+        model: StepwiseModel,
         *,
         on_batch: BatchObserver | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
@@ -132,12 +134,12 @@ class Scheduler:
         self._on_batch = on_batch
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._queue: Queue[Segment] = Queue()
-        self._pending: dict[QueuedRequest[Segment], PendingScores] = {}
+        self._queue: Queue[TokenSequence] = Queue(lambda sequence: model.cost([sequence]))
+        self._pending: dict[QueuedRequest[TokenSequence], PendingScores] = {}
         self._wakeup = threading.Condition()  # also guards the queue
         self._ended: RerankError | None = None
         self._failed_batches = 0
-        self._sample = model.tokenize([Pair("Is it warm?", "It is now.")], ScoreOptions())
+        self._sample = model.encode("Is it warm?", ["It is now."], ScoreOptions())
         self._tokens = self._seconds = 0.0  # of recent batches
         self._pace = Pace()
         self.progress = Progress()
@@ -149,20 +151,20 @@ class Scheduler:
         threading.Thread(target=self._run, name="compute", daemon=True).start()
 
     @property
-    def waiting_segments(self) -> int:
-        """The number of segments that no batch has taken yet."""
-        return self._queue.segments
+    def waiting_sequences(self) -> int:
+        """The number of sequences that no batch has taken yet."""
+        return self._queue.sequences
 
     @property
     def waiting_tokens(self) -> int:
-        """The number of tokens of these segments."""
+        """The cost of these sequences, in tokens."""
         return self._queue.tokens
 
     @contextmanager
     def open(self, deadline: float) -> Iterator[PendingScores]:
         """Add a request to the queue, until the end of the context.
 
-        Segments that no batch has taken by then, or by the ``deadline`` (a time of the event loop's clock), are never
+        Sequences that no batch has taken by then, or by the ``deadline`` (a time of the event loop's clock), are never
         computed. Raises ``RerankError`` where the scheduler has ended.
         """
         if self._ended is not None:
@@ -180,16 +182,16 @@ class Scheduler:
     async def warm_up(self) -> None:
         """Score a few pairs, so that the first request needs no initialization. Raises ``EngineError``."""
         with self.open(float("inf")) as pending:
-            pending.add(distinct_segments(self._sample))
+            pending.add(distinct_sequences(self._sample))
             to_scores(self._model, self._sample, await pending.outputs(), ScoreOptions())
 
     def seconds_left(
-        self, coming: Mapping[QueuedRequest[Segment], int]
-    ) -> Mapping[QueuedRequest[Segment], float] | None:
+        self, coming: Mapping[QueuedRequest[TokenSequence], int]
+    ) -> Mapping[QueuedRequest[TokenSequence], float] | None:
         """Estimate the seconds until each request is computed; None while too little was measured.
 
-        ``coming``: tokens that requests will still add. A request without waiting segments has the remaining seconds of
-        the current batch.
+        ``coming``: tokens that requests will still add. A request without waiting sequences has the remaining
+        seconds of the current batch.
         """
         with self._wakeup:
             found = seconds_left(self._queue, coming, self._model.batch_tokens, self._pace)
@@ -219,9 +221,9 @@ class Scheduler:
         for pending in self._pending.values():
             pending.fail(error)
 
-    def _add(self, request: QueuedRequest[Segment], segments: Sequence[Segment]) -> None:
+    def _add(self, request: QueuedRequest[TokenSequence], sequences: Sequence[TokenSequence]) -> None:
         with self._wakeup:
-            self._queue.add(request, segments)
+            self._queue.add(request, sequences)
             self._wakeup.notify()
 
     # ------------------------------------------------------------------ in the compute thread
@@ -240,7 +242,7 @@ class Scheduler:
             logger.critical("the compute thread ended", exc_info=error)
             self._call_on_loop(self._fail, error)
 
-    def _take(self) -> list[WorkItem[Segment]] | None:
+    def _take(self) -> list[WorkItem[TokenSequence]] | None:
         """Wait for the next batch. Empty where it is time to probe the model, None at the end."""
         with self._wakeup:
             while self._ended is None:
@@ -250,36 +252,36 @@ class Scheduler:
                     return []
         return None
 
-    def _compute_and_report(self, batch: list[WorkItem[Segment]]) -> None:
-        segments = [item.work for item in batch]
-        tokens = sum(len(segment) for segment in segments)
+    def _compute_and_report(self, batch: list[WorkItem[TokenSequence]]) -> None:
+        sequences = [item.work for item in batch]
+        tokens = self._model.cost(sequences)
         began = time.perf_counter()
-        outcomes = self._compute(segments)
+        outcomes = self._compute(sequences)
         seconds = time.perf_counter() - began
         failed = all(isinstance(outcome, _Failure) for outcome in outcomes)
         self._call_on_loop(self._complete, batch, outcomes, seconds)
         self._update_rate(tokens, seconds, failed=failed)
         if self._on_batch is not None:
-            self._on_batch(segments=len(segments), tokens=tokens, seconds=seconds, failed=failed)
+            self._on_batch(sequences=len(sequences), tokens=tokens, seconds=seconds, failed=failed)
 
-    def _compute(self, segments: list[Segment]) -> list[_Outcome]:
-        """Compute a batch, with an outcome for each segment. A batch that fails is halved, down to the cause."""
+    def _compute(self, sequences: list[TokenSequence]) -> list[_Outcome]:
+        """Compute a batch, with an outcome for each sequence. A batch that fails is halved, down to the cause."""
         try:
-            with self.progress.working(sum(map(len, segments))):
-                outputs: list[_Outcome] = list(self._model.forward(segments))
-            if len(outputs) != len(segments):
-                raise EngineError(f"the model returned {len(outputs)} outputs for {len(segments)} segments")
+            with self.progress.working(self._model.cost(sequences)):
+                outputs: list[_Outcome] = list(self._model.forward(sequences))
+            if len(outputs) != len(sequences):
+                raise EngineError(f"the model returned {len(outputs)} outputs for {len(sequences)} sequences")
             return outputs
         except DeviceError:
             raise
         except BaseException as error:  # a library may raise anything, and nothing may end this thread
-            if len(segments) > 1:
-                middle = len(segments) // 2
-                return self._compute(segments[:middle]) + self._compute(segments[middle:])
+            if len(sequences) > 1:
+                middle = len(sequences) // 2
+                return self._compute(sequences[:middle]) + self._compute(sequences[middle:])
             if isinstance(error, RerankError):
                 return [_Failure(error)]
-            logger.exception("the model failed on a segment of %d tokens", len(segments[0]))
-            return [_Failure(EngineError(f"the model failed on {len(segments[0])} tokens ({type(error).__name__})"))]
+            logger.exception("the model failed on a sequence of %d tokens", len(sequences[0]))
+            return [_Failure(EngineError(f"the model failed on {len(sequences[0])} tokens ({type(error).__name__})"))]
 
     def _update_rate(self, tokens: int, seconds: float, *, failed: bool) -> None:
         if failed:
@@ -297,7 +299,7 @@ class Scheduler:
 
     def _probe(self) -> bool:
         """Whether the model computes the probe batch."""
-        fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(distinct_segments(self._sample)))
+        fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(distinct_sequences(self._sample)))
         if fine:
             self._failed_batches = 0
         elif self.is_healthy:
@@ -310,7 +312,7 @@ class Scheduler:
 
     # ------------------------------------------------------------------ back on the event loop
 
-    def _complete(self, batch: list[WorkItem[Segment]], outcomes: list[_Outcome], seconds: float) -> None:
+    def _complete(self, batch: list[WorkItem[TokenSequence]], outcomes: list[_Outcome], seconds: float) -> None:
         with self._wakeup:
             owners = [self._queue.complete(item) for item in batch]
         present = {request for requests in owners for request in requests if request in self._pending}

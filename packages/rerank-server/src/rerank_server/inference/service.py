@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
-from rerank_core.models.scoring import distinct_segments, to_scores
-from rerank_core.scorer import Output, PairModel
-from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Segment
+from rerank_core.models.scoring import distinct_sequences, to_scores
+from rerank_core.pairs import encode_pairs, positions_by_query, reordered
+from rerank_core.scorer import Output, StepwiseModel
+from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, TokenSequence
 
 from rerank_server.inference.admission import Admission, Reservation, estimated_tokens
 from rerank_server.inference.cache import CacheEntry, ScoreCache
@@ -27,8 +28,14 @@ _BATCH_PAIRS = 64
 _BATCH_CHARACTERS = 50_000
 
 
-def batch_bounds(pairs: Sequence[Pair]) -> list[int]:
-    """The positions at which the batches of a request begin, followed by its length."""
+def batch_bounds(pairs: Sequence[Pair], *, independent: bool = True) -> list[int]:
+    """The positions at which the batches of a request begin, followed by its length.
+
+    Pairs that are not ``independent`` are divided between two queries only.
+    """
+    if not independent:
+        lengths = [len(list(group)) for _, group in groupby(pairs, key=lambda pair: pair.query)]
+        return [0, *accumulate(lengths)]
     bounds, characters = [0], 0
     for place, pair in enumerate(pairs):
         characters += len(pair.query) + len(pair.document)
@@ -47,7 +54,7 @@ class Service:
 
     def __init__(
         self,
-        model: PairModel,
+        model: StepwiseModel,
         *,
         max_pairs: int,
         max_tokens: int | None = None,
@@ -89,6 +96,16 @@ class Service:
         Raises as ``Scorer.score``; ``Overloaded`` and ``TooManyDocuments`` before any work is done, and
         ``DeadlineExceeded`` when the time is over. Cancelling it also cancels the work that has not begun.
         """
+        if self.model.independent:
+            return await self._score(pairs, options, seconds, record)
+        # The documents of a query are one list, wherever they stand in the request.
+        order = [position for own in positions_by_query(pairs).values() for position in own]
+        scores = await self._score([pairs[position] for position in order], options, seconds, record)
+        return reordered(scores, order)
+
+    async def _score(
+        self, pairs: Sequence[Pair], options: ScoreOptions, seconds: float, record: RequestRecord
+    ) -> Scores:
         tokens = estimated_tokens(pairs, self.model.info, options, self._max_text_chars)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
@@ -100,11 +117,11 @@ class Service:
             try:
                 async with asyncio.timeout_at(deadline):
                     tokenized = await self._encode(pairs, options, pending_scores, pending_tokens, record)
-                    reservation.tokens = sum(len(segment) for segment in distinct_segments(tokenized.encodings))
+                    reservation.tokens = self.model.cost(distinct_sequences(tokenized.encodings))
                     outputs = tokenized.outputs | await self._computed(pending_scores, record)
             except TimeoutError:
                 raise DeadlineExceeded(
-                    f"the {seconds:g} s of this request are over, with {pending_scores.computed} segments of its "
+                    f"the {seconds:g} s of this request are over, with {pending_scores.computed} sequences of its "
                     f"{len(pairs)} pairs computed: send fewer at once, or give it more time"
                 ) from None
             finally:
@@ -114,14 +131,16 @@ class Service:
         if self.cache is not None:
             for key, encoding in zip(tokenized.new, tokenized.encodings, strict=True):
                 if key is not None:
-                    self.cache.put(key, CacheEntry(encoding, tuple(outputs[segment] for segment in encoding.segments)))
+                    self.cache.put(
+                        key, CacheEntry(encoding, tuple(outputs[sequence] for sequence in encoding.sequences))
+                    )
         return scores
 
     async def warm_up(self) -> None:
         """Tokenize and score a few pairs, so that the first request needs no initialization. Raises ``ModelError``."""
         with self.tokenizing.open(float("inf")) as pending_tokens:
             await pending_tokens.add(
-                partial(self.model.tokenize, CALIBRATION_TEXTS, ScoreOptions()), characters=1000, tokens=0
+                partial(encode_pairs, self.model.encode, CALIBRATION_TEXTS, ScoreOptions()), characters=1000, tokens=0
             )
         await self.scheduler.warm_up()
 
@@ -146,7 +165,7 @@ class Service:
         began = time.perf_counter()
         tokenized = Tokenized()
         waiting = []
-        for start, end in pairwise(batch_bounds(pairs)):
+        for start, end in pairwise(batch_bounds(pairs, independent=self.model.independent)):
             batch = pairs[start:end]
             waiting.append(
                 pending_tokens.add(
@@ -158,7 +177,9 @@ class Service:
         for encoding in waiting:
             encoded = await pending_scores.cancel_on_failure(encoding)
             tokenized.extend(encoded)
-            wanted = [segment for segment in distinct_segments(encoded.encodings) if segment not in tokenized.outputs]
+            wanted = [
+                sequence for sequence in distinct_sequences(encoded.encodings) if sequence not in tokenized.outputs
+            ]
             pending_scores.add(sorted(wanted, key=len, reverse=True))
         record.cached = len(pairs) - sum(key is not None for key in tokenized.new) if self.cache is not None else 0
         record.tokenize_seconds = time.perf_counter() - began
@@ -192,7 +213,7 @@ class Service:
 
     def _encode_batch(self, pairs: Sequence[Pair], options: ScoreOptions, first: int) -> Tokenized:
         if self.cache is None:
-            return Tokenized(self.model.tokenize(pairs, options, first))
+            return Tokenized(encode_pairs(self.model.encode, pairs, options, first))
         tokenized, places = Tokenized(), range(len(pairs))
         keys = self.cache.keys(pairs, options)
         known = [self.cache.get(keys[place], first + place) for place in places]
@@ -201,14 +222,15 @@ class Service:
             if is_known:
                 for one in filter(None, known[run[0] : run[-1] + 1]):
                     tokenized.extend(
-                        Tokenized([one.encoding], [None], dict(zip(one.encoding.segments, one.outputs, strict=True)))
+                        Tokenized([one.encoding], [None], dict(zip(one.encoding.sequences, one.outputs, strict=True)))
                     )
             else:
                 new = slice(run[0], run[-1] + 1)
-                tokenized.extend(Tokenized(self.model.tokenize(pairs[new], options, first + run[0]), keys[new]))
+                encodings = encode_pairs(self.model.encode, pairs[new], options, first + run[0])
+                tokenized.extend(Tokenized(encodings, keys[new]))
         return tokenized
 
-    async def _computed(self, pending_scores: PendingScores, record: RequestRecord) -> dict[Segment, Output]:
+    async def _computed(self, pending_scores: PendingScores, record: RequestRecord) -> dict[TokenSequence, Output]:
         began = time.perf_counter()
         try:
             return await pending_scores.outputs()
@@ -223,7 +245,7 @@ class Tokenized:
 
     encodings: list[Encoding] = field(default_factory=list)
     new: Sequence[bytes | None] = field(default_factory=list)
-    outputs: dict[Segment, Output] = field(default_factory=dict)
+    outputs: dict[TokenSequence, Output] = field(default_factory=dict)
 
     def extend(self, other: Tokenized) -> None:
         """Add the next batch."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, TypeAlias
 
 from rerank_core.errors import RerankError, Unavailable
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.loading import LoadedModel
@@ -67,7 +67,7 @@ class Lifecycle:
         return self._state
 
     @property
-    def model(self) -> PairModel | None:
+    def model(self) -> StepwiseModel | None:
         """The model, once it is loaded."""
         return self.service.model if self.service else None
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from rerank_core import load
 from rerank_core.engines.hardware.cpus import available_cpus
 from rerank_core.engines.hardware.devices import choose_device
+from rerank_core.load_options import read_label
 from rerank_core.loading import require_libraries
 from rerank_core.models.local import LocalModel
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.inference.cache import ScoreCache
 from rerank_server.settings import Settings
@@ -22,13 +23,19 @@ logger = logging.getLogger(__name__)
 class LoadedModel:
     """A model, and the cache of its scores, if there is one."""
 
-    model: PairModel
+    model: StepwiseModel
     cache: ScoreCache | None = None
 
     @classmethod
-    def of(cls, model: PairModel, settings: Settings) -> LoadedModel:
-        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read."""
+    def of(cls, model: StepwiseModel, settings: Settings) -> LoadedModel:
+        """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read.
+
+        There is none for a model whose scores depend on the other documents of a request.
+        """
         if not settings.cache_mb:
+            return cls(model)
+        if not model.independent:
+            logger.warning("RERANK_CACHE_MB has no effect: a score of this model depends on the whole list")
             return cls(model)
         return cls(model, ScoreCache(settings.cache_mb * 1_000_000, model.fingerprint()))
 
@@ -37,7 +44,6 @@ def load_model(settings: Settings) -> LocalModel:
     """Load the model. Raises ``RerankError`` where it cannot be loaded."""
     require_libraries()
     device = choose_device(settings.device)
-    label = settings.label
     return load(
         settings.model,
         revision=settings.revision,
@@ -47,7 +53,7 @@ def load_model(settings: Settings) -> LocalModel:
         truncation=settings.truncation,
         long_documents=settings.long_documents,
         calibration=settings.calibration,
-        label=int(label) if label is not None and label.isdigit() else label,
+        label=None if settings.label is None else read_label(settings.label),
         engine=settings.engine,
         threads=settings.threads or available_cpus(),
         trust_remote_code=settings.trust_remote_code,

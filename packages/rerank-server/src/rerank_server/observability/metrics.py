@@ -64,7 +64,7 @@ _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "rerank_request_tokens": ("Number of tokens in a scoring request.", (), _TOKENS),
     "rerank_batch_seconds": ("Duration of a forward pass of the model, in seconds.", (), _BATCH_SECONDS),
     "rerank_batch_segments": (
-        "Number of segments in a forward pass; a pair has one, or several for a bi-encoder or a long document.",
+        "Number of sequences in a forward pass; a pair has one, or several for a bi-encoder or a long document.",
         (),
         _NUMBERS,
     ),
@@ -78,7 +78,7 @@ _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
 
 # The gauges of ``watch``: each is exposed as rerank_NAME once a function that reads it is given.
 _GAUGES: dict[str, str] = {
-    "queue_pairs": "Number of segments that wait for the model: one for a pair, two for a pair of a bi-encoder.",
+    "queue_pairs": "Number of sequences that wait for the model: one for a pair, two for a pair of a bi-encoder.",
     "queue_tokens": "Number of tokens that wait for the model; estimated for texts that are not tokenized yet.",
     "in_flight_pairs": "Number of pairs of all requests in the server.",
     "in_flight_tokens": "Number of tokens of all requests in the server.",
@@ -153,7 +153,7 @@ class Metrics:
         """Count a scoring request that was rejected or given up, by the reason, such as ``overloaded``."""
         self._count("rerank_rejections_total", reason=reason)
 
-    def batch(self, *, segments: int, tokens: int, seconds: float, failed: bool) -> None:
+    def batch(self, *, sequences: int, tokens: int, seconds: float, failed: bool) -> None:
         """Count a forward pass."""
         self._count("rerank_batches_total")
         if failed:
@@ -161,7 +161,7 @@ class Metrics:
         else:
             self._count("rerank_tokens_total", tokens)
         self._observe("rerank_batch_seconds", seconds)
-        self._observe("rerank_batch_segments", segments)
+        self._observe("rerank_batch_segments", sequences)
         self._observe("rerank_batch_tokens", tokens)
 
     def watch(self, **gauges: Callable[[], float]) -> None:

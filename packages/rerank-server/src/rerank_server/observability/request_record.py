@@ -13,7 +13,7 @@ class RequestRecord:
     - ``route``: the path of a known route, or ``other``, so that it may be the label of a metric.
     - ``began``, ``began_at``: its arrival, by ``time.perf_counter`` and in seconds since 1970.
     - ``pairs``, ``characters``: the size of the request; ``cached``: pairs whose scores were in the cache.
-    - ``tokens``: those of its distinct segments; ``truncated``: pairs that were truncated.
+    - ``tokens``: those of its distinct sequences; ``truncated``: pairs that were truncated.
     - ``tokenize_seconds``; ``forward_seconds``: the sum of the batches that had work of the request; ``queue_seconds``:
       the remaining time between tokenization and the last batch.
     - ``error``: the code of the error that was answered; ``rejection``: the reason, where the request was rejected or

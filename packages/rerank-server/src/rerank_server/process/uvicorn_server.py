@@ -12,7 +12,7 @@ from types import FrameType
 
 import uvicorn
 from rerank_core.errors import Unavailable
-from rerank_core.scorer import PairModel
+from rerank_core.scorer import StepwiseModel
 
 from rerank_server.api_keys import reload_keys
 from rerank_server.app import create_app
@@ -36,7 +36,7 @@ _TICK = 0.01  # seconds
 _DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def serve(settings: Settings, *, load: Callable[[Settings], PairModel] = load_model) -> int:
+def serve(settings: Settings, *, load: Callable[[Settings], StepwiseModel] = load_model) -> int:
     """Serve until a signal ends the process.
 
     The first SIGTERM, SIGINT or SIGQUIT drains: requests in flight are answered, new ones are refused. The second one

@@ -54,7 +54,10 @@ class Service(Struct):
 
 
 class Info(Struct):
-    """The fields of text-embeddings-inference's ``/info``, followed by our own."""
+    """The fields of text-embeddings-inference's ``/info``, followed by our own.
+
+    ``independent``: a document's score does not depend on the other documents of the request.
+    """
 
     model_id: str
     model_sha: str | None
@@ -75,6 +78,7 @@ class Info(Struct):
     truncation_side: str | None
     max_text_chars: int
     max_body_bytes: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
+    independent: bool | None
 
 
 _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
@@ -125,6 +129,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             truncation_side=model.info.truncation_side if model else None,
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
+            independent=model.independent if model else None,
         )
         return Response(body)
 

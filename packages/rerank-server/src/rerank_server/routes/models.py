@@ -23,7 +23,7 @@ _OWNERS = {"/infinity": "infinity", "/vllm": "vllm", "/llamacpp": "llamacpp", "/
 
 
 class Stats(Struct):
-    """The queue: the number of waiting segments, and the share of RERANK_MAX_QUEUE_PAIRS in use, from 0 to 1."""
+    """The queue: the number of waiting sequences, and the share of RERANK_MAX_QUEUE_PAIRS in use, from 0 to 1."""
 
     queue_absolute: int
     queue_fraction: float
@@ -119,5 +119,5 @@ def _stats(service: Service | None) -> Stats:
         return Stats(queue_absolute=0, queue_fraction=0.0)
     admission = service.admission
     return Stats(
-        queue_absolute=service.scheduler.waiting_segments, queue_fraction=admission.pairs / admission.max_pairs
+        queue_absolute=service.scheduler.waiting_sequences, queue_fraction=admission.pairs / admission.max_pairs
     )

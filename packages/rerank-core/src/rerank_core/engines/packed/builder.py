@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import Classification, Pooling
+from rerank_core.checkpoints.heads import Head as DescribedHead
 from rerank_core.engines.packed.encoder import (
     AbsorbedAttention,
     Embeddings,
@@ -79,18 +81,22 @@ class Builder:
             last=self._last_layer(count) if first_only else None,
         )
 
-    def head(self, checkpoint: Checkpoint) -> tuple[Head, bool]:
+    def head(self, described: DescribedHead) -> tuple[Head, bool]:
         """Build the head, and say whether it reads first tokens only."""
-        if checkpoint.kind == "bi-encoder":
-            return (MeanPooling(), False) if checkpoint.pooling == "mean" else (FirstToken(), True)
-        names = self._config.architecture.classifier
-        head = ClassificationHead(
-            dense=self._linear(names.dense),
-            activation=classifier_activation(self._config.architecture),
-            weight=self._tensor(names.projection + ".weight").float(),
-            bias=self._tensor(names.projection + ".bias").float(),
-        )
-        return head, True
+        match described:
+            case Pooling(mode=mode):
+                return (MeanPooling(), False) if mode == "mean" else (FirstToken(), True)
+            case Classification():
+                names = self._config.architecture.classifier
+                built = ClassificationHead(
+                    dense=self._linear(names.dense),
+                    activation=classifier_activation(self._config.architecture),
+                    weight=self._tensor(names.projection + ".weight").float(),
+                    bias=self._tensor(names.projection + ".bias").float(),
+                )
+                return built, True
+            case _:
+                assert_never(described)
 
     def _layer(self, number: int) -> Layer:
         def product(part: str) -> Linear:

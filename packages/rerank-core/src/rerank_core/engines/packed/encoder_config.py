@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import Classification, Pooling
 from rerank_core.engines.packed.architectures import ARCHITECTURES
 from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.weights import Weights
-
-
-class Unsupported(Exception):
-    """The packed encoder does not run this checkpoint; the message says why."""
-
+from rerank_core.engines.target import Unsupported
 
 _gelu = torch.ops.aten.gelu_
 _ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
@@ -143,9 +140,14 @@ def _check_shapes(
         wanted |= _product(encoder.name("down", layer), intermediate, hidden)
         for part in ("attention_norm", "layer_norm"):
             wanted |= _vectors(encoder.name(part, layer), hidden)
-    if checkpoint.kind == "cross-encoder":
-        wanted |= _product(architecture.classifier.dense, hidden, hidden)
-        wanted |= _product(architecture.classifier.projection, hidden, len(checkpoint.labels))
+    match checkpoint.head:
+        case Classification(labels=labels):
+            wanted |= _product(architecture.classifier.dense, hidden, hidden)
+            wanted |= _product(architecture.classifier.projection, hidden, len(labels))
+        case Pooling():
+            pass  # it has no parameters
+        case _:
+            assert_never(checkpoint.head)
 
     for name, shape in wanted.items():
         if name not in weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.base import Batch
+from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
-from rerank_core.engines.packed.encoder_config import Unsupported, read_encoder_config
+from rerank_core.engines.packed.encoder_config import EncoderConfig, read_encoder_config
 from rerank_core.engines.packed.heads import Head
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.linear import Linear, filled
@@ -25,8 +27,9 @@ from rerank_core.engines.packed.quantization.float16 import to_float16_weights
 from rerank_core.engines.packed.quantization.int8 import to_int8
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
 from rerank_core.engines.packed.weights import Weights
+from rerank_core.engines.target import Target
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
-from rerank_core.types import Segment
+from rerank_core.types import TokenSequence
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
 _CPU_WORKER_TOKENS = 1024
@@ -38,10 +41,39 @@ _CUDA_TOKENS = 16384
 _WIDE = 1024
 _TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
 
-_FIRST = Batch.of([Segment.of([0] * 8)])  # any tokens do
+_FIRST = Batch.of([TokenSequence.of([0] * 8)])  # any tokens do
 
 # Products on a CPU that are float32 until calibration texts have shown what goes into them.
 QUANTIZED: dict[str, Callable[[ObservedLinear], Linear]] = {"float16-weights": to_float16_weights, "int8": to_int8}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPlan:
+    """A checkpoint of a known architecture, whose parameters are as its configuration says."""
+
+    checkpoint: Checkpoint
+    target: Target
+    weights: Weights
+    config: EncoderConfig
+
+    def load(self, calibration_batch: Batch, *, trust_remote_code: bool) -> PackedEngine:
+        """See ``Plan.load``. The weights stay mapped where they can; no code of a checkpoint is run."""
+        device = with_number(self.target.device)
+        return in_own_thread(lambda: self._load(device, calibration_batch))
+
+    def _load(self, device: str, calibration_batch: Batch) -> PackedEngine:
+        dtype, config = self.target.dtype, self.config
+        with torch.inference_mode():
+            build = Builder(self.weights, config, device=device, dtype=dtype)
+            head, first_only = build.head(self.checkpoint.head)
+            encoder = build.encoder(first_only=first_only)
+            if dtype in QUANTIZED:
+                packed = _packed(
+                    calibration_batch, range(len(calibration_batch.lengths)), padding=config.padding, device=device
+                )
+                encoder = quantize(encoder, packed, QUANTIZED[dtype])
+        release_memory()  # what it took to get here: the weights in float32, say
+        return PackedEngine(encoder, head, device=device, padding=config.padding)
 
 
 class PackedEngine:
@@ -50,7 +82,7 @@ class PackedEngine:
     name: ClassVar[str] = "packed"
 
     def __init__(self, encoder: Encoder, head: Head, *, device: str, padding: int | None) -> None:
-        self._device = device
+        self.device = device
         self._hidden = len((encoder.last or encoder.layers[0]).norm.weight)
         self._tokens_since = 0  # memory was given back
         self._worker_count = torch.get_num_threads() if device == "cpu" else 1
@@ -59,52 +91,28 @@ class PackedEngine:
         self._workers = WorkerPool(self._worker_count, warm_up=lambda: rows(_FIRST, [0]))
 
     @classmethod
-    def unsupported_reason(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> str | None:
-        """See ``Engine.unsupported_reason``."""
-        try:
-            read_encoder_config(checkpoint, Weights(checkpoint))
-        except Unsupported as unsupported:
-            return str(unsupported)
-        return None
-
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch, trust_remote_code: bool
-    ) -> PackedEngine:
-        """Map the weights of a checkpoint that it does not refuse."""
-        device = with_number(device)
-        return in_own_thread(
-            lambda: cls._load(checkpoint, device=device, dtype=dtype, calibration_batch=calibration_batch)
-        )
-
-    @classmethod
-    def _load(cls, checkpoint: Checkpoint, *, device: str, dtype: str, calibration_batch: Batch) -> PackedEngine:
+    def plan(cls, checkpoint: Checkpoint, target: Target) -> PackedPlan:
+        """See ``Engine.plan``."""
         weights = Weights(checkpoint)
-        config = read_encoder_config(checkpoint, weights)
-        with torch.inference_mode():
-            build = Builder(weights, config, device=device, dtype=dtype)
-            head, first_only = build.head(checkpoint)
-            encoder = build.encoder(first_only=first_only)
-            if dtype in QUANTIZED:
-                packed = _packed(
-                    calibration_batch, range(len(calibration_batch.lengths)), padding=config.padding, device=device
-                )
-                encoder = quantize(encoder, packed, QUANTIZED[dtype])
-        release_memory()  # what it took to get here: the weights in float32, say
-        return cls(encoder, head, device=device, padding=config.padding)
+        return PackedPlan(checkpoint, target, weights, read_encoder_config(checkpoint, weights))
 
     @property
     def batch_tokens(self) -> int:
         """Enough for every worker; or for the device."""
-        if self._device == "cpu":
+        if self.device == "cpu":
             return _CPU_WORKER_TOKENS * self._worker_count
-        return _MPS_TOKENS if self._device == "mps" else _CUDA_TOKENS
+        return _MPS_TOKENS if self.device == "mps" else _CUDA_TOKENS
 
+    def cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """See ``Engine.cost``. No prefix is shared."""
+        return sum(map(len, sequences))
+
+    @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``."""
         parts = balanced(batch.lengths.tolist(), self._worker_count)
         rows = self._workers.map(lambda part: self._rows(batch, part), parts)
-        if self._device == "cpu":
+        if self.device == "cpu":
             self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):

@@ -32,7 +32,7 @@ class Fingerprints:
         Raises where the model is not to be had, or the server does not answer.
         """
         if system.model is not None:
-            name = (system.model, system.revision)
+            name = (system.model, system.load.revision)
             if name not in self._digests:
                 self._digests[name] = digest(locate(*name).directory)
             return self._digests[name]

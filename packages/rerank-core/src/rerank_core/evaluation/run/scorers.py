@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.evaluation.run.answers import LoadedModel
 from rerank_core.evaluation.run.systems import System
@@ -17,14 +19,8 @@ def open_scorer(system: System) -> tuple[Scorer, LoadedModel | None]:
     """
     if system.url is not None:
         return remote_scorer(system.url), None
-    model = load(
-        system.model or DEFAULT_MODEL,
-        revision=system.revision,
-        device=system.device,
-        dtype=system.dtype or "auto",
-        max_length=system.max_length,
-        threads=system.threads,
-    )
+    options = replace(system.load, dtype=system.dtype or system.load.dtype, max_length=system.max_length)
+    model = load(system.model or DEFAULT_MODEL, **options.keywords())
     info = model.info
     return model, LoadedModel(
         model=info.name,

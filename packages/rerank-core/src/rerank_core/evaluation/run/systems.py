@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import cast
 from urllib.parse import urlsplit
 
 from rerank_core.engines.hardware.devices import DTYPES
 from rerank_core.errors import InvalidRequest
+from rerank_core.load_options import LoadOptions
 from rerank_core.types import LongDocuments, ScoreOptions
 
 
@@ -17,17 +18,16 @@ from rerank_core.types import LongDocuments, ScoreOptions
 class System:
     """One way to score: ``model`` in a process here, or ``url``, a running server, and never both.
 
-    The other fields are as ``rerank_core.load`` and ``ScoreOptions`` have them; None: not asked for, so the default.
+    ``dtype``, ``max_length`` and ``long_documents`` are as ``LoadOptions`` and ``ScoreOptions`` have them; None: not
+    asked for, so the default. ``load`` has all other options of loading the model.
     """
 
     model: str | None = None
     url: str | None = None
-    revision: str | None = None
     dtype: str | None = None
     max_length: int | None = None
     long_documents: str | None = None
-    device: str = "auto"
-    threads: int | None = None
+    load: LoadOptions = field(default_factory=LoadOptions)
 
     def options(self) -> ScoreOptions:
         """Return the options: raw scores, in the system's mode. Raises ``InvalidRequest`` for a mode that is none."""
@@ -43,9 +43,7 @@ def systems(
     dtypes: Sequence[str] = (),
     max_lengths: Sequence[int] = (),
     long_documents: Sequence[str] = (),
-    revision: str | None = None,
-    device: str = "auto",
-    threads: int | None = None,
+    load: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
 ) -> list[System]:
     """List every model in every way that is asked for, then every server in every mode, each once.
 
@@ -57,12 +55,10 @@ def systems(
     found = [
         System(
             model=model,
-            revision=revision,
             dtype=dtype,
             max_length=length,
             long_documents=mode,
-            device=device,
-            threads=threads,
+            load=load,
         )
         for model, dtype, length, mode in product(models, types, lengths, modes)
     ]

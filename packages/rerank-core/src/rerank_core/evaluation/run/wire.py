@@ -11,6 +11,7 @@ from rerank_core.errors import ModelError, RerankError, error_class
 from rerank_core.evaluation.data.collection import Question
 from rerank_core.evaluation.run.answers import Answer, Event, LoadedModel
 from rerank_core.evaluation.run.systems import System
+from rerank_core.load_options import LoadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ def read_task(text: str) -> Task:
     """Read what ``write_task`` wrote."""
     content = json.loads(text)
     questions = tuple((query, tuple(documents)) for query, documents in content["questions"])
-    return Task(System(**content["system"]), questions)
+    system = content["system"]
+    return Task(System(**system | {"load": LoadOptions(**system["load"])}), questions)
 
 
 def write_event(event: Event) -> str:

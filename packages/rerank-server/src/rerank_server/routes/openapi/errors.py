@@ -46,9 +46,9 @@ _ERRORS = (
     BodyTooLarge("the body has more than 10485760 bytes"),
     UnsupportedCoding("the Content-Encoding is 'br': send the body as it is, or compressed as gzip or deflate"),
     Overloaded("4 pairs would wait about 400 s, longer than the 300 s that the request has"),
-    EngineError("the packed engine failed on 1 segments"),
+    EngineError("the packed engine failed on 1 sequences"),
     Unavailable("the server is loading: try again"),
-    DeadlineExceeded("the 2.5 s of this request are over, with 10 segments of its 40 pairs computed"),
+    DeadlineExceeded("the 2.5 s of this request are over, with 10 sequences of its 40 pairs computed"),
 )
 
 _RETRY_AFTER = {

@@ -1,0 +1,91 @@
+"""What stands on the network of a checkpoint: a classification head, or the pooling of a text's hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+from rerank_core.checkpoints.labels import HeadColumns, two_logits
+from rerank_core.checkpoints.sentence_transformers import PoolingMode, Similarity
+from rerank_core.errors import CheckpointError, InvalidRequest
+from rerank_core.types import Kind
+
+_SIMILARITIES: Mapping[Similarity, str] = {
+    "cosine": "cosine",
+    "dot": "dot product",
+    "euclidean": "Euclidean distance with a minus before it",
+    "manhattan": "Manhattan distance with a minus before it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """A head with one logit for each label: a cross-encoder's.
+
+    ``is_library_reranker``: whether the checkpoint says that it is a cross-encoder of sentence-transformers.
+    """
+
+    kind: ClassVar[Kind] = "cross-encoder"
+
+    labels: tuple[str, ...]
+    is_library_reranker: bool = False
+
+    def columns(self, wanted: int | str | None, model: str) -> HeadColumns:
+        """Choose the outputs that are the score; ``wanted`` is the label that the caller names.
+
+        Raises ``CheckpointError`` where that cannot be known, and ``InvalidRequest`` for a label that there is not.
+        """
+        if wanted is None:
+            if len(self.labels) == 1:
+                return HeadColumns(0)
+            pair = two_logits(self.labels, is_reranker=self.is_library_reranker) if len(self.labels) == 2 else None
+            if pair is not None:
+                return pair
+            raise CheckpointError(
+                f"{model} has {len(self.labels)} labels ({_listed(self.labels)}), a reranker has one, or two that "
+                "say relevant and not relevant: say which one is the score with label="
+            )
+        if isinstance(wanted, str) and wanted in self.labels:
+            return HeadColumns(self.labels.index(wanted))
+        if isinstance(wanted, int) and 0 <= wanted < len(self.labels):
+            return HeadColumns(wanted)
+        raise InvalidRequest(
+            f"{model} has no label {wanted!r}: use a number below {len(self.labels)} or one of {_listed(self.labels)}"
+        )
+
+    def raw_score(self, columns: HeadColumns) -> str:
+        """Name the number that the raw score is."""
+        if len(self.labels) == 1:
+            return "logit"
+        score = f"logit of {self.labels[columns.label][:100]}"
+        return score if columns.against is None else f"{score} minus logit of {self.labels[columns.against][:100]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooling:
+    """The hidden states of a text become one vector, and vectors are compared: a bi-encoder's.
+
+    - ``mode``: the vector is the ``mean`` of the hidden states, or that of the first token (``cls``).
+    - ``similarity``, ``normalizes``: how vectors are compared, and whether they become unit vectors first.
+    - ``prompts``: what is put before a ``query`` and before a ``document``.
+    """
+
+    kind: ClassVar[Kind] = "bi-encoder"
+
+    mode: PoolingMode = "mean"
+    similarity: Similarity = "cosine"
+    normalizes: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def raw_score(self) -> str:
+        """Name the number that the raw score is."""
+        return _SIMILARITIES[self.similarity]
+
+
+Head: TypeAlias = Classification | Pooling
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    return ", ".join(label[:100] for label in labels[:20]) + (", ..." if len(labels) > 20 else "")
