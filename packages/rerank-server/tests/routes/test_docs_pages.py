@@ -37,12 +37,3 @@ async def test_a_slash_behind_a_page_leads_to_the_page(client: Client, path: str
 
     assert response.status_code == 302
     assert response.headers["Location"] == f"..{path}"
-
-
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/playground"])
-@pytest.mark.parametrize("behind", ["", "/"])
-async def test_below_the_prefix_of_a_dialect_a_page_leads_to_itself(client: Client, path: str, behind: str) -> None:
-    """What it calls would be in that dialect there, which it does not read."""
-    response = await client.get(f"/tei{path}{behind}", follow_redirects=True)
-
-    assert (response.status_code, response.url.path) == (200, path)

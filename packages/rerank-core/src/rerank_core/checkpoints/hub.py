@@ -44,6 +44,7 @@ FILES = [
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
     model_card.NAME,
+    "adapter_config.json",  # says that the files are no model by themselves
 ]
 CODE_FILES = ["*.py"]
 

@@ -80,6 +80,7 @@ def error(error: RerankError, _: Reply) -> WrongFields | InfinityError | Detail:
 
 
 INFINITY = Dialect(
+    model_owner="infinity",
     name="infinity",
     summary="Order documents, as Infinity does",
     read=fields.read,

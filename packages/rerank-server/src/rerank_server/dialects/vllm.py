@@ -176,6 +176,7 @@ def _texts(given: Texts, name: str) -> list[str]:
 
 
 VLLM = Dialect(
+    model_owner="vllm",
     name="vllm",
     summary="Order documents, as vLLM does",
     read=fields.read,

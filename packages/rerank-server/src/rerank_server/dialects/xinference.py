@@ -47,6 +47,7 @@ def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceRe
 
 
 XINFERENCE = Dialect(
+    model_owner="xinference",
     name="xinference",
     summary="Order documents, as Xinference does",
     read=fields.read,

@@ -11,7 +11,6 @@ from msgspec import Struct
 from rerank_server import __version__
 from rerank_server.dialects.native import Problem
 from rerank_server.dialects.routing import PREFIXES, ROUTES, ROUTES_BY_PATH, ScoringRoute, prefix_of
-from rerank_server.middleware.auth import OPEN
 from rerank_server.routes.health import Health, State
 from rerank_server.routes.info import Info, Service
 from rerank_server.routes.models import Cluster, Model, Models, NoModel
@@ -64,7 +63,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A route, for one method. ``id`` is the name of its function in generated code."""
+    """A route, for one method.
+
+    ``id`` is the name of its function in generated code. ``needs_key``: where the server requires an API key.
+    """
 
     method: str
     path: str
@@ -75,11 +77,7 @@ class Operation:
     body: type[Struct] | None = None
     example: object = None
     description: str = ""
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether it needs an API key where the server requires one."""
-        return self.method != "get" or self.path not in OPEN
+    needs_key: bool = True
 
 
 # ---------------------------------------------------------------------------- scoring
@@ -157,13 +155,13 @@ _READY = (
     Reply(503, "The server is loading, draining, stuck or broken.", (State,), {"status": "loading"}),
 )
 _ALIVE = (Reply(200, "The process answers.", (State,), {"status": "alive"}),)
-_MODELS = (Reply(200, "A list of one model.", (Models,)),)
+_NO_KEY = Reply(401, UNAUTHORIZED, (Problem,), headers=WWW_AUTHENTICATE)
+_MODELS = (Reply(200, "A list of one model.", (Models,)), _NO_KEY)
 
 
-def _get(path: str, id: str, tag: str, summary: str, *replies: Reply, description: str = "") -> Operation:  # noqa: A002
-    if path not in OPEN:
-        replies = (*replies, Reply(401, UNAUTHORIZED, (Problem,), headers=WWW_AUTHENTICATE))
-    return Operation("get", path, id, tag, summary, replies, description=description)
+def _get(path: str, id: str, tag: str, summary: str, *replies: Reply) -> Operation:  # noqa: A002
+    """An operation that needs a key where one of its replies says so."""
+    return Operation("get", path, id, tag, summary, replies, needs_key=_NO_KEY in replies)
 
 
 OPERATIONS = (
@@ -190,6 +188,7 @@ OPERATIONS = (
         "server",
         "The model and the limits, in the shape of text-embeddings-inference",
         Reply(200, "The model and the limits.", (Info,)),
+        _NO_KEY,
     ),
     _get(
         "/metrics",
@@ -213,6 +212,7 @@ OPERATIONS = (
         "models",
         "A model by its name",
         Reply(200, "The model.", (Model,)),
+        _NO_KEY,
         Reply(404, "No model has this name, and RERANK_STRICT_MODEL is set.", (NoModel,)),
     ),
     _get("/models", "list_models_unversioned", "models", "The list of models, at the path of Infinity", *_MODELS),
