@@ -22,12 +22,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one environment can hold: ``groups/with_NAME.py`` is run in it. No requirements: in ours."""
+    """What one environment can hold: ``groups/with_NAME.py`` is run in it. No requirements: in ours.
+
+    ``packages`` are those of npm, ``versions`` are of what is replayed.
+    """
 
     name: str
     requirements: tuple[str, ...]
     clients: tuple[Listed, ...]
-    versions: tuple[tuple[str, str], ...] = ()  # of what is replayed
+    versions: tuple[tuple[str, str], ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:
@@ -37,6 +41,7 @@ class Group:
     def version(self, package: str) -> str:
         """What is pinned, or replayed."""
         pinned = {name: version for name, _, version in (entry.partition("==") for entry in self.requirements)}
+        pinned |= {name: version for name, _, version in (entry.rpartition("@") for entry in self.packages)}
         return (pinned | dict(self.versions))[package]
 
 
@@ -342,6 +347,56 @@ GROUPS = (
                 "Xinference client",
                 "`base_url=B`",
             ),
+        ),
+    ),
+    Group(
+        "npm",
+        (),
+        (
+            Listed(
+                "cohere-ai v2",
+                "cohere-ai",
+                "`new CohereClientV2({ environment: B }).rerank`",
+                "Cohere SDK for JavaScript, v1 and v2",
+                "`environment: B`",
+            ),
+            Listed(
+                "cohere-ai v1",
+                "cohere-ai",
+                "`new CohereClient({ environment: B }).rerank`, with `returnDocuments`",
+                "Cohere SDK for JavaScript, v1 and v2",
+                "`environment: B`",
+            ),
+            Listed(
+                "@langchain/cohere",
+                "@langchain/cohere",
+                "`new CohereRerank({ client: new CohereClient({ environment: B }) }).compressDocuments`",
+                "LangChain.js `CohereRerank`",
+                "`client: new CohereClient({ environment: B })`",
+            ),
+            Listed(
+                "AI SDK, cohere",
+                "@ai-sdk/cohere",
+                "`rerank({ model: createCohere({ baseURL: B/v2 }).reranking(...) })` of `ai`",
+                "Vercel AI SDK: `@ai-sdk/cohere`",
+                "`baseURL: B/v2`",
+            ),
+            Listed(
+                "voyageai for JavaScript",
+                "voyageai",
+                "`new VoyageAIClient({ environment: B/voyage/v1 }).rerank`",
+                "Voyage SDK for JavaScript",
+                "`environment: B/voyage/v1`",
+            ),
+        ),
+        packages=(
+            "cohere-ai@8.1.0",
+            "@langchain/cohere@1.0.5",
+            "@langchain/core@1.4.0",
+            "ai@6.0.325",
+            "@ai-sdk/cohere@3.0.63",
+            "zod@4.6.7",
+            "voyageai@0.4.0",
         ),
     ),
     Group(

@@ -1,8 +1,8 @@
 """Runs other services' clients against real servers, and writes how they got on.
 
 One command, `make test-clients`. Each group of clients has an environment of its own, made once under
-``.environments``, and one script in ``groups`` that is run there. Exit status 1: a client that ran did not behave as
-expected. What could not be installed is a row "not run", and no failure.
+``.environments``, and one script in ``groups`` that is run there, or that runs others there by node. Exit status 1: a
+client that ran did not behave as expected. What could not be installed is a row "not run", and no failure.
 """
 
 # ruff: noqa: T201
@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import rerank_core
-from environments import NotInstalled, interpreter
+from environments import NotInstalled, folder_of, interpreter
 from front import RETRY_AFTER, front
 from groups.cases import CASES, Seen, There
 from listed import GROUPS, Group
@@ -137,17 +137,25 @@ def _run(group: Group, there: There, full: str) -> list[Row]:
         return found
     with front(full=full, ready=there.strict) as between:
         asked = asdict(there) | {"full": between.url}
-        end = _fill(found, [python, str(_HERE / "groups" / group.script)], asked)
+        end = _fill(found, [python, str(_HERE / "groups" / group.script)], asked, folder_of(group.name))
     for row in found:
         for case in CASES:
             row.seen.setdefault(case, Seen(False, "nothing was heard of it", end))
     return found
 
 
-def _fill(found: Sequence[Row], command: list[str], there: dict[str, object]) -> str:
+def _fill(found: Sequence[Row], command: list[str], there: dict[str, object], folder: Path) -> str:
     """Put what a group's script says into its rows; what it complained of last, where it said too little."""
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    environment = kept | _DIRECT | _QUIET | {"CLIENTS_THERE": json.dumps(there)}
+    environment = (
+        kept
+        | _DIRECT
+        | _QUIET
+        | {
+            "CLIENTS_THERE": json.dumps(there),
+            "CLIENTS_ENVIRONMENT": str(folder),
+        }
+    )
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         environment |= {"HOME": home, "XDG_CACHE_HOME": home}  # what a client writes there is not for this machine
         process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,16 @@ def test_replayed_programs_are_served_and_what_cannot_be_installed_is_said(tmp_p
     ]
     assert len(replayed) == 13
     assert all(line["cases"]["ranking"]["ok"] for line in replayed)
+
+
+def test_without_node_the_clients_of_npm_are_said_not_to_be_run(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for program in ("sh", "env"):
+        (programs / program).symlink_to(str(shutil.which(program)))
+
+    ended = run("--only", "npm", PATH=str(programs), CLIENTS_ENVIRONMENTS=str(tmp_path / "environments"))
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 as expected, 0 failed, 5 not run" in ended.stdout
+    assert "SKIPPED LOUDLY: AI SDK, cohere: not installed: there is no npm, which comes with Node.js" in ended.stdout

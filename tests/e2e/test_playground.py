@@ -3,25 +3,19 @@
 import asyncio
 import json
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 import pytest
-import pytest_asyncio
 from rerank_core.models.scoring import sigmoid
 
-CHROMIUM = Path("/usr/bin/chromium")
-SWITCHES = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 QUERY = "where do pandas live?"
 PASSAGES = [
     'It\'s "quoted" & <b>bold</b> `$HOME` \\n $(id)',
@@ -71,49 +65,6 @@ CONTRAST = """() => {
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Visit: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    """Skips where there is no browser, or nothing to drive it with."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"SKIPPED LOUDLY: there is no Chromium at {CHROMIUM}, the playground is not tried in a browser")
-    if find_spec("playwright") is None:
-        pytest.skip("SKIPPED LOUDLY: playwright is not installed, the playground is not tried in a browser")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def chromium(is_here: None) -> AsyncIterator[Any]:
-    """The browser, without a window."""
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-def visit(chromium: Any) -> Visit:
-    """Opens the page of a server: ``async with visit(url, color_scheme="dark") as page``. It may ask nobody else."""
-
-    @asynccontextmanager
-    async def visiting(url: str, path: str = "/playground", **options: Any) -> AsyncIterator[Any]:
-        context = await chromium.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
-        page = await context.new_page()
-        page.set_default_timeout(30_000)
-        asked, broken = [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: broken.append(str(error)))
-        page.on("console", lambda said: broken.append(said.text) if "Security Policy" in said.text else None)
-        await page.goto(url + path)
-        yield page
-        await context.close()
-        origin = httpx.URL(url).copy_with(path="/")
-        assert [one for one in asked if not one.startswith((str(origin), "data:"))] == []
-        assert broken == []
-
-    return visiting
 
 
 async def fill(page: Any, query: str = QUERY, passages: list[str] | None = None) -> None:
@@ -238,7 +189,7 @@ async def test_the_keyboard_does_everything(visit: Visit, tiny_server: Any) -> N
 @pytest.mark.parametrize(
     ("tab", "passages"),
     [
-        *((tab, PASSAGES) for tab in ("curl", "Python", "LangChain", "LlamaIndex")),
+        *((tab, PASSAGES) for tab in ("curl", "Python", "JavaScript", "LangChain", "LlamaIndex")),
         ("curl", [f"{n} {'pandas' * 2000}" for n in range(12)]),  # more than an argument may hold
     ],
 )
@@ -246,6 +197,9 @@ async def test_code_that_is_copied_runs_and_gives_the_same_ranking(
     visit: Visit, tiny_server: Any, tmp_path: Path, tab: str, passages: list[str]
 ) -> None:
     query = 'where\'s a "panda"? $(id) \\'
+    command = {"curl": "bash", "JavaScript": "node"}.get(tab, sys.executable)
+    if shutil.which(command) is None:
+        pytest.skip(f"SKIPPED LOUDLY: {command} is not installed, the code of the tab {tab} was not run")
     async with visit(tiny_server.url) as page:
         rows = await answered(page, query, passages)
         await page.get_by_role("tab", name=tab).click()
@@ -255,7 +209,7 @@ async def test_code_that_is_copied_runs_and_gives_the_same_ranking(
 
     wanted = expected(tiny_server.url, query, passages)
     assert len(rows) == len(wanted)
-    said = await run(code, tmp_path, "bash" if tab == "curl" else sys.executable)
+    said = await run(code, tmp_path, command)
     if tab == "curl":
         assert scored(json.loads(said)["results"], passages) == wanted
     else:
@@ -264,8 +218,9 @@ async def test_code_that_is_copied_runs_and_gives_the_same_ranking(
 
 async def run(code: str, folder: Path, command: str) -> str:
     """What a program writes. It has to end well, and to warn of nothing."""
-    (folder / "code").write_text(code, encoding="utf-8")
-    asked = partial(subprocess.run, [command, folder / "code"], capture_output=True, text=True, timeout=100)
+    file = folder / "code.mjs"  # only node looks at its name
+    file.write_text(code, encoding="utf-8")
+    asked = partial(subprocess.run, [command, file], capture_output=True, text=True, timeout=100)
     done = await asyncio.to_thread(asked)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -496,6 +451,58 @@ async def test_passages_may_stand_one_a_line(visit: Visit, tiny_server: Any) -> 
     assert (before, after) == ("1 passage", "3 passages")
 
 
+async def test_of_a_long_ranking_the_best_are_shown_and_the_others_where_they_are_asked_for(
+    visit: Visit, tiny_server: Any
+) -> None:
+    passages = [f"passage {n}" for n in range(200)]
+    async with visit(tiny_server.url, viewport={"width": 360, "height": 740}) as page:
+        best = await answered(page, QUERY, passages)
+        await page.get_by_role("button", name="Show all 200").click()
+        everything = await shown(page)
+        cut = await page.locator(".moved").evaluate_all(
+            "(all) => all.filter((it) => it.scrollWidth > it.clientWidth).length"
+        )
+        reader = await page.evaluate("[...document.querySelectorAll('#ranking li')].indexOf(document.activeElement)")
+        await fill(page, "another question")
+        async with page.expect_response("**/v1/rerank"):
+            await fill(page, QUERY, passages)
+        still = await shown(page)
+        await page.get_by_role("button", name="Show the best 20 only").click()
+        again = await shown(page)
+        await answered(page)
+        buttons = await page.locator("#more:visible").count()
+
+    assert best == again == everything[:20]
+    assert sorted(text for text, _, _ in everything) == sorted(passages)
+    assert len(still) == 200
+    assert cut == 0
+    assert reader == 20
+    assert buttons == 0
+
+
+async def test_a_text_that_is_written_from_right_to_left_is_shown_so(visit: Visit, tiny_server: Any) -> None:
+    direction = "(it) => getComputedStyle(it).direction"
+    async with visit(tiny_server.url) as page:
+        await answered(page, "أين يعيش الباندا؟", ["يعيش الباندا في الصين", "pandas live in China"])
+        question = await page.locator("#question").evaluate(direction)
+        rows = await page.locator(".passage").evaluate_all(
+            f"(all) => all.map((it) => [it.textContent, ({direction})(it)])"
+        )
+
+    assert question == "rtl"
+    assert dict(rows) == {"يعيش الباندا في الصين": "rtl", "pandas live in China": "ltr"}
+
+
+async def test_a_model_for_english_only_is_said_to_be_one(visit: Visit, lite_server: Any, tiny_server: Any) -> None:
+    async with visit(lite_server.url) as page:
+        await page.get_by_text("This model reads English only").wait_for()
+    async with visit(tiny_server.url) as page:
+        await shown(page)
+        notes = await page.locator("#languages:visible").count()
+
+    assert notes == 0
+
+
 async def test_it_works_below_a_prefix(visit: Visit, serving: Callable[..., Any], tiny: Path) -> None:
     with serving(tiny, RERANK_ROOT_PATH="/models/rerank") as server:
         async with visit(server.url, "/models/rerank") as page:
@@ -504,6 +511,15 @@ async def test_it_works_below_a_prefix(visit: Visit, serving: Callable[..., Any]
 
     assert len(rows) == 6
     assert f"'{server.url}/models/rerank/v1/rerank'" in code
+
+
+async def test_below_the_prefix_of_a_dialect_it_opens_where_it_works(visit: Visit, tiny_server: Any) -> None:
+    async with visit(tiny_server.url, "/tei/playground") as page:
+        rows = await shown(page)
+        url = page.url
+
+    assert url == f"{tiny_server.url}/playground"
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -17,6 +17,7 @@ from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.manifest import digest
+from rerank_core.checkpoints.model_card import read_languages
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
@@ -105,7 +106,8 @@ def load(
         max_characters=max_characters,
     )
 
-    checkpoint = read_checkpoint(locate(model, revision, code=trust_remote_code))
+    source = locate(model, revision, code=trust_remote_code)
+    checkpoint = read_checkpoint(source)
     length = checkpoint.max_length(max_length)
     columns = _columns(checkpoint, label)
     device = choose_device(device)
@@ -158,6 +160,7 @@ def load(
         activation=checkpoint.activation,
         long_documents=long_documents,
         calibration=platt,
+        languages=read_languages(source.directory),
     )
     # A calibration changes no raw score, which is what is kept by this.
     computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)

@@ -200,7 +200,7 @@ class ModelInfo:
     each text for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
     cut where a request does not say. ``activation`` is what the checkpoint itself would apply: reported, never used.
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
-    sigmoid's place.
+    sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``.
     """
 
     name: str
@@ -216,6 +216,7 @@ class ModelInfo:
     activation: str | None = None
     long_documents: LongDocuments = "truncate"
     calibration: Calibration | None = None
+    languages: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

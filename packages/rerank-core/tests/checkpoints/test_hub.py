@@ -61,7 +61,7 @@ def repository(tiny, tmp_path) -> Path:
     return directory
 
 
-WANTED = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+WANTED = ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
 def test_fetch_downloads_only_what_runs_the_model_and_writes_a_manifest(
@@ -73,7 +73,7 @@ def test_fetch_downloads_only_what_runs_the_model_and_writes_a_manifest(
     code, out, err = command(endpoint, "fetch", "somebody/tiny", str(tmp_path / "fetched"))
 
     assert (code, err) == (0, "")
-    assert out.startswith(f"somebody/tiny at {COMMIT}: 4 files, ")
+    assert out.startswith(f"somebody/tiny at {COMMIT}: 5 files, ")
     assert set(fake.asked) == set(WANTED)
     assert files_of(tmp_path / "fetched") == sorted([*WANTED, manifest.NAME])
     model = rerank_core.load(str(tmp_path / "fetched"), device="cpu")

@@ -140,8 +140,8 @@ def test_weights_beyond_float16_stay_as_they_are(directory, tmp_path):
         fetch(str(tmp_path / "large"), tmp_path / "converted", float16=True)
 
 
-def test_fetch_takes_safetensors_tokenizer_and_configuration_files_only(directory, tmp_path):
-    for name in ["pytorch_model.bin", "README.md", "modeling.py", "optimizer.safetensors"]:
+def test_fetch_takes_safetensors_tokenizer_configuration_and_the_model_card_only(directory, tmp_path):
+    for name in ["pytorch_model.bin", "README.md", "modeling.py", "optimizer.safetensors", "NOTES.md"]:
         (directory / name).write_text("not for you")
     (directory / "onnx").mkdir()
     (directory / "onnx" / "config.json").write_text("{}")
@@ -149,7 +149,7 @@ def test_fetch_takes_safetensors_tokenizer_and_configuration_files_only(director
     fetch(str(directory), tmp_path / "fetched")
 
     assert sorted(path.name for path in (tmp_path / "fetched").iterdir()) == [
-        "config.json", "model.safetensors", manifest.NAME, "tokenizer.json", "tokenizer_config.json",
+        "README.md", "config.json", "model.safetensors", manifest.NAME, "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def create_app(
         guards=[require_key(api_keys)],
         exception_handlers=exception_handlers(methods),
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=None,  # routes/openapi.py makes it: the routes read their bodies themselves
+        openapi_config=None,  # routes/openapi makes it: the routes read their bodies themselves
         logging_config=None,  # __main__ configures it
         debug=False,
     )

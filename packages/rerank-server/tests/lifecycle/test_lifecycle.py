@@ -127,6 +127,7 @@ async def test_the_root_says_what_runs_and_where_to_look(client: Client) -> None
         "activation": None,
         "long_documents": "truncate",
         "calibration": None,
+        "languages": [],
     }
     for path in body["docs"].values():
         assert (await client.get(path)).status_code == 200

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerank_core.checkpoints import model_card
 from rerank_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ VOCABULARY_FILES = (
     "tokenizer.model",
 )
 
-# Weights as safetensors only, at the top of the repository: not the copies for other runtimes in its folders.
+# Weights as safetensors only, at the top of the repository: not the copies for other runtimes in its folders. The model
+# card says which languages the model is for.
 FILES = [
     "config.json",
     "model.safetensors",
@@ -42,6 +44,7 @@ FILES = [
     "config_sentence_transformers.json",
     "*_Pooling/config.json",
     *(f"*_{module}/{name}" for module in ("Dense", "LayerNorm") for name in ("config.json", "model.safetensors")),
+    model_card.NAME,
     "adapter_config.json",  # says that the files are no model by themselves
 ]
 CODE_FILES = ["*.py"]

@@ -74,6 +74,7 @@ def _rows(info: ModelInfo, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "prompt", ", ".join(f"{text} before the {name}" for name, text in prompts.items()) or "-"
     limit, asked = facts["position_limit"] or "any number", facts["suggested_length"] or "nothing"
     yield "max length", f"{info.max_length} tokens (the files allow {limit} and ask for {asked})"
+    yield "languages", ", ".join(info.languages) or "-"
     yield "raw score", info.raw_score
     yield "truncation", f"on the {info.truncation_side}, where a request does not say"
     yield "activation", f"{info.activation}, the checkpoint's own: not applied" if info.activation else "-"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
@@ -11,7 +9,7 @@ from rerank_core.types import Scores
 from rerank_server.dialects import examples, fields, replies
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.fields import RerankRequest
-from rerank_server.dialects.replies import Result
+from rerank_server.dialects.replies import CohereMeta, Result
 
 
 class CohereResponse(Struct):
@@ -19,7 +17,7 @@ class CohereResponse(Struct):
 
     id: str
     results: list[Result]
-    meta: dict[str, Any]
+    meta: CohereMeta
 
 
 class CohereError(Struct):
@@ -40,7 +38,7 @@ def _dialect(version: str) -> Dialect:
 
     return Dialect(
         name=f"cohere v{version}",
-        summary=f"As Cohere's version {version}",
+        summary=f"Order documents, as version {version} of Cohere's API does",
         read=fields.read,
         score_request=fields.score_request,
         answer=answer,

@@ -6,7 +6,6 @@ All of these have the same paths, and their clients cannot always be distinguish
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 from rerank_core.types import Scores
@@ -14,7 +13,7 @@ from rerank_core.types import Scores
 from rerank_server.dialects import examples, fields, replies
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.fields import RerankRequest
-from rerank_server.dialects.replies import DocumentsError, Result
+from rerank_server.dialects.replies import CohereMeta, DocumentsError, Result, UnixTime
 from rerank_server.dialects.request import ScoreRequest
 
 
@@ -31,11 +30,11 @@ class RerankResponse(Struct):
 
     id: str
     object: str
-    created: int
+    created: UnixTime
     model: str
     results: list[Result]
     usage: Usage
-    meta: dict[str, Any]
+    meta: CohereMeta
     data: list[Result] | UnsetType = UNSET
 
 

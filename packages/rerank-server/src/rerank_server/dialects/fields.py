@@ -85,14 +85,19 @@ class ScoringFields(Struct, kw_only=True):
 class RelevantSpans(Struct):
     """Cohere's request for spans. A document has at most one."""
 
-    mode: Literal["enabled", "disabled"] = "enabled"
-    threshold: float = 0.1
+    mode: Annotated[Literal["enabled", "disabled"], Meta(description="`enabled` is the default.")] = "enabled"
+    threshold: Annotated[
+        float, Meta(description="The least score of a window that is returned; the default is 0.1.")
+    ] = 0.1
 
 
 class RerankRequest(ScoringFields, kw_only=True):
     """A query and the documents to order. A field with a null counts as missing; unknown fields are ignored."""
 
-    query: Annotated[str | dict[str, Any], Meta(description="The query that the documents are scored for.")]
+    query: Annotated[
+        str | dict[str, Any],
+        Meta(description="The query that the documents are scored for. It may also be an object, as a document may."),
+    ]
     documents: Annotated[
         list[str | dict[str, Any]] | str | dict[str, Any],
         Meta(

@@ -9,7 +9,7 @@ from rerank_core.types import Scores
 from rerank_server.dialects import examples, fields
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.fields import RerankRequest
-from rerank_server.dialects.replies import Detail, ErrorDetail, FieldError, WrongFields
+from rerank_server.dialects.replies import Detail, ErrorDetail, FieldError, UnixTime, WrongFields
 from rerank_server.errors import field_of, public_code, status_of
 
 
@@ -33,7 +33,7 @@ class InfinityResponse(Struct):
 
     object: str
     id: str
-    created: int
+    created: UnixTime
     model: str
     usage: InfinityUsage
     results: list[InfinityResult]
@@ -82,7 +82,7 @@ def error(error: RerankError, _: Reply) -> WrongFields | InfinityError | Detail:
 INFINITY = Dialect(
     model_owner="infinity",
     name="infinity",
-    summary="As Infinity",
+    summary="Order documents, as Infinity does",
     read=fields.read,
     score_request=fields.score_request,
     answer=answer,

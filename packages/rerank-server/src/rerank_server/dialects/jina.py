@@ -34,7 +34,7 @@ def answer(request: RerankRequest, scores: Scores, _: Reply) -> JinaResponse:
 
 JINA = Dialect(
     name="jina",
-    summary="As Jina and SiliconFlow",
+    summary="Order documents, as Jina and SiliconFlow do",
     read=fields.read,
     score_request=fields.score_request,
     answer=answer,

@@ -101,7 +101,7 @@ def error(error: RerankError, _: Reply) -> LlamaError:
 LLAMA_CPP = Dialect(
     model_owner="llamacpp",
     name="llama.cpp",
-    summary="As llama.cpp",
+    summary="Order documents, as llama.cpp does",
     read=fields.read,
     score_request=score_request,
     answer=answer,
@@ -121,7 +121,7 @@ LLAMA_CPP = Dialect(
 
 LLAMA_CPP_TEXTS = Dialect(
     name="llama.cpp texts",
-    summary="As llama.cpp, with texts",
+    summary="Order texts, as llama.cpp does",
     read=read_texts,
     score_request=texts_score_request,
     answer=texts_answer,

@@ -29,7 +29,9 @@ Text = Annotated[
         description=f"1 to {MAX_CHARS:,} characters, not only white space.",
     ),
 ]
-Normalize = Annotated[bool, Meta(description="Scores in [0, 1] (the sigmoid of the logit) instead of logits.")]
+Normalize = Annotated[
+    bool, Meta(description="Scores in [0, 1] (the sigmoid of the logit) instead of logits, which are the default.")
+]
 
 
 class PairRequest(Struct):
@@ -59,7 +61,10 @@ class QueryPassage(Struct):
 class BatchRequest(Struct):
     """Several pairs, which may have different queries."""
 
-    pairs: Annotated[list[QueryPassage], Meta(min_length=1, max_length=MAX_PAIRS)]
+    pairs: Annotated[
+        list[QueryPassage],
+        Meta(min_length=1, max_length=MAX_PAIRS, description=f"1 to {MAX_PAIRS} pairs."),
+    ]
     normalize: Normalize = False
 
 

@@ -69,7 +69,7 @@ def answer(_: NimRequest, scores: Scores, __: Reply) -> NimResponse:
 
 NIM = Dialect(
     name="nim",
-    summary="As NVIDIA's NIM",
+    summary="Order passages, as NVIDIA's NIM does",
     read=read,
     score_request=score_request,
     answer=answer,

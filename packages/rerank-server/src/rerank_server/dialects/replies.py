@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
@@ -13,6 +13,35 @@ from rerank_server.dialects import fields
 from rerank_server.dialects.base import Reply
 from rerank_server.dialects.fields import RelevantSpan, RerankRequest
 from rerank_server.errors import field_of, public_code
+
+UnixTime: TypeAlias = Annotated[int, Meta(description="In seconds since 1970.", extra_json_schema={"format": "int64"})]
+
+
+class ApiVersion(Struct):
+    """The version of Cohere's API."""
+
+    version: str
+
+
+class BilledUnits(Struct):
+    """The billed units of Cohere's API: always one search."""
+
+    search_units: int
+
+
+class TokenCounts(Struct):
+    """The number of tokens that the model read, and of those that it wrote: a reranker writes none."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class CohereMeta(Struct):
+    """The usage in the shape of Cohere's API."""
+
+    api_version: ApiVersion
+    billed_units: BilledUnits
+    tokens: TokenCounts
 
 
 class Result(Struct):
@@ -101,13 +130,9 @@ def documents(request: RerankRequest) -> list[dict[str, Any]]:
     ]
 
 
-def cohere_meta(scores: Scores, version: str = "2") -> dict[str, Any]:
+def cohere_meta(scores: Scores, version: str = "2") -> CohereMeta:
     """The usage in the shape of Cohere's API."""
-    return {
-        "api_version": {"version": version},
-        "billed_units": {"search_units": 1},
-        "tokens": {"input_tokens": scores.usage.tokens, "output_tokens": 0},
-    }
+    return CohereMeta(ApiVersion(version), BilledUnits(1), TokenCounts(scores.usage.tokens, 0))
 
 
 def detail(error: RerankError, _: Reply) -> Detail:

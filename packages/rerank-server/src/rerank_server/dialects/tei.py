@@ -52,7 +52,7 @@ def error(error: RerankError, _: Reply) -> TeiError:
 
 TEI = Dialect(
     name="tei",
-    summary="As text-embeddings-inference",
+    summary="Order texts, as text-embeddings-inference does",
     read=read,
     score_request=texts.score_request,
     answer=answer,

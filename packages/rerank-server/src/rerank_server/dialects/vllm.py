@@ -11,6 +11,7 @@ from rerank_core.types import Pair, Scores
 from rerank_server.dialects import examples, fields
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.fields import RerankRequest, ScoringFields
+from rerank_server.dialects.replies import UnixTime
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import NoDocuments, WrongField, field_of, status_of
 
@@ -52,13 +53,13 @@ class VllmResponse(Struct):
 class VllmScoreRequest(ScoringFields, kw_only=True):
     """One text and one, one and many, or two lists of the same length, under one of four pairs of names."""
 
-    queries: Texts | None = None
-    documents: Annotated[Texts | None, Meta(description="With `queries`; `items` is another name.")] = None
-    items: Texts | None = None
-    data_1: Texts | None = None
-    data_2: Texts | None = None
-    text_1: Texts | None = None
-    text_2: Texts | None = None
+    queries: Annotated[Texts | None, Meta(description="The queries, beside `documents` or `items`.")] = None
+    documents: Annotated[Texts | None, Meta(description="The documents, beside `queries`.")] = None
+    items: Annotated[Texts | None, Meta(description="Another name of `documents`.")] = None
+    data_1: Annotated[Texts | None, Meta(description="Another name of `queries`, beside `data_2`.")] = None
+    data_2: Annotated[Texts | None, Meta(description="Another name of `documents`, beside `data_1`.")] = None
+    text_1: Annotated[Texts | None, Meta(description="Another name of `queries`, beside `text_2`.")] = None
+    text_2: Annotated[Texts | None, Meta(description="Another name of `documents`, beside `text_1`.")] = None
 
 
 class ScoreData(Struct):
@@ -74,7 +75,7 @@ class ScoreResponse(Struct):
 
     id: str
     object: str
-    created: int
+    created: UnixTime
     model: str
     data: list[ScoreData]
     usage: VllmUsage
@@ -177,7 +178,7 @@ def _texts(given: Texts, name: str) -> list[str]:
 VLLM = Dialect(
     model_owner="vllm",
     name="vllm",
-    summary="As vLLM",
+    summary="Order documents, as vLLM does",
     read=fields.read,
     score_request=fields.score_request,
     answer=answer,
@@ -203,7 +204,7 @@ VLLM = Dialect(
 
 SCORE = Dialect(
     name="vllm score",
-    summary="Score pairs, as vLLM",
+    summary="Score pairs, as vLLM does",
     read=read_score,
     score_request=score_request,
     answer=score_answer,
@@ -212,7 +213,7 @@ SCORE = Dialect(
     response=ScoreResponse,
     errors=(VllmError,),
     error_descriptions=examples.ERROR_DESCRIPTIONS,
-    example={"text_1": examples.QUERY, "text_2": examples.DOCUMENTS},
+    example={"text_1": [examples.QUERY], "text_2": examples.DOCUMENTS},
     answered={
         "id": examples.SCORE_ID,
         "object": "list",

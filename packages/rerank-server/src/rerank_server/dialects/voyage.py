@@ -34,7 +34,7 @@ def answer(request: RerankRequest, scores: Scores, _: Reply) -> VoyageResponse:
 
 VOYAGE = Dialect(
     name="voyage",
-    summary="As Voyage",
+    summary="Order documents, as Voyage does",
     read=fields.read,
     score_request=fields.score_request,
     answer=answer,

@@ -10,7 +10,7 @@ from rerank_core.types import Scores
 from rerank_server.dialects import examples, fields, replies
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.fields import RerankRequest
-from rerank_server.dialects.replies import Detail
+from rerank_server.dialects.replies import CohereMeta, Detail
 
 
 class XinferenceResult(Struct):
@@ -21,12 +21,18 @@ class XinferenceResult(Struct):
     document: dict[str, Any] | None
 
 
+class XinferenceMeta(CohereMeta):
+    """The usage, and the warnings: always null."""
+
+    warnings: list[str] | None = None
+
+
 class XinferenceResponse(Struct):
     """The documents, best first."""
 
     id: str
     results: list[XinferenceResult]
-    meta: dict[str, Any]
+    meta: XinferenceMeta
 
 
 def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceResponse:
@@ -36,13 +42,14 @@ def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceRe
         XinferenceResult(best.index, best.score, given[best.index] if given else None)
         for best in fields.ranked(request, scores)
     ]
-    return XinferenceResponse(reply.id, results, {**replies.cohere_meta(scores), "warnings": None})
+    meta = replies.cohere_meta(scores)
+    return XinferenceResponse(reply.id, results, XinferenceMeta(meta.api_version, meta.billed_units, meta.tokens))
 
 
 XINFERENCE = Dialect(
     model_owner="xinference",
     name="xinference",
-    summary="As Xinference",
+    summary="Order documents, as Xinference does",
     read=fields.read,
     score_request=fields.score_request,
     answer=answer,

@@ -6,7 +6,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from rerank_server.middleware.response_headers import PAGE_HEADERS
-from rerank_server.routes.openapi import openapi_document
+from rerank_server.routes.openapi.document import openapi_document
 from rerank_server.routes.pages import STATIC, file_routes, page_routes
 
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "redoc.standalone.js")

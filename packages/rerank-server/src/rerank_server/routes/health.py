@@ -23,6 +23,12 @@ class Health(Struct):
     version: str
 
 
+class State(Struct):
+    """The answer of a probe: the state of the server, as in ``/health``, or `alive`."""
+
+    status: str
+
+
 def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandler]:
     """``/health``; ``/readyz``, also as SageMaker's ``/ping``; ``/livez``; and both as NIM's ``/v1/health/...``."""
 
@@ -41,11 +47,11 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
         )
         return Response(body, status_code=status())
 
-    def readyz(_: AnyRequest) -> Response[dict[str, str]]:
-        return Response({"status": lifecycle.state}, status_code=status())
+    def readyz(_: AnyRequest) -> Response[State]:
+        return Response(State(lifecycle.state), status_code=status())
 
-    def livez(_: AnyRequest) -> Response[dict[str, str]]:
-        return Response({"status": "alive"})
+    def livez(_: AnyRequest) -> Response[State]:
+        return Response(State("alive"))
 
     return [
         *get_and_head("/health", health, is_open=True),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Struct
+from msgspec import Meta, Struct
 from rerank_core.types import ModelInfo
 
 from rerank_server import __version__
@@ -24,7 +24,10 @@ class Calibration(Struct):
 
 
 class ModelDescription(Struct):
-    """The model. Fields that are not known before it is loaded are null."""
+    """The model. Fields that are not known before it is loaded are null.
+
+    ``languages`` are those that the model card names, as codes such as `en`; the list is empty where it names none.
+    """
 
     name: str
     revision: str | None = None
@@ -37,6 +40,7 @@ class ModelDescription(Struct):
     activation: str | None = None
     long_documents: str | None = None
     calibration: Calibration | None = None
+    languages: list[str] | None = None
 
 
 class Service(Struct):
@@ -74,7 +78,7 @@ class Info(Struct):
     calibration: Calibration | None
     truncation_side: str | None
     max_text_chars: int
-    max_body_bytes: int
+    max_body_bytes: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
     independent: bool | None
 
 
@@ -102,7 +106,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
         model = ModelDescription(name=settings.model)
         if info is not None:
             fields = {name: getattr(info, name) for name in ModelDescription.__struct_fields__}
-            model = ModelDescription(**fields | {"calibration": _calibration(info)})
+            model = ModelDescription(**fields | {"calibration": _calibration(info), "languages": list(info.languages)})
         return Response(Service("rerank", __version__, lifecycle.state, model, _DOCS, _ENDPOINTS))
 
     def info(_: AnyRequest) -> Response[Info]:

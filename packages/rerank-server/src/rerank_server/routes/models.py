@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from rerank_core.errors import UnknownModel
 
+from rerank_server.dialects.replies import UnixTime
 from rerank_server.dialects.routing import dialect_of_prefix
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.lifecycle import Lifecycle
@@ -34,7 +35,7 @@ class Model(Struct):
 
     id: str
     object: str
-    created: int
+    created: UnixTime
     owned_by: str
     root: str
     parent: str | None

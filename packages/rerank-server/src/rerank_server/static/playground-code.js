@@ -5,7 +5,7 @@
 // from the environment and never written here.
 
 /** Every snippet, by the name of its tab. */
-export const WRITERS = { curl, python, langchain, llamaindex };
+export const WRITERS = { curl, python, javascript, langchain, llamaindex };
 
 const LONGEST_ARGUMENT = 100_000; // characters; Linux takes 128 KiB in one argument
 
@@ -31,6 +31,26 @@ passages = ${list(asked.documents, literal)}
 ${note(asked)}with HTTPScorer(${literal(asked.base)}) as scorer:
     for found in rerank(scorer, query, passages${options(asked)}):
         print(f"{found.score:.4f}  {passages[found.index]}")
+`;
+}
+
+function javascript(asked) {
+  const fields = asked.long ? `query, long_documents: ${literal(asked.long)}, documents` : "query, documents";
+  const headers = ['"Content-Type": "application/json"'];
+  if (asked.key) headers.push("Authorization: `Bearer ${process.env.RERANK_API_KEY}`");
+  return `const query = ${literal(asked.query)};
+const documents = ${list(asked.documents, literal, 2)};
+
+const response = await fetch(${literal(`${asked.base}/v1/rerank`)}, {
+  method: "POST",
+  headers: { ${headers.join(", ")} },
+  body: JSON.stringify({ ${fields} }),
+});
+if (!response.ok) throw new Error(await response.text());
+const { results } = await response.json();
+for (const { index, relevance_score: score } of results) {
+  console.log(\`\${score.toFixed(4)}  \${documents[index]}\`);
+}
 `;
 }
 
@@ -65,7 +85,8 @@ const note = (asked) => (asked.key ? "# The API key is read from the environment
 /** One word of a POSIX shell. */
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** A string of Python: every escape that JSON writes is one of Python's as well. */
+/** A string of Python or JavaScript: every escape that JSON writes is one of theirs as well. */
 const literal = (text) => JSON.stringify(text);
 
-const list = (items, write) => `[\n${items.map((item) => `    ${write(item)},\n`).join("")}]`;
+const list = (items, write, indent = 4) =>
+  `[\n${items.map((item) => `${" ".repeat(indent)}${write(item)},\n`).join("")}]`;

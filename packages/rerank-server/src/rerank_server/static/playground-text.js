@@ -37,6 +37,23 @@ export function utf16Span(text, span) {
   return { start: length(span.start), end: length(span.end) };
 }
 
+const FEW = 3; // languages that a note has room for
+
+/** A note on a model that is for a few languages only; empty where that is not known, or they are many. */
+export function languageNote(codes) {
+  if (!codes?.length || codes.length > FEW || codes.includes("multilingual")) return "";
+  const languages = new Intl.ListFormat("en").format(codes.map(languageName));
+  return `This model reads ${languages} only: scores of texts in another language mean little.`;
+}
+
+function languageName(code) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(code);
+  } catch {
+    return code; // no code of a language
+  }
+}
+
 const SHOWN = 360; // characters of a long passage
 const BEFORE = 60; // of them before the span that won
 

@@ -1,9 +1,10 @@
 // The page: asks as you type, and shows what comes back.
 
 import { WRITERS } from "./playground-code.js";
-import { fieldOf, isLong, passagesOf, piecesOf, utf16Span } from "./playground-text.js";
+import { fieldOf, isLong, languageNote, passagesOf, piecesOf, utf16Span } from "./playground-text.js";
 
 const DELAY = 250; // milliseconds without a key pressed, then it asks
+const SHOWN = 20; // rows of a ranking that are shown at first
 const KEY = "rerank.key";
 const BASE = new URL(".", location.href); // also behind a path prefix
 
@@ -12,6 +13,8 @@ const $ = (id) => document.getElementById(id);
 let model = null; // what `GET /` says of it
 let asking = null; // the AbortController of the request in hand
 let timer = 0;
+let rows = []; // functions that make the rows of the ranking, best first
+let unfolded = false; // whether more rows than SHOWN are shown
 
 // ---- asking
 
@@ -105,6 +108,9 @@ async function look() {
     model = found;
     const limit = model.max_length ? `${model.max_length} tokens` : null;
     $("model").textContent = [model.name, model.kind, model.device, model.dtype, limit].filter(Boolean).join(" · ");
+    const note = languageNote(model.languages);
+    $("languages").textContent = note;
+    $("languages").hidden = !note;
   } catch {
     model = null;
   }
@@ -170,7 +176,8 @@ function show(documents, body, headers, milliseconds) {
   // A cosine's sigmoid hardly moves: the bars of a bi-encoder show the cosine itself.
   const shown = (result) => (model?.kind === "bi-encoder" ? result.raw : (result.score ?? result.raw));
   const best = Math.max(0, ...results.map(shown));
-  $("ranking").replaceChildren(...results.map((result, place) => row(result, place, best && shown(result) / best)));
+  rows = results.map((result, place) => () => row(result, place, best && shown(result) / best));
+  showRows();
   $("found").classList.remove("stale");
   $("key").removeAttribute("aria-invalid");
   const cut = body.usage?.truncated ?? 0;
@@ -183,6 +190,27 @@ function show(documents, body, headers, milliseconds) {
     $("announced").textContent = `${plural(results.length, "passage")} ranked, ${first}.`;
   }
 }
+
+/** The best rows, or all of them: two hundred passages would push everything else off the page. */
+function showRows() {
+  $("ranking").replaceChildren(...rows.slice(0, unfolded ? rows.length : SHOWN).map((write) => write()));
+  $("ranking").style.setProperty("--digits", String(rows.length).length); // of the numbers in "151 → 1"
+  $("more").hidden = rows.length <= SHOWN;
+  $("more").setAttribute("aria-expanded", String(unfolded));
+  $("more").textContent = unfolded ? `Show the best ${SHOWN} only` : `Show all ${rows.length}`;
+}
+
+$("more").addEventListener("click", () => {
+  unfolded = !unfolded;
+  showRows();
+  if (unfolded) {
+    const next = $("ranking").children[SHOWN]; // whoever reads on begins here
+    next.tabIndex = -1;
+    next.focus({ preventScroll: true });
+  } else {
+    $("more").scrollIntoView({ block: "nearest" });
+  }
+});
 
 function bestSpan(text, spans) {
   if (!spans?.length) return null;
@@ -211,6 +239,7 @@ function row({ index, raw, score, text, span }, place, share) {
   numbers.append(number("raw", raw, 3, "raw "));
   const body = make("div", "body");
   const passage = make("p", "passage");
+  passage.dir = "auto";
   fillPassage(passage, text, span, false);
   body.append(passage);
   if (isLong(text)) body.append(unfolding(passage, text, span, after));
