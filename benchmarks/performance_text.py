@@ -134,9 +134,8 @@ one core, float32).
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
 - **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 on a processor with AMX, int8 \
-{run.dtype_speed("int8"):.1f} times. nDCG@10 of a small trained model changes by {cost}.
-
-[docs/performance.md](docs/performance.md) has the charts: against whom, how time grows, what a dtype costs."""
+{run.dtype_speed("int8"):.1f} times. nDCG@10 of a small trained model changes by {cost} \
+([more](docs/performance.md))."""
 
 
 def _with_interval(change: Interval | None) -> str:

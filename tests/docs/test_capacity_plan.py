@@ -85,7 +85,7 @@ def test_one_sidecar_fewer_would_be_late_or_too_busy(planning: Any, demand: Call
 
 def test_what_one_sidecar_cannot_do_in_time_no_number_of_them_can(planning: Any, demand: Callable[..., Any]) -> None:
     with pytest.raises(
-        planning.Impossible, match=r"20 documents takes 6\.2 s on an idle replica, and may take 3 s: use"
+        planning.Impossible, match=r"20 passages takes 6\.2 s on an idle replica, and may take 3 s: use"
     ):
         planning.plan(planning.Replica(3.2, 0.1, 60), demand(latency=3), spare=1)
 
@@ -96,19 +96,76 @@ def test_whoever_starts_slowly_has_to_start_early(planning: Any, demand: Callabl
     assert at == pytest.approx([0.8, 0.8 / 1.1, 0.8 / 1.1**5], rel=0.01)
 
 
-def test_the_script_prints_a_plan_or_says_why_there_is_none(
-    planning: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--pairs-per-day", "1e5", "1e9"])
-    assert planning.main() == 0
-    assert "| 1,000,000,000 | 1.74e+03 | 15,501 + 1 | 80% |" in capsys.readouterr().out
-
-    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", "--latency", "1"])
-    assert planning.main() == 1
-    assert "use fewer documents" in capsys.readouterr().err
+Run = Callable[[str], tuple[int, str, str]]
 
 
-COMMANDS = re.findall(r"^    python benchmarks/capacity_plan\.py (--pairs.*)$", PAGE, re.MULTILINE)
+@pytest.fixture
+def run(planning: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the script: its exit code, and what it printed and complained of."""
+
+    def go(arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
+        code = planning.main()
+        return code, *capsys.readouterr()
+
+    return go
+
+
+def rows(printed: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"][
+        2:
+    ]
+
+
+def test_the_first_answer_is_for_models_that_are_usual_on_a_cpu(run: Run) -> None:
+    code, printed, complaint = run("--requests-per-second 10 --passages 20")
+
+    assert code == 0
+    assert [(row[0], row[3]) for row in rows(printed)] == [
+        ("MiniLM (23 M), float32", "4 + 1"),
+        ("MiniLM (23 M), int8", "3 + 1"),
+        ("bge-reranker-v2-m3 (568 M), int8", "30 + 1"),
+        ("bge-reranker-v2-m3 (568 M), float32", "too slow"),
+    ]
+    assert complaint.startswith("\nbge-reranker-v2-m3 (568 M), float32: one request of 20 passages takes 7.1 s")
+
+
+def test_ten_times_the_requests_take_about_ten_times_the_replicas_of_ones_own(run: Run) -> None:
+    _, printed, _ = run("--pairs-per-second 50 --requests-per-second 10 100 --passages 50")
+
+    assert [row[0] for row in rows(printed)] == ["yours", "yours"]
+    few, many = (int(row[3].split(" + ")[0].replace(",", "")) for row in rows(printed))
+    assert 8 <= many / few <= 10
+
+
+def test_half_the_passages_take_half_the_replicas(run: Run) -> None:
+    counts = []
+    for passages in (20, 40):
+        _, printed, _ = run(f"--pairs-per-second 50 --requests-per-second 100 --passages {passages}")
+        counts.append(int(rows(printed)[0][3].split(" + ")[0]))
+
+    assert counts[1] == pytest.approx(2 * counts[0], rel=0.1)
+
+
+def test_where_no_model_is_fast_enough_the_code_is_1_and_says_why(run: Run) -> None:
+    code, _, complaint = run("--pairs-per-second 2.8 --latency 1")
+
+    assert code == 1
+    assert "use fewer passages" in complaint
+
+
+def test_speeds_of_smaller_dtypes_are_those_of_the_page_of_performance(planning: Any) -> None:
+    """The ratios to float32, in the table that `make charts` writes."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    found = re.search(r"^\| `int8` \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    speeds = planning.MEASURED
+
+    assert found is not None
+    for model, ratio in ((planning.LARGE, found[1]), (planning.SMALL, found[2])):
+        assert speeds[model, "int8"] / speeds[model, "float32"] == pytest.approx(float(ratio), rel=0.02)
+
+
+COMMANDS = re.findall(r"^    python benchmarks/capacity_plan\.py (--.*)$", PAGE, re.MULTILINE)
 
 
 def test_the_page_shows_two_plans() -> None:
@@ -116,7 +173,7 @@ def test_the_page_shows_two_plans() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--share 1", "--busiest 1", "--pairs-per-day 1e6 0", "--documents -1", "--growth -1"]
+    "arguments", ["--share 1", "--busiest 1", "--requests-per-second 5 0", "--passages -1", "--growth -1"]
 )
 def test_a_figure_that_cannot_be_is_refused(planning: Any, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
@@ -126,12 +183,9 @@ def test_a_figure_that_cannot_be_is_refused(planning: Any, arguments: str, monke
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
-def test_the_page_shows_what_its_commands_print(
-    planning: Any, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["capacity_plan.py", *arguments.split()])
+def test_the_page_shows_what_its_commands_print(run: Run, arguments: str) -> None:
+    code, printed, _ = run(arguments)
 
-    assert planning.main() == 0
-
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert code == 0
+    table = [line for line in printed.splitlines() if line.startswith("|")]
     assert f"capacity_plan.py {arguments}\n\n" + "\n".join(table) in PAGE

@@ -16,7 +16,8 @@ from rerank_core.cli import main
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "examples" / "library"
 PROGRAMS = {path.read_text(encoding="utf-8").strip() for path in LIBRARY.glob("*.py")}
-PAGES = ["first-reranker", "choosing-results", "long-documents", "scores", "evaluation"]
+PAGES = ["first-reranker", "choosing-results", "long-documents", "scores", "evaluation", "python"]
+SERVER = "http://localhost:8000"
 BLOCK = re.compile(r"^```(?P<language>python|console|text)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -26,14 +27,15 @@ class Reader:
 
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
+    server: str = SERVER
     names: dict[str, Any] = field(default_factory=dict)
 
     def python(self, code: str) -> None:
-        """Run the code in the namespace of the page, or find the program that it is."""
+        """Run the code in the namespace of the page, with a server of ours, or find the program that it is."""
         if code.startswith('"""'):
             assert code.strip() in PROGRAMS, f"no file of examples/library is this program:\n{code}"
         else:
-            exec(code, self.names)
+            exec(code.replace(SERVER, self.server), self.names)
 
     def console(self, session: str) -> None:
         """Run each command, and compare what it prints with the lines below it; ``...`` stands for anything."""
@@ -69,14 +71,19 @@ class Reader:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_happens(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(LIBRARY)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     blocks = list(BLOCK.finditer((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")))
-    reader = Reader(capsys, monkeypatch)
+    server = request.getfixturevalue("lite_server").url if name == "python" else SERVER
+    reader = Reader(capsys, monkeypatch, server)
 
     for block in blocks:
         getattr(reader, block["language"])(block["text"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rerank_server.dialects import routing
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
@@ -71,6 +72,10 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
     return [shape(item) for item in value] if isinstance(value, list) else type(value)
+
+
+def test_every_prefix_of_a_dialect_is_listed() -> None:
+    assert {prefix for prefix, _ in PREFIXES} == set(routing.PREFIXES)
 
 
 @pytest.mark.parametrize(("prefix", "path"), PREFIXES)

@@ -71,6 +71,16 @@ def test_the_page_on_observing_explains_every_alert(root: Path, pages: dict[str,
     assert explained == [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
 
 
+def test_a_page_that_is_no_reference_is_short(pages: dict[str, str]) -> None:
+    lengths = {name: len(text.split()) for name, text in pages.items() if name != "http-api.md"}
+
+    assert {name: length for name, length in lengths.items() if length > 1500} == {}
+
+
+def test_the_readme_is_short(pages: dict[str, str]) -> None:
+    assert len(pages["README.md"].splitlines()) <= 150
+
+
 def test_only_the_page_on_migration_speaks_of_version_1(pages: dict[str, str]) -> None:
     assert [name for name, text in pages.items() if re.search(r"\bversion 1\b|replaced service", text)] == [
         "migration.md"

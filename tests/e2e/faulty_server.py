@@ -20,7 +20,7 @@ from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, ScoreOptions, TokenSequence
 from rerank_server.lifecycle import watchdog
 from rerank_server.observability.logs import configure_logging
-from rerank_server.process.uvicorn_server import serve
+from rerank_server.process.server import serve
 from rerank_server.settings import Settings
 
 

@@ -141,6 +141,30 @@ def test_no_text_is_logged(serving: Callable[..., Any], tiny: Path) -> None:
     assert secret not in log
 
 
+def test_the_console_log_says_each_fact_once(serving: Callable[..., Any], tiny: Path) -> None:
+    """When it loads, where it listens, what runs, and that it ends; each with a time and a level before it."""
+    with serving(tiny) as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=30)
+
+    lines = [line.split(" ", 3)[2:] for line in server.log.read_text().splitlines()]
+    port = server.url.rpartition(":")[2]
+    assert lines[:1] + sorted(lines[1:3]) + lines[3:] == [
+        ["INFO", "loading the model"],
+        ["INFO", f"listening on http://127.0.0.1:{port}"],
+        ["INFO", f"ready: {tiny} on cpu in float32 by the packed engine"],
+        ["INFO", "shutting down"],
+    ]
+
+
+def test_keys_beside_every_origin_are_a_warning_in_the_log(serving: Callable[..., Any], tiny: Path) -> None:
+    with serving(tiny, RERANK_API_KEYS="k") as server:
+        log = server.log.read_text()
+
+    assert log.count("WARNING") == 1
+    assert "API keys are required, and CORS_ORIGINS is *" in log
+
+
 def test_the_command_line_ranks_over_http(tiny_server: Any, tmp_path: Path) -> None:
     passages = tmp_path / "passages.txt"
     passages.write_text("The giant panda lives in China.\nParis is the capital of France.\n")
@@ -152,7 +176,9 @@ def test_the_command_line_ranks_over_http(tiny_server: Any, tmp_path: Path) -> N
     assert ended.returncode == 0
     assert len(ended.stdout.splitlines()) == 3
     assert refused.returncode == 1
-    assert refused.stderr.startswith("rerank: http://127.0.0.1:1 cannot be reached")
+    read, said = refused.stderr.splitlines()
+    assert read == f"rerank: {passages} is plain text: 2 passages, each a line"
+    assert said.startswith("rerank: http://127.0.0.1:1 cannot be reached")
 
 
 @pytest.mark.parametrize("command", [["serve", "--help"], ["--help"]])

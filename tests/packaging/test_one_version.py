@@ -37,6 +37,18 @@ def test_the_changelog_has_the_version(root: Path) -> None:
     assert f"## [{version}]" in (root / "CHANGELOG.md").read_text()
 
 
+def test_each_version_of_the_changelog_has_its_lines_by_package(root: Path) -> None:
+    _, *versions = re.split(r"^## .*$", (root / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+
+    assert versions
+    for version in versions:
+        before, *sections = re.split(r"^### (.*)$", version, flags=re.MULTILINE)
+        assert before.strip() == ""
+        assert sections[::2]
+        assert set(sections[::2]) <= {"Core", "Server", "Integrations", "Deployment and documentation"}
+        assert all(lines.strip().startswith("- ") for lines in sections[1::2])
+
+
 def test_the_install_lines_name_the_build_of_torch_that_is_tested(root: Path) -> None:
     packages = tomllib.loads((root / "uv.lock").read_text())["package"]
     (version,) = {package["version"].partition("+")[0] for package in packages if package["name"] == "torch"}

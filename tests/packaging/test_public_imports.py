@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,39 +15,18 @@ ROOT = Path(__file__).parents[2]
 # What runs models; who scores over HTTP, or only asks for help, does without.
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy", "sentence_transformers"}
 
-LIGHT = {
-    "rerank_core": rerank_core.__all__,
-    "rerank_core.errors": ["RerankError", "error_class"],
-    "rerank_core.types": [
-        "Calibration",
-        "ModelInfo",
-        "Pair",
-        "RankedDocument",
-        "ScoreOptions",
-        "Scores",
-        "Span",
-        "Usage",
-    ],
-    "rerank_core.scorer": ["AsyncScorer", "Scorer", "StepwiseModel"],
-    "rerank_core.ranking": ["rank", "rerank"],
-    "rerank_core.cli": ["main"],
-    "rerank_core.cli.command": ["Command"],
-    "rerank_core.testing.doubles": ["FailingScorer", "OverlapModel"],
-    "rerank_integrations.client": ["HTTPScorer"],
-    "rerank_integrations.local": ["ModelScorer"],
-    "rerank_integrations.batch": ["Columns", "Job", "Summary", "score_files"],
-    "rerank_integrations.ray": ["score_files_on_ray"],
-    "rerank_server.__main__": ["COMMAND", "application", "main"],
-    "rerank_server.ray": ["build"],
-}
+MODULES = runpy.run_path(str(ROOT / "tools" / "site" / "public_api.py"))["MODULES"]
+PUBLIC: dict[str, list[str]] = {module: list(names) or rerank_core.__all__ for module, names in MODULES.items()}
 # These need a framework, which may bring anything with it.
-OTHERS = {
-    "rerank_core.testing.contract": ["test_a_scorer_satisfies_the_seam"],
-    "rerank_core.testing.checkpoints": ["write_tiny_checkpoint"],
-    "rerank_integrations.langchain": ["RerankCompressor"],
-    "rerank_integrations.llama_index": ["RerankPostprocessor"],
+FRAMEWORKS = {
+    "rerank_core.engines.base",
+    "rerank_core.testing.contract",
+    "rerank_core.testing.checkpoints",
+    "rerank_integrations.langchain",
+    "rerank_integrations.llama_index",
 }
-PUBLIC = LIGHT | OTHERS
+OTHERS = {module: names for module, names in PUBLIC.items() if module in FRAMEWORKS}
+LIGHT = {module: names for module, names in PUBLIC.items() if module not in FRAMEWORKS}
 
 _IMPORTS = """
 import json, sys

@@ -10,7 +10,7 @@ def test_the_public_names_are_these():
     assert set(rerank_core.__all__) == {
         "AsyncScorer", "DEFAULT_MODEL",
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
-        "InvalidRequest", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
+        "InvalidRequest", "LocalModel", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
         "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "StepwiseModel",
         "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank",
         "rerank", "score_pairs",

@@ -20,12 +20,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from rerank_core.errors import RerankError, Unavailable
+from rerank_core.errors import InvalidRequest, RerankError, Unavailable
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import RankedDocument, ScoreOptions, Scores
-from rerank_integrations.http.protocol import _NAMES
 
 STATUSES = {
     "invalid_request": 400,
@@ -209,9 +208,28 @@ def running(small: Small) -> Iterator[Small]:
             thread.join()
 
 
+# The options of a request, by their names on the wire. ``tests/wire/test_client.py`` holds the client to these names.
+OPTIONS = {
+    "raw_scores": "raw",
+    "truncate": "truncate",
+    "truncation_strategy": "truncation",
+    "truncation_side": "truncation_side",
+    "truncate_prompt_tokens": "max_length",
+    "max_tokens_per_query": "max_query_tokens",
+    "max_tokens_per_doc": "max_document_tokens",
+    "long_documents": "long_documents",
+    "overlap_tokens": "overlap_tokens",
+    "max_chunks_per_doc": "max_chunks",
+    "chunk_score": "chunk_score",
+    "best_chunks": "best_chunks",
+}
+
+
 def _answer(overlap: Scorer, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    given = {option: body[name] for option, name in _NAMES.items() if body.get(name) is not None}
-    options = ScoreOptions(**given)
+    unknown = body.keys() - OPTIONS.keys() - {"query", "documents", "return_raw_scores"}
+    if unknown:
+        raise InvalidRequest(f"the server of these tests does not know {', '.join(sorted(unknown))}")
+    options = ScoreOptions(**{OPTIONS[name]: value for name, value in body.items() if name in OPTIONS})
     scores = overlap.score(body["query"], body["documents"], options=options)
     usage = scores.usage
     answer = {

@@ -1,9 +1,16 @@
 """The command line, as far as no model is needed."""
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
+import uvicorn
+from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
-from rerank_server.__main__ import main
+from rerank_server.__main__ import application, main
 from rerank_server.settings import settings_fields, variable_of
+from uvicorn.importer import import_from_string
 
 
 def run(*arguments: str) -> int:
@@ -32,6 +39,85 @@ def test_a_wrong_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, capsys
 
     assert run() == 2
     assert capsys.readouterr().err == "rerank-server: RERANK_THREADS is 'many': it must be a whole number, at least 1\n"
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of this process is left as it is."""
+    monkeypatch.setattr("rerank_server.__main__.configure_logging", lambda *_: None)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_the_machine_does_not_allow_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RERANK_MAX_CONNECTIONS", "100000000")
+
+    assert run() == 2
+    assert capsys.readouterr().err.startswith("rerank-server: RERANK_MAX_CONNECTIONS is 100000000, and of the ")
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_library_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RERANK_OTLP_ENDPOINT", "http://collector:4318")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+
+    assert run() == 1
+    assert "rerank-server[otel]" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quiet")
+def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rerank_server.lifecycle.loading.load_model", interrupted)
+
+    assert run("--check") == 130
+
+
+@pytest.mark.usefixtures("quiet")
+def test_check_scores_a_pair_and_says_what_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = OverlapModel()
+    monkeypatch.setattr("rerank_server.lifecycle.loading.load_model", lambda _: model)
+
+    assert run("--check") == 0
+    assert capsys.readouterr().out == "ok: overlap on cpu in float32, 64 tokens, overlap engine\n"
+    assert model.forwards == [1]
+
+
+def test_ready_says_that_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RERANK_UDS", str(tmp_path / "nobody"))
+
+    assert run("--ready") == 1
+    assert capsys.readouterr().out.startswith("no answer: ")
+
+
+@pytest.mark.usefixtures("quiet")
+def test_other_asgi_servers_make_the_application_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANK_MAX_DOCUMENTS", "7")
+
+    assert application().settings.max_documents == 7
+
+
+@pytest.mark.usefixtures("quiet")
+def test_reload_gives_uvicorn_the_application_and_the_folders_of_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))
+    monkeypatch.setenv("PORT", "1234")
+
+    assert run("--reload") == 0
+    assert import_from_string(given["app"]) is application
+    assert given["factory"]
+    assert given["reload"]
+    assert given["port"] == 1234
+    assert [Path(folder, "__init__.py").exists() for folder in given["reload_dirs"]] == [True, True]
 
 
 def test_check_says_why_a_model_cannot_be_loaded(

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from rerank_core.engines import ENGINES, EngineName
 from rerank_core.load_options import LoadOptions, help_of
+from rerank_server.__main__ import main
 from rerank_server.lifecycle import loading
 from rerank_server.machine.memory import available_memory
 from rerank_server.settings import (
@@ -150,6 +151,67 @@ def test_every_wrong_variable_is_named_at_once() -> None:
 
     for part in ("RERANK_THREDS is not", "PORT is 'http'", "RERANK_TIMEOUT is '5m'", "RERANK_API_KEYS is blank"):
         assert part in str(caught.value)
+
+
+def test_values_that_contradict_each_other_are_named_at_once_with_the_others() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(
+            {"RERANK_TIMEOUT": "5m", "USE_FP16": "true", "RERANK_DTYPE": "bfloat16", "RERANK_ROOT_PATH": "/v1",
+             "CORS_ORIGINS": "null", "RERANK_MAX_QUEUE_PAIRS": "10"}
+        )  # fmt: skip
+
+    beginnings = (
+        "RERANK_TIMEOUT is '5m'",
+        "USE_FP16=true",
+        "RERANK_ROOT_PATH",
+        "RERANK_MAX_QUEUE_PAIRS",
+        "CORS_ORIGINS",
+    )
+    assert len(caught.value.wrong) == len(beginnings)
+    assert all(line.startswith(start) for line, start in zip(caught.value.wrong, beginnings, strict=True))
+
+
+def test_what_the_machine_does_not_allow_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"RERANK_THREADS": "9", "RERANK_CACHE_MB": "101", "PORT": "x"}, cpus=2, memory=100_000_000)
+
+    assert [line.split()[0] for line in caught.value.wrong] == ["PORT", "RERANK_THREADS", "RERANK_CACHE_MB"]
+
+
+def test_a_value_that_was_refused_contradicts_no_other() -> None:
+    """Its default would, which nobody has set."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"RERANK_MAX_QUEUE_PAIRS": "10k", "RERANK_MAX_DOCUMENTS": "5000"})
+
+    assert len(caught.value.wrong) == 1
+
+
+def test_the_command_names_each_wrong_setting_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable, value in {"RERANK_TIMEOUT": "5m", "RERANK_THREDS": "2"}.items():
+        monkeypatch.setenv(variable, value)
+
+    assert main([]) == 2
+
+    assert [line.split(" is ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "rerank-server: RERANK_TIMEOUT", "rerank-server: RERANK_THREDS",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_said"),
+    [
+        ({"RERANK_API_KEYS": "k"}, True),
+        ({"RERANK_API_KEYS_FILE": "keys.txt", "CORS_ORIGINS": "*"}, True),
+        ({"RERANK_API_KEYS": "k", "CORS_ORIGINS": "https://app.example"}, False),
+        ({"CORS_ORIGINS": "*"}, False),
+    ],
+)
+def test_keys_beside_every_origin_are_remarked_upon(environment: dict[str, str], is_said: bool) -> None:
+    remarks = list(Settings.from_env(environment).remarks())
+
+    assert ["CORS_ORIGINS is *" in remark for remark in remarks] == ([True] if is_said else [])
 
 
 @pytest.mark.parametrize(

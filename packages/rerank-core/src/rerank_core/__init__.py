@@ -29,6 +29,7 @@ from rerank_core.errors import (
     UnknownModel,
 )
 from rerank_core.loading import load
+from rerank_core.models.local import LocalModel
 from rerank_core.pairs import score_pairs
 from rerank_core.ranking import rank, rerank
 from rerank_core.scorer import AsyncScorer, Scorer, StepwiseModel
@@ -44,6 +45,7 @@ __all__ = [
     "EngineError",
     "InputTooLong",
     "InvalidRequest",
+    "LocalModel",
     "MissingExtra",
     "ModelError",
     "ModelInfo",

@@ -2,6 +2,8 @@ import argparse
 import json
 import os
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,13 @@ def rerank_eval(rerank_program, tmp_path):
 def test_systems_are_compared_and_a_second_run_asks_only_what_is_new(data, rerank_eval, tiny, tmp_path):
     first = rerank_eval(data, "--model", tiny("bert"))
     assert first.returncode == 0, first.stderr
-    assert first.stderr == "2 queries to ask, all systems together\n"
+    said = first.stderr.splitlines()
+    assert said[0] == (
+        "rerank: small: documents from corpus.jsonl (JSON lines; id '_id', text 'text'), queries from queries.jsonl "
+        "(JSON lines; id '_id', text 'text'), judgements from qrels/test.tsv (query, document, grade), "
+        "candidates from BM25"
+    )
+    assert said[1:] == ["2 queries to ask, all systems together"]
 
     report, figures = tmp_path / "report.html", tmp_path / "out" / "figures.json"
     second = rerank_eval(
@@ -53,13 +61,15 @@ def test_systems_are_compared_and_a_second_run_asks_only_what_is_new(data, reran
     )
 
     assert second.returncode == 0, second.stderr
-    assert second.stderr == "2 queries to ask, all systems together\n"
+    assert second.stderr == first.stderr
     rows = [line.split("|")[1].strip() for line in second.stdout.splitlines() if line.startswith("| ")]
     assert rows[2:] == ["BM25", tiny("bert").name, tiny("bert", "bi-encoder").name]
     content = json.loads(figures.read_text())
     assert [row["label"] for row in content["rows"]] == rows[2:]
     assert content["rows"][1]["loaded"]["engine"] == "packed"
     assert report.read_text().startswith("<!doctype html>")
+    assert content["provenance"]["command"].startswith(f"rerank eval {data} --model {tiny('bert')} --model ")
+    assert content["provenance"]["versions"]["rerank-core"] == version("rerank-core")
     assert "panda" not in second.stdout + report.read_text() + figures.read_text()
 
 
@@ -94,6 +104,30 @@ def test_a_system_that_fails_is_said_below_the_others_and_is_code_1(data, rerank
     assert f"| {tiny('bert').name} 64 tokens" in done.stdout
 
 
+def test_rankings_are_written_as_trec_runs_which_are_read_as_candidates(data, rerank_eval, tiny, tmp_path):
+    candidates = [json.dumps({"query_id": query, "candidates": list(TEXTS)}) for query in QUERIES]
+    (data / "candidates.jsonl").write_text("\n".join(candidates))
+    model = tiny("bert")
+    done = rerank_eval(data, "--model", model, "--max-length", 64, "--max-length", 32, "--runs", tmp_path / "runs")
+
+    assert done.returncode == 0, done.stderr
+    files = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert files == [f"{model.name}-32-tokens.run", f"{model.name}-64-tokens.run"]
+    run = tmp_path / "runs" / files[1]
+    lines = [line.split(" ") for line in run.read_text().splitlines()]
+    assert [(line[0], line[1], line[3], line[5]) for line in lines[:2]] == [
+        ("q1", "Q0", str(rank), f"{model.name}-64-tokens") for rank in (1, 2)
+    ]
+    scores = [float(line[4]) for line in lines if line[0] == "q1"]
+    assert scores == sorted(scores, reverse=True)
+
+    again = rerank_eval(data, "--model", model, "--max-length", 64, "--candidates", run)
+
+    assert again.returncode == 0, again.stderr
+    figures = {line.split("|")[1].strip(): line.split("|")[2] for line in again.stdout.splitlines() if "|" in line}
+    assert figures["as given"] == figures[f"{model.name} 64 tokens"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -111,9 +145,16 @@ def test_what_cannot_be_is_one_line_and_code_1(data, tmp_path, capsys, arguments
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("rerank: ")
-    assert complaint in err
-    assert err.count("\n") == 1
+    *read, last = err.splitlines()
+    assert last.startswith("rerank: ")
+    assert complaint in last
+    assert [line for line in read if not line.startswith("rerank: small: documents from")] == []
+
+
+def test_a_password_in_an_address_is_not_kept(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rerank", "eval", "data", "--url", "http://user:secret@host:8000/path"])
+
+    assert command._provenance(models=False).command == "rerank eval data --url http://host:8000/path"
 
 
 def test_a_number_that_is_none_is_code_2(data, capsys):

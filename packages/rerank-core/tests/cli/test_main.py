@@ -43,8 +43,37 @@ def test_help_lists_the_commands(plugins, capsys):
     assert main(["--help"]) == 0
 
     out = capsys.readouterr().out
-    assert out.startswith("usage: rerank ")
-    assert all(f"    {command} " in out for command in ("rank", "fetch", "info"))
+    assert out.startswith("usage: rerank [-h] [--version] COMMAND ...\n")
+    assert all(f"\n  {command} " in out for command in ("rank", "fetch", "info", "eval"))
+
+
+def test_help_groups_the_commands_by_what_one_came_to_do(plugins, plugin_module, capsys):
+    plugins(hello=f"{plugin_module}:HELLO")
+
+    assert main(["--help"]) == 0
+
+    headings: dict[str, list[str]] = {}
+    for line in capsys.readouterr().out.split("\noptions:")[0].splitlines()[3:]:
+        if line.endswith(":") and not line.startswith(" "):
+            headings[line] = []
+        elif line[:2] == "  " and line[2] != " ":
+            headings[list(headings)[-1]].append(line.split()[0])
+    assert headings == {
+        "To score and rank:": ["rank", "batch"],
+        "To run a server:": ["serve"],
+        "To choose a model, and get it:": ["fetch", "info", "eval"],
+        "Other commands:": ["hello"],
+    }
+
+
+def test_help_names_the_package_of_a_command_that_is_not_installed(plugins, capsys):
+    plugins()
+
+    assert main(["--help"]) == 0
+
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "serve not installed: it comes with rerank-server." in lines
+    assert "batch not installed: it comes with rerank-integrations[batch]." in lines
 
 
 def test_the_version_is_the_packages(plugins, capsys):

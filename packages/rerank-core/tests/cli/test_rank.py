@@ -7,7 +7,7 @@ import rerank_core
 from rerank_core import EngineError, InvalidRequest, Overloaded, remote
 from rerank_core.cli import main
 from rerank_core.cli import rank as rank_command
-from rerank_core.cli.rank import Passage, format_table, parse_passages
+from rerank_core.cli.rank import format_table
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 
 QUERY = "giant panda"
@@ -40,7 +40,7 @@ def test_passages_of_a_file_come_back_best_first(passages, capsys):
     assert [line.split(maxsplit=2)[2] for line in out.splitlines()] == [
         "passage", "the giant panda", "a panda", "nothing of it",
     ]  # fmt: skip
-    assert err == ""
+    assert err == f"rerank: {passages} is plain text: 3 passages, each a line\n"
 
 
 def test_the_table_is_aligned(passages, capsys):
@@ -115,16 +115,15 @@ def test_raw_and_threshold_are_on_one_scale(passages, capsys):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
-        (b'{"text": "a"}\n\nplain words\n', "line 3 is not JSON"),
-        (b'{"text": "a"}\n{"body": "b"}\n', "line 2 is not a JSON object with a string 'text'"),
-        (b'{"text": 7}\n', "line 1 is not a JSON object with a string 'text'"),
-        (b'{"text": "a"}\n["text"]\n', "line 2 is not a JSON object with a string 'text'"),
-        (b'{"text": "a", "x": ' + b"[" * 100_000 + b"\n", "line 1 is not JSON"),
+        (b'{"text": "a"}\n{"text": \n', "-, line 2 is not JSON"),
+        (b'{"text": "a"}\n\nplain words\n', "-, line 3 is not JSON"),
+        (b'{"text": "a"}\n{"body": "b"}\n', "-, line 2 has no 'text'"),
+        (b'{"text": 7}\n', "-, line 1: 'text' is int, not a string"),
+        (b'{"text": "a"}\n["text"]\n', "-, line 2 is list, not a JSON object"),
+        (b'{"text": "a", "x": ' + b"[" * 100_000 + b"\n", "-, line 1 is not JSON"),
         (b"fine\nbad \xff byte\n", "- is not UTF-8: byte 9 is 0xff"),
         (b"\xef\xbb\xbfgood\xff", "- is not UTF-8: byte 7 is 0xff"),
-        (b"\xff\xfea\x00", "- is not UTF-8: byte 0 is 0xff"),
-        (b'{"text": "a"}\n{"text": "\\ud800"}\n', "document 1 holds a lone surrogate"),
+        (b"\xff\xfea", "- is not UTF-16: byte 2 is 0x61"),
     ],
 )
 def test_what_is_no_passage_is_named_by_its_place(monkeypatch, capsys, content, complaint):
@@ -136,6 +135,13 @@ def test_what_is_no_passage_is_named_by_its_place(monkeypatch, capsys, content, 
     assert out == ""
     assert err.startswith(f"rerank: {complaint}")
     assert err.count("\n") == 1
+
+
+def test_a_text_that_cannot_be_written_is_no_passage(monkeypatch, capsys):
+    stdin(monkeypatch, b'{"text": "a"}\n{"text": "\\ud800"}\n')
+
+    assert main(["rank", QUERY, "-"]) == 1
+    assert "document 1 holds a lone surrogate" in capsys.readouterr().err
 
 
 def test_a_byte_order_mark_is_no_part_of_a_passage(monkeypatch, capsys):
@@ -152,7 +158,9 @@ def test_a_missing_file_is_named(capsys, tmp_path):
 
 def test_a_directory_is_no_file_of_passages(capsys, tmp_path):
     assert main(["rank", QUERY, str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"rerank: {tmp_path} cannot be read: Is a directory\n"
+    assert capsys.readouterr().err == (
+        f"rerank: {tmp_path} is a folder: name a file in it, or a folder that Dataset.save_to_disk has written\n"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
@@ -166,14 +174,14 @@ def test_no_passages_are_an_empty_answer(monkeypatch, capsys, content, arguments
 
 @pytest.mark.parametrize("wrong", [["--top-n", "0"], ["--top-n", "-3"], ["--top-n", "x"], ["--threshold", "high"]])
 def test_a_wrong_number_is_code_2_before_any_model_is_loaded(monkeypatch, capsys, passages, wrong):
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, passages, *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_is_told_before_any_model_is_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, str(tmp_path / "none.txt")]) == 1
 
@@ -183,7 +191,9 @@ def test_an_error_is_one_line_and_code_1(monkeypatch, capsys, passages, error):
     monkeypatch.setattr(rank_command, "load", lambda _, **options: FailingScorer(error))
 
     assert main(["rank", QUERY, passages]) == 1
-    assert capsys.readouterr() == ("", f"rerank: {error}\n")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[1:] == [f"rerank: {error}"]
 
 
 def test_the_model_is_the_default_unless_another_is_named(monkeypatch, passages, capsys):
@@ -200,9 +210,9 @@ def test_url_without_the_integrations_names_the_package(monkeypatch, passages, c
     monkeypatch.setattr(remote, "entry_points", lambda **_: [])
 
     assert main(["rank", QUERY, passages, "--url", "http://localhost:8000"]) == 1
-    assert capsys.readouterr().err == (
-        "rerank: --url needs rerank-integrations: install rerank-integrations (docs/install.md has the command)\n"
-    )
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "rerank: --url needs rerank-integrations: install rerank-integrations (docs/install.md has the command)"
+    ]
 
 
 def test_url_asks_the_scorer_that_another_package_offers(monkeypatch, passages, capsys):
@@ -216,7 +226,7 @@ def test_url_asks_the_scorer_that_another_package_offers(monkeypatch, passages, 
         "entry_points",
         lambda *, group, name: [Entry] if (group, name) == ("rerank.scorers", "http") else [],
     )
-    monkeypatch.setattr(rank_command, "load", lambda _: pytest.fail("it loaded a model"))
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: pytest.fail("it loaded a model"))
 
     assert main(["rank", QUERY, passages, "--url", "http://localhost:8000"]) == 0
     assert "the giant panda" in capsys.readouterr().out
@@ -246,17 +256,6 @@ def test_what_is_not_a_terminal_gets_whole_passages():
     assert format_table([(0.5, "long " * 400)], None).endswith("long " * 399 + "long")
 
 
-# ---------------------------------------------------------------------------- passages
-
-
-def test_plain_lines_may_look_like_json_after_the_first():
-    assert [passage.text for passage in parse_passages(["words", '{"text": "a"}'])] == ["words", '{"text": "a"}']
-
-
-def test_records_come_along():
-    assert list(parse_passages(['{"text": "a", "id": 1}'])) == [Passage("a", {"text": "a", "id": 1})]
-
-
 # ---------------------------------------------------------------------------- the whole way
 
 
@@ -268,7 +267,7 @@ def test_the_real_command_ranks_with_a_real_model(fresh_python, rerank_program, 
 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     golden = rerank_core.rerank(rerank_core.load(str(tiny("bert"))), "a panda", ["bamboo", "china 日本"])
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "rerank: standard input is plain text: 2 passages, each a line\n")
     assert [(line["index"], line["score"]) for line in lines] == [(d.index, d.score) for d in golden]
 
 

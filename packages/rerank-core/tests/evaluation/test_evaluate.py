@@ -16,6 +16,10 @@ class Steps:
 
     def __init__(self) -> None:
         self.said: list[object] = []
+        self.description = ""
+
+    def read(self, description: str) -> None:
+        self.description = description
 
     def begin(self, queries: int) -> None:
         self.said.append(queries)

@@ -189,7 +189,7 @@ def test_a_column_that_is_missing_not_text_or_taken_is_refused_at_once(
     source = parquet(tmp_path / "a.parquet", rows(3))
     taken = jsonl(tmp_path / "a.jsonl", [row | {"score": 1} for row in rows(3)])
     for path, job, said in (
-        (source, Job(columns=Columns(id="key")), "has no column 'key': it has id, query, document, more"),
+        (source, Job(columns=Columns(id="key")), "has no column 'key': it has 'id', 'query', 'document', 'more'"),
         (source, Job(rerank=True, group="topic"), "has no column 'topic'"),
         (source, Job(columns=Columns(document="more")), "column 'more' is int64, not text"),
         (source, Job(score="more"), "has a column 'more' already"),

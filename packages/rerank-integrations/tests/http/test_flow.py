@@ -19,6 +19,7 @@ from rerank_core.errors import (
     Overloaded,
     RerankError,
     Unavailable,
+    UnknownModel,
 )
 from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.http.balancer import Balancer, Endpoint
@@ -31,7 +32,7 @@ from rerank_integrations.http.flow import (
     TransportFailure,
     is_final,
 )
-from rerank_integrations.http.protocol import Question
+from rerank_integrations.http.protocol import NotARerankServer, Question
 
 A, B = (Endpoint(f"http://{name}", given=f"http://{name}") for name in "ab")
 THREE = Question("a query", ["one", "two", "three"], ScoreOptions())
@@ -49,6 +50,7 @@ def refusal(kind: type[RerankError], status: int, retry_after: str | None = None
 
 FULL = refusal(Overloaded, 429)
 LOADING = refusal(Unavailable, 503)
+UNREADABLE = Answer(200, b"{}")
 
 
 class World:
@@ -95,7 +97,7 @@ class World:
             elif isinstance(step, HedgedRequest):
                 outcome = self.race(step)
             else:
-                outcome = self.answer(step)
+                outcome = self.outcome(step)
                 if outcome is LATE or (step.seconds is not None and step.seconds < self.takes):
                     outcome = LATE
                     self.now += step.seconds
@@ -106,14 +108,19 @@ class World:
         """A server that is slow answers after all others."""
         self.steps[-1] = race.first
         if race.first.endpoint not in self.slow:
-            return [(race.first, self.answer(race.first))]
+            return [(race.first, self.outcome(race.first))]
         self.now += race.after
         second = race.second()
         if second is None:
-            return [(race.first, self.answer(race.first))]
+            return [(race.first, self.outcome(race.first))]
         self.steps.append(second)
-        ended = [(second, self.answer(second))]
-        return ended if is_final(ended[0][1]) else [*ended, (race.first, self.answer(race.first))]
+        ended = [(second, self.outcome(second))]
+        return ended if is_final(ended[0][1]) else [*ended, (race.first, self.outcome(race.first))]
+
+    def outcome(self, ask: SendRequest) -> Any:
+        """As the driver has it."""
+        said = self.answer(ask)
+        return ask.read(said) if isinstance(said, Answer) else said
 
     def answer(self, ask: SendRequest) -> Answer | TransportFailure:
         assert self.balancer.outstanding(ask.endpoint) == 1
@@ -324,10 +331,10 @@ def test_the_connections_leave_time_for_each_other_and_for_the_answer() -> None:
     "failure",
     [
         refusal(InvalidRequest, 400), refusal(ModelError, 500), refusal(EngineError, 500),
-        refusal(DeadlineExceeded, 504), Answer(404, b""), Answer(200, b"{}"),
+        refusal(DeadlineExceeded, 504), Answer(504, b"<html>"), Answer(403, b"<html>"), refusal(UnknownModel, 404),
     ],
 )  # fmt: skip
-def test_what_will_not_succeed_later_is_asked_once(two: World, failure: Answer) -> None:
+def test_what_every_server_would_say_is_asked_once(two: World, failure: Answer) -> None:
     two.scripts[B].append(failure)
 
     with pytest.raises(RerankError):
@@ -335,6 +342,72 @@ def test_what_will_not_succeed_later_is_asked_once(two: World, failure: Answer) 
 
     assert two.asked == [(B, "/v1/rerank")]
     assert two.waited == []
+
+
+FOREIGN = [
+    pytest.param(Answer(200, b"<html>Sign in</html>"), ModelError, id="not JSON"),
+    pytest.param(Answer(200, b"{}"), ModelError, id="another shape"),
+    pytest.param(
+        Answer(200, b'{"model": "m", "usage": {"total_tokens": 1, "truncated": 0}, "results": []}'),
+        ModelError,
+        id="scores that are missing",
+    ),
+    pytest.param(Answer(200, b"{}", unusable="is encoded as 'gzip', unasked"), ModelError, id="encoded unasked"),
+    pytest.param(Answer(308, b""), NotARerankServer, id="moved"),
+    pytest.param(Answer(404, b"<html>nginx</html>"), NotARerankServer, id="404 of a proxy"),
+    pytest.param(Answer(500, b"oops"), ModelError, id="500 of a proxy"),
+]
+"""Answers that no rerank-server gives, with the error of each."""
+
+
+@pytest.mark.parametrize(("answer", "error"), FOREIGN)
+def test_an_answer_that_cannot_be_read_is_a_failure_of_its_server_and_another_is_asked(
+    two: World, caplog: pytest.LogCaptureFixture, answer: Answer, error: type[RerankError]
+) -> None:
+    two.scripts[B].append(answer)
+
+    for _ in range(3):
+        assert two.score().values == (3.0, 3.0, 5.0)
+
+    assert [endpoint for endpoint, _ in two.asked] == [B, A, A, A], "its circuit breaker is open"
+    assert two.waited == []
+    assert "http://b is avoided until it answers again" in caplog.text
+
+
+@pytest.mark.parametrize(("answer", "error"), FOREIGN)
+def test_an_answer_that_cannot_be_read_is_the_error_where_nobody_answers_better(
+    two: World, one: World, answer: Answer, error: type[RerankError]
+) -> None:
+    """It is not asked for again: the same server would say the same."""
+    two.scripts[A].append(answer)
+    two.scripts[B].append(answer)
+    one.scripts[A].append(answer)
+
+    with pytest.raises(error, match=r"\(asked 2 times at 2 addresses\)$"):
+        two.score()
+    with pytest.raises(error) as alone:
+        one.score()
+
+    assert [endpoint for endpoint, _ in two.asked] == [B, A]
+    assert [endpoint for endpoint, _ in one.asked] == [A]
+    assert type(alone.value) is error
+
+
+def test_a_server_with_room_later_is_waited_for_where_the_other_cannot_be_read(two: World) -> None:
+    two.scripts[B].append(Answer(200, b"{}"))
+    two.scripts[A].append(refusal(Overloaded, 429, "4"))
+
+    assert two.score().values == (3.0, 3.0, 5.0)
+    assert [endpoint for endpoint, _ in two.asked] == [B, A, A]
+    assert two.waited == pytest.approx([4.2])
+
+
+def test_an_info_that_cannot_be_read_is_asked_for_elsewhere() -> None:
+    world = World(A, B)
+    world.scripts[A].append(Answer(200, b'{"model_id": "m"}'))
+
+    assert world.score().values == (3.0, 3.0, 5.0)
+    assert world.asked[:2] == [(A, "/info"), (B, "/info")]
 
 
 def test_a_server_that_is_lost_is_left_out_and_comes_back(two: World) -> None:
@@ -399,9 +472,10 @@ def test_a_conversation_that_is_left_has_nothing_in_hand(two: World) -> None:
 
 def test_a_clock_that_wakes_too_early_only_waits_again(one: World) -> None:
     flow = one.flows.score(THREE)
-    flow.send(None)
+    asked = flow.send(None)
+    assert isinstance(asked, SendRequest)
 
-    first = flow.send(LOADING)
+    first = flow.send(asked.read(LOADING))
     one.now += first.seconds / 2
     second = flow.send(None)
 
@@ -421,7 +495,19 @@ def test_conversations_at_once_go_to_the_server_with_the_fewest(two: World) -> N
 
 @given(
     outcomes=st.lists(
-        st.sampled_from([UNREACHABLE, CUT_OFF, CLOSED, STUCK, FULL, LOADING, refusal(Overloaded, 429, "3"), None]),
+        st.sampled_from(
+            [
+                UNREACHABLE,
+                CUT_OFF,
+                CLOSED,
+                STUCK,
+                FULL,
+                LOADING,
+                refusal(Overloaded, 429, "3"),
+                UNREADABLE,
+                None,
+            ]
+        ),
         max_size=40,
     ),
     timeout=st.floats(0.5, 60),
@@ -437,7 +523,7 @@ def test_whatever_happens_it_ends_in_time_after_few_attempts_with_scores_or_an_e
     world.answer = lambda ask: (left.popleft() if left else None) or well(ask)
     began = world.now
 
-    with suppress(Unavailable):
+    with suppress(Unavailable, ModelError):
         assert world.score().values == (3.0, 3.0, 5.0)
 
     assert world.now - began <= timeout + 1e-6
@@ -546,7 +632,7 @@ def test_no_second_server_is_asked_where_the_first_is_quick_or_nobody_else_is_th
     assert alone.asked == [(A, "/v1/rerank")]
 
 
-@pytest.mark.parametrize("failure", [UNREACHABLE, FULL, LOADING, STUCK])
+@pytest.mark.parametrize("failure", [UNREACHABLE, FULL, LOADING, STUCK, Answer(200, b"<html>"), Answer(404, b"")])
 def test_a_second_server_that_fails_leaves_the_first_its_time(failure: Any) -> None:
     world = hedging(B)
     world.scripts[A].append(failure)

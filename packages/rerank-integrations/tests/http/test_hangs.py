@@ -227,13 +227,17 @@ def test_a_hedge_that_cannot_be_is_refused_at_once(hedge_after: float) -> None:
         HTTPScorer("http://localhost:8000", hedge_after=hedge_after)
 
 
-def test_a_hedge_that_fails_leaves_the_first_its_time(url: str, overlap: OverlapModel, another: Any, ask: Ask) -> None:
+@pytest.mark.parametrize("said", [None, (200, {}, b"<html>Sign in</html>"), (404, {}, b"")])
+def test_a_hedge_that_fails_leaves_the_first_its_time(
+    url: str, overlap: OverlapModel, another: Any, ask: Ask, said: Any
+) -> None:
+    """Whether it hangs up, or answers what no rerank-server does."""
     broken = another()
     with HTTPScorer([url, broken.url], hedge_after=0.1, max_retries=0) as scorer, ThreadPoolExecutor(1) as threads:
         warm_up(scorer, ask)
         overlap.gate.clear()
         asked = len(broken.seen)
-        broken.script.append(None)  # it hangs up
+        broken.script.append(said)
 
         answer = threads.submit(ask, scorer)
         until(lambda: len(broken.seen) > asked)

@@ -22,9 +22,10 @@ from rerank_integrations.http.protocol import (
     NotARerankServer,
     Question,
     ServerInfo,
+    foreign_error,
     join,
-    read_error,
     read_info,
+    read_own_error,
     read_scores,
 )
 
@@ -183,25 +184,24 @@ def test_a_model_that_changed_between_the_parts_is_worth_another_try() -> None:
 def test_an_error_without_a_code_of_ours_goes_by_its_status_and_names_the_address(
     status: int, kind: type[RerankError], content: bytes
 ) -> None:
-    error = read_error(status, content, URL)
+    error = foreign_error(status, content, URL)
 
+    assert read_own_error(content) is None
     assert type(error) is kind
     assert f"{URL} answered {status}" in str(error)
 
 
 def test_an_excerpt_of_a_body_is_short_and_on_one_line() -> None:
-    error = read_error(500, b"<html>\n<h1>Internal\tServer Error</h1>" + b"x" * 10_000, URL)
+    error = foreign_error(500, b"<html>\n<h1>Internal\tServer Error</h1>" + b"x" * 10_000, URL)
 
     assert str(error).startswith(f"{URL} answered 500 (<html> <h1>Internal Server Error</h1>xxx")
     assert len(str(error)) < 300
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind"), [(404, "unknown_model", UnknownModel), (413, "body_too_large", InvalidRequest)]
-)
-def test_an_error_with_a_code_keeps_the_words_of_the_server(status: int, code: str, kind: type[RerankError]) -> None:
+@pytest.mark.parametrize(("code", "kind"), [("unknown_model", UnknownModel), ("body_too_large", InvalidRequest)])
+def test_an_error_with_a_code_keeps_the_words_of_the_server(code: str, kind: type[RerankError]) -> None:
     """Not those for a proxy, or for the wrong address, that has the same status."""
-    error = read_error(status, json.dumps({"message": "what to do", "code": code}).encode(), URL)
+    error = read_own_error(json.dumps({"message": "what to do", "code": code}).encode())
 
     assert type(error) is kind
     assert str(error) == "what to do"
@@ -210,7 +210,7 @@ def test_an_error_with_a_code_keeps_the_words_of_the_server(status: int, code: s
 def test_a_request_that_another_server_sends_back_is_not_shown() -> None:
     echo = {"detail": [{"msg": "field required", "input": {"query": "a secret", "documents": ["of mine"]}}]}
 
-    error = read_error(422, json.dumps(echo).encode(), URL)
+    error = foreign_error(422, json.dumps(echo).encode(), URL)
 
     assert str(error) == f"{URL} answered 422 (JSON of another kind)"
 
@@ -219,11 +219,11 @@ def test_a_message_about_a_part_says_which_documents_it_counts() -> None:
     question = Question("q", ["d"] * 5, PLAIN)
     content = json.dumps({"message": "document 1 has 812 tokens", "code": "input_too_long"}).encode()
 
-    error = read_error(400, content, URL, note=question.note(range(3, 5)))
+    error = read_own_error(content, note=question.note(range(3, 5)))
 
     assert type(error) is InputTooLong
     assert str(error) == "document 1 has 812 tokens (in the part with documents 3 to 4, numbered from 0)"
-    assert str(read_error(400, content, URL, note=question.note(range(5)))) == "document 1 has 812 tokens"
+    assert str(read_own_error(content, note=question.note(range(5)))) == "document 1 has 812 tokens"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_message_about_a_part_says_which_documents_it_counts() -> None:
     [("2", 2.0), ("0.5", 0.5), (None, None), ("", None), ("soon", None), ("-1", None), ("inf", None), ("nan", None)],
 )
 def test_the_time_to_wait_is_read_where_it_is_in_seconds(header: str | None, seconds: float | None) -> None:
-    error = read_error(503, b"", URL, retry_after=header)
+    error = foreign_error(503, b"", URL, retry_after=header)
 
     assert isinstance(error, Unavailable)
     assert error.retry_after == seconds

@@ -7,13 +7,14 @@ the signal that ended it at once.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_core.cli.command import Command
+from rerank_core.cli.command import SERVE, Command
 from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__
@@ -21,7 +22,9 @@ from rerank_server.observability.logs import configure_logging
 from rerank_server.settings import Settings, SettingsError, allowed, settings_fields, variable_of
 
 if TYPE_CHECKING:
-    from litestar import Litestar
+    from rerank_server.app import Application
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,38 +53,48 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
-        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(error)
     if arguments.ready:
         return _ready(settings)
-    configure_logging(settings.log_level, settings.log_format)
+    _configure_logging(settings)
     if arguments.check:
         return _check(settings)
     if arguments.reload:
         return _serve_and_reload(settings)
 
-    from rerank_server.process.uvicorn_server import serve
+    from rerank_server.process.server import serve
 
     try:
         return serve(settings)
     except SettingsError as error:
-        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(error)
     except MissingExtra as error:
         print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
         return 1
 
 
-COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the environment).", _configure, _run)
+COMMAND = Command("serve", "Serve a reranker over HTTP (settings come from the environment).", _configure, _run, SERVE)
 
 
-def application() -> Litestar:
+def application() -> Application:
     """Make the application from the environment, for ``--reload`` and for other ASGI servers."""
     from rerank_server.app import create_app
 
     settings = Settings.from_env(os.environ)
-    configure_logging(settings.log_level, settings.log_format)
+    _configure_logging(settings)
     return create_app(settings)
+
+
+def _configure_logging(settings: Settings) -> None:
+    configure_logging(settings.log_level, settings.log_format)
+    for remark in settings.remarks():
+        logger.warning("%s", remark)
+
+
+def _refuse(error: SettingsError) -> int:
+    for line in error.wrong:
+        print(f"rerank-server: {line}", file=sys.stderr)  # noqa: T201
+    return 2
 
 
 def _check(settings: Settings) -> int:

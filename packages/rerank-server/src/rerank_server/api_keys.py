@@ -1,15 +1,49 @@
-"""Reads the API keys of clients from the environment and from a file."""
+"""The API keys of clients: read from the environment and from a file, and compared with that of a request."""
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
-from rerank_server.middleware.auth import ApiKeys
+from rerank_core.errors import Unauthorized
+
 from rerank_server.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
+
+
+class ApiKeys:
+    """The API keys that are accepted. Without any, no request needs one."""
+
+    def __init__(self, keys: tuple[bytes, ...]) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: tuple[bytes, ...]) -> None:
+        """Replace all keys."""
+        self._digests = [sha256(key).digest() for key in dict.fromkeys(keys)]
+
+    @property
+    def count(self) -> int:
+        """The number of keys."""
+        return len(self._digests)
+
+    def check(self, authorization: str | None) -> None:
+        """Check the header ``Authorization`` of a request. Raises ``Unauthorized``."""
+        if not self._digests:
+            return
+        if authorization is None:
+            raise Unauthorized("this needs an API key: send it as 'Authorization: Bearer KEY'")
+        scheme, _, given = authorization.partition(" ")
+        # Every key is compared, by hashes of one length, so that the duration reveals nothing about the keys.
+        digest = sha256(given.strip(" \t").encode("latin-1")).digest()
+        known = [hmac.compare_digest(digest, key) for key in self._digests]
+        if scheme.lower() != "bearer" or not any(known):
+            raise Unauthorized(
+                "this API key is not one that the server knows: send another, as 'Authorization: Bearer KEY'"
+            )
 
 
 def read_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
-from litestar import Litestar, Response
-from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import DefineMiddleware
 from rerank_core.scorer import StepwiseModel
 
-from rerank_server.api_keys import read_keys
+from rerank_server.api_keys import ApiKeys, read_keys
+from rerank_server.asgi import ASGIApp, Receive, Send
 from rerank_server.dialects.routing import PREFIXES
 from rerank_server.inference.limits import Limits
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.lifecycle import Lifecycle, OnFatal
 from rerank_server.lifecycle.loading import LoadedModel, load_model
 from rerank_server.lifecycle.watchdog import ExitTimer
-from rerank_server.middleware.auth import ApiKeys, AuthMiddleware
 from rerank_server.middleware.cors import CorsMiddleware
-from rerank_server.middleware.dialect_prefix import DialectPrefixMiddleware, original_path
+from rerank_server.middleware.dialect_prefix import DialectPrefixMiddleware
 from rerank_server.middleware.methods import AllowedMethods, OptionsMiddleware
 from rerank_server.middleware.origins import Origins
 from rerank_server.middleware.response_headers import NoSniffMiddleware
@@ -34,20 +31,43 @@ from rerank_server.middleware.root_path import RootPathMiddleware
 from rerank_server.middleware.telemetry import TIMING_HEADERS, LoopLag, TelemetryMiddleware
 from rerank_server.observability.logs import dropped_lines
 from rerank_server.observability.metrics import Metrics
-from rerank_server.observability.tracing import Tracing, open_tracing
+from rerank_server.observability.tracing import close_within, open_tracing
+from rerank_server.routes.authentication import require_key
 from rerank_server.routes.body.budget import BodyBudget
 from rerank_server.routes.docs import docs_routes
-from rerank_server.routes.get import AnyRequest
+from rerank_server.routes.exceptions import exception_handlers
 from rerank_server.routes.health import health_routes
 from rerank_server.routes.info import info_routes
 from rerank_server.routes.metrics import metrics_routes
 from rerank_server.routes.models import model_routes
 from rerank_server.routes.playground import playground_routes
-from rerank_server.routes.replies import error_body, unrouted_body
+from rerank_server.routes.replies import error_body
 from rerank_server.routes.scoring import scoring_routes
 from rerank_server.settings import Settings
 
 _FLUSH_SECONDS = 2.0  # to send the last spans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Application:
+    """The ASGI application, and those of its parts that the code around it needs.
+
+    - ``paths``: the paths of all routes, as they are registered: ``/v1/models/{name:path}`` has a parameter.
+    - ``asgi``: the routes with all middleware around them.
+    - ``lifespan``: runs the application for the time of a ``with``, where no server sends the events of the lifespan.
+    """
+
+    settings: Settings
+    lifecycle: Lifecycle
+    api_keys: ApiKeys
+    metrics: Metrics
+    paths: frozenset[str] = field(repr=False)
+    asgi: ASGIApp = field(repr=False)
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] = field(repr=False)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the events of the lifespan."""
+        await self.asgi(scope, receive, send)
 
 
 def create_app(
@@ -56,7 +76,7 @@ def create_app(
     load: Callable[[Settings], StepwiseModel] = load_model,
     stop: Callable[[], None] | None = None,
     exit_timer: ExitTimer | None = None,
-) -> Litestar:
+) -> Application:
     """Make the ASGI application.
 
     ``load`` loads the model, in a thread of its own while the application already answers. ``stop`` is called where it
@@ -86,16 +106,15 @@ def create_app(
         stuck_seconds=settings.stuck_seconds,
         exit_timer=exit_timer,
     )
-    metrics.watch(model_ready=lambda: lifecycle.state == "healthy", batch_age_seconds=lambda: lifecycle.batch_age)
-    api_keys = ApiKeys(read_keys(settings), metrics=settings.metrics_auth)
+    api_keys = ApiKeys(read_keys(settings))
     limits = Limits(
         max_documents=settings.max_documents,
         max_text_chars=settings.max_text_chars,
         max_body_bytes=settings.max_body_bytes,
         strict_model=settings.model if settings.strict_model else None,
     )
-
     budget = BodyBudget(settings.max_body_bytes_in_flight or 16 * settings.max_body_bytes)
+    metrics.watch(model_ready=lambda: lifecycle.state == "healthy", batch_age_seconds=lambda: lifecycle.batch_age)
     metrics.watch(body_bytes_in_flight=lambda: budget.bytes, log_lines_dropped=dropped_lines)
 
     @asynccontextmanager
@@ -104,55 +123,50 @@ def create_app(
             async with lifecycle.run(), _measured_lag(metrics):
                 yield
         finally:
-            await _close_tracing(tracing)
+            await close_within(_FLUSH_SECONDS, tracing)
 
     handlers = [
         *health_routes(lifecycle, settings),
         *info_routes(lifecycle, settings),
         *model_routes(lifecycle, settings),
         *scoring_routes(lifecycle, limits, settings.timeout, budget),
-        *metrics_routes(metrics),
+        *metrics_routes(metrics, is_open=not settings.metrics_auth),
         *docs_routes(),
         *playground_routes(),
     ]
     methods = AllowedMethods(_methods_by_path(handlers), prefixes=PREFIXES.keys())
-    app = Litestar(
+    framework = Litestar(
         route_handlers=handlers,
         lifespan=[lifespan],
-        middleware=[DefineMiddleware(AuthMiddleware, api_keys=api_keys, error_body=error_body)],
-        state=State({"lifecycle": lifecycle, "api_keys": api_keys}),
-        exception_handlers={HTTPException: _unrouted(methods)},
+        guards=[require_key(api_keys)],
+        exception_handlers=exception_handlers(methods),
         request_max_body_size=settings.max_body_bytes,
         openapi_config=None,  # routes/openapi.py makes it: the routes read their bodies themselves
         logging_config=None,  # __main__ configures it
         debug=False,
     )
-    # Around the whole application: middleware of Litestar runs inside a route only.
-    routes = {route.path for route in app.routes}
-    cors = CorsMiddleware(
-        OptionsMiddleware(app.asgi_handler, methods),
+    paths = frozenset(route.path for route in framework.routes)
+    # Around the framework, from the inside to the outside: its own middleware runs inside a route only.
+    app: ASGIApp = OptionsMiddleware(framework, methods)
+    app = CorsMiddleware(
+        app,
         origins=Origins(settings.origins),
         exposed=("Retry-After", "X-Request-ID", "traceparent", *TIMING_HEADERS),
         error_body=error_body,
     )
-    telemetry = NoSniffMiddleware(TelemetryMiddleware(cors, routes=routes, metrics=metrics, tracing=tracing))
-    app.asgi_handler = RootPathMiddleware(DialectPrefixMiddleware(telemetry, methods), root=settings.root_path)
-    return app
-
-
-async def _close_tracing(tracing: Tracing) -> None:
-    """Send the last spans, for two seconds at most: a collector that is gone must not keep the process."""
-    loop, sent = asyncio.get_running_loop(), asyncio.Event()
-
-    def close() -> None:
-        tracing.close()
-        with suppress(RuntimeError):  # the loop has ended: nobody waits for it
-            loop.call_soon_threadsafe(sent.set)
-
-    threading.Thread(target=close, name="traces", daemon=True).start()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_FLUSH_SECONDS):
-            await sent.wait()
+    app = TelemetryMiddleware(app, routes=paths, metrics=metrics, tracing=tracing)
+    app = NoSniffMiddleware(app)
+    app = DialectPrefixMiddleware(app, methods)
+    app = RootPathMiddleware(app, root=settings.root_path)
+    return Application(
+        settings=settings,
+        lifecycle=lifecycle,
+        api_keys=api_keys,
+        metrics=metrics,
+        paths=paths,
+        asgi=app,
+        lifespan=framework.lifespan,
+    )
 
 
 def _watch(metrics: Metrics, service: Service) -> None:
@@ -187,19 +201,6 @@ def _methods_by_path(handlers: Iterable[HTTPRouteHandler]) -> dict[str, set[str]
         for path in handler.paths:
             methods.setdefault(path, set()).update(str(method) for method in handler.http_methods)
     return methods
-
-
-def _unrouted(methods: AllowedMethods) -> Callable[[AnyRequest, HTTPException], Response[bytes]]:
-    """Make the handler of unknown paths and methods, which answers in the dialect of the prefix, or in our own."""
-
-    def answer(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-        path, status, headers = original_path(request.scope), error.status_code, {}
-        allowed = methods.allowed(path)
-        if allowed and status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-            status, headers = 405, {"Allow": ", ".join(allowed)}  # also for a path that exists below a prefix only
-        return Response(unrouted_body(path, status), status_code=status, headers=headers, media_type="application/json")
-
-    return answer
 
 
 def _terminate() -> None:

@@ -16,16 +16,16 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Litestar
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
 from rerank_core.errors import MissingExtra, ModelError
 
-from rerank_server.app import create_app
+from rerank_server.app import Application, create_app
+from rerank_server.asgi import ASGIApp, Message, Receive, Send
 from rerank_server.lifecycle.lifecycle import Lifecycle, State
 from rerank_server.lifecycle.loading import load_model
 from rerank_server.observability.logs import configure_logging
@@ -69,16 +69,15 @@ class Replica:
         self._settings = settings
         self._lifecycle: Lifecycle | None = None
 
-    async def __serve_build_asgi_app__(self) -> Litestar:
+    async def __serve_build_asgi_app__(self) -> Application:
         """Load the model and make the application: here, because it cannot be sent between processes."""
         settings = self._settings
         configure_logging(settings.log_level, settings.log_format)
         model = await asyncio.to_thread(load_model, settings)
         # Serve ends the process, by its health check.
         app = create_app(settings, load=lambda _: model, stop=lambda: None)
-        app.asgi_handler = _WithoutRequestId(app.asgi_handler)
-        self._lifecycle = app.state.lifecycle
-        return app
+        self._lifecycle = app.lifecycle
+        return replace(app, asgi=_WithoutRequestId(app.asgi))
 
     async def check_health(self) -> None:
         """Check the health, before the first request and then periodically. Raises ``ModelError`` if it is broken."""
@@ -98,7 +97,7 @@ class _WithoutRequestId:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"]

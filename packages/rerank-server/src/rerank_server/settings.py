@@ -49,7 +49,11 @@ DOCUMENTED = {
 
 
 class SettingsError(Exception):
-    """A setting has a value that is not allowed: the message names the variable and the allowed values."""
+    """Settings that are not allowed: each of ``wrong`` names a variable and the allowed values."""
+
+    def __init__(self, *wrong: str) -> None:
+        super().__init__("; ".join(wrong))
+        self.wrong = wrong
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,7 +167,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Seconds after which a batch counts as stuck: the server is not ready, and answers waiting "
             "requests with 503; after twice that time the process ends with status 1. The limit is less, twenty times "
             "the longest recent batch (at least 5 s), where that is shorter. It is more for slow batches, at least "
-            "five times the longest one, and ten times as much for the first batch.",
+            "five times the longest one, and up to ten times as much for the first batch and for one that is larger "
+            "than all recent ones.",
         ),
     ] = 60.0
     cache_mb: Annotated[int, Meta(ge=0, description="Megabytes of the cache for scores of pairs; 0 is no cache.")] = 0
@@ -208,35 +213,37 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_format: Annotated[Literal["console", "json"], Meta(description="The format of log lines.")] = "console"
 
     def __post_init__(self) -> None:
-        """Refuse values that contradict each other."""
+        """Refuse values that contradict each other, all of them at once."""
+        if wrong := list(self._contradictions()):
+            raise SettingsError(*wrong)
+
+    def _contradictions(self) -> Iterator[str]:
         if self.use_fp16 and self.dtype not in {"auto", "float16"}:
-            raise _disagreement(self)
+            yield _disagreement(self)
         if self.root_path in {"/rerank", "/v1"}:
-            raise SettingsError(
-                f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
-            )
+            yield f"RERANK_ROOT_PATH is {self.root_path!r}, where a route of ours begins: use another prefix"
         if self.max_body_bytes_in_flight is not None and self.max_body_bytes_in_flight < self.max_body_bytes:
-            raise SettingsError(
+            yield (
                 f"RERANK_MAX_BODY_BYTES_IN_FLIGHT is {self.max_body_bytes_in_flight}, less than the "
                 f"{self.max_body_bytes} bytes that one body may have (RERANK_MAX_BODY_BYTES): such a body could never "
                 "be taken"
             )
         tokens = self.max_documents * (self.max_length or _LONGEST)
         if self.max_queue_tokens is not None and self.max_queue_tokens < tokens:
-            raise SettingsError(
+            yield (
                 f"RERANK_MAX_QUEUE_TOKENS is {self.max_queue_tokens}, less than the {tokens} tokens that a request may "
                 f"have (RERANK_MAX_DOCUMENTS, {self.max_documents}, times RERANK_MAX_LENGTH, "
                 f"{self.max_length or _LONGEST}): such a request could never be taken"
             )
         if self.max_queue_pairs < self.max_documents:
-            raise SettingsError(
+            yield (
                 f"RERANK_MAX_QUEUE_PAIRS is {self.max_queue_pairs}, less than the {self.max_documents} documents that "
                 "a request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
             )
         try:
             parse_origins(self.cors_origins)
         except ValueError as error:
-            raise SettingsError(str(error)) from None
+            yield str(error)
 
     def __repr__(self) -> str:
         """All fields, without the API keys."""
@@ -244,6 +251,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.api_keys is not None:
             values["api_keys"] = "(hidden)"
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what an operator should know about settings that are allowed, and may surprise together."""
+        if (self.api_keys or self.api_keys_file) and self.origins == ("*",):
+            yield (
+                "API keys are required, and CORS_ORIGINS is *: a page of any origin may call with a key in the header "
+                "Authorization, but browsers refuse its requests with credentials (credentials: 'include'), and those "
+                "of a public page to a private network: name the origins of your pages in CORS_ORIGINS"
+            )
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -261,6 +277,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         values: dict[str, Any] = {}
         wrong: list[str] = []
+        refused: list[str] = []
         for variable, value in environ.items():
             field = _field_of(cls, variable)
             if field is None:
@@ -270,26 +287,32 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 wrong.append(f"{variable} is blank: set a key, or leave it out to ask for none")
             elif value != "":
                 values[field] = value.strip()
-                wrong += _check(cls, field, value.strip())
-        if wrong:
-            raise SettingsError("; ".join(wrong))
-        settings = msgspec.convert(values, cls, strict=False)
+                if complaints := list(_check(cls, field, value.strip())):
+                    wrong += complaints
+                    refused.append(variable)
+                    del values[field]
+        try:
+            settings = msgspec.convert(values, cls, strict=False)
+        except SettingsError as error:
+            # A value that was refused has its default here, of which nothing can be said.
+            contradictions = [line for line in error.wrong if not any(variable in line for variable in refused)]
+            raise SettingsError(*wrong, *contradictions) from None
         if "use_fp16" in values and not settings.use_fp16 and settings.dtype == "float16":
-            raise _disagreement(settings)
-        settings.check_machine(cpus or os.cpu_count() or 1, memory or available_memory())
+            wrong.append(_disagreement(settings))
+        wrong += settings._beyond_machine(cpus or os.cpu_count() or 1, memory or available_memory())
+        if wrong:
+            raise SettingsError(*wrong)
         return settings
 
-    def check_machine(self, cpus: int, memory: int) -> None:
-        """Raise ``SettingsError`` for settings that a machine with these CPUs and bytes of memory does not allow."""
+    def _beyond_machine(self, cpus: int, memory: int) -> Iterator[str]:
+        """Yield what a machine with these CPUs and bytes of memory does not allow."""
         if self.threads is not None and self.threads > _THREADS_PER_CPU * cpus:
-            raise SettingsError(
+            yield (
                 f"RERANK_THREADS is {self.threads}, more than {_THREADS_PER_CPU} for each of the {cpus} CPUs here: use "
                 f"at most {_THREADS_PER_CPU * cpus}, or leave it out"
             )
         if self.cache_mb * 1_000_000 > memory:
-            raise SettingsError(
-                f"RERANK_CACHE_MB is {self.cache_mb}, more than the {memory // 1_000_000} MB of memory here: use less"
-            )
+            yield f"RERANK_CACHE_MB is {self.cache_mb}, more than the {memory // 1_000_000} MB of memory here: use less"
 
 
 def variable_of(field: str) -> str:
@@ -357,9 +380,9 @@ def _check(cls: type[Settings], name: str, value: str) -> Iterator[str]:
         yield f"{variable_of(name)} is {value[:200]!r}: it must be {allowed(field)}{unit}"
 
 
-def _disagreement(settings: Settings) -> SettingsError:
+def _disagreement(settings: Settings) -> str:
     use_fp16 = str(settings.use_fp16).lower()
-    return SettingsError(f"USE_FP16={use_fp16} and RERANK_DTYPE={settings.dtype} disagree: set only one of them")
+    return f"USE_FP16={use_fp16} and RERANK_DTYPE={settings.dtype} disagree: set only one of them"
 
 
 def _is_of_others(variable: str, value: str) -> bool:

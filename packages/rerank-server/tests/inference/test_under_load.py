@@ -254,7 +254,7 @@ async def test_requests_are_taken_until_everybody_knows_that_the_server_will_end
     model: OverlapModel, until_ready: Ready
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         draining = asyncio.create_task(lifecycle.drain(prestop=30, limit=60))
@@ -347,7 +347,7 @@ class HeldTokenizer(OverlapModel):
 async def test_at_the_end_of_draining_what_is_being_tokenised_is_answered_too(until_ready: Ready) -> None:
     model = HeldTokenizer()
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         model.permits = threading.Semaphore(0)

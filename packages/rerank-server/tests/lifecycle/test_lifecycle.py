@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 from httpx import ASGITransport
 from httpx import AsyncClient as Client
-from rerank_core.errors import CheckpointError
+from rerank_core.errors import CheckpointError, DeviceError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
 from rerank_server.app import create_app
+from rerank_server.lifecycle.watchdog import Verdict, Watchdog
 from rerank_server.settings import Settings
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -179,7 +182,7 @@ async def test_draining_refuses_new_requests_and_waits_for_those_in_flight(
     model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         model.gate.clear()
@@ -205,7 +208,7 @@ async def test_what_is_not_done_when_draining_is_over_is_answered_all_the_same(
     model: OverlapModel, until_ready: Callable[..., Awaitable[None]]
 ) -> None:
     app = create_app(Settings(), load=lambda _: model, stop=lambda: None)
-    lifecycle = app.state.lifecycle
+    lifecycle = app.lifecycle
     async with lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
         model.gate.clear()
@@ -218,3 +221,125 @@ async def test_what_is_not_done_when_draining_is_over_is_answered_all_the_same(
 
     assert answered.status_code == 503
     assert "the server ended before this was computed" in answered.json()["detail"]
+
+
+class Verdicts(Watchdog):
+    """A watchdog whose verdict the test decides."""
+
+    made: ClassVar[list["Verdicts"]] = []
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.given: Verdict = "healthy"
+        self.made.append(self)
+
+    def tick(self) -> Verdict:
+        self.verdict = self.given
+        return self.verdict
+
+
+@dataclass
+class Timer:
+    """An exit timer that only notes what it was told."""
+
+    seconds: float | None = None
+
+    def arm(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def disarm(self) -> None:
+        self.seconds = None
+
+
+@pytest.fixture
+async def watched(
+    monkeypatch: pytest.MonkeyPatch, until_ready: Callable[..., Awaitable[None]]
+) -> AsyncIterator[tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event]]:
+    """A server that is ready: its client, its model, its watchdog, its exit timer, and the event of its end."""
+    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.Watchdog", Verdicts)
+    model, timer, stopped = OverlapModel(), Timer(), asyncio.Event()
+    app = create_app(Settings(), load=lambda _: model, stop=stopped.set, exit_timer=timer)
+    async with app.lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        await until_ready(client, model)
+        yield client, model, Verdicts.made[-1], timer, stopped
+        model.gate.set()
+
+
+async def until(client: Client, state: str) -> None:
+    while (await client.get("/readyz")).json()["status"] != state:  # noqa: ASYNC110 (over HTTP there is no event)
+        await asyncio.sleep(0)  # lets the loop turn: in process, nothing else does
+
+
+async def test_while_a_thread_is_stuck_nobody_waits_and_when_it_goes_on_requests_are_taken_again(
+    watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, model, watchdog, _, stopped = watched
+    model.gate.clear()
+    model.started.clear()
+    waiting = asyncio.create_task(client.post("/rerank", json=PAIR))
+    await asyncio.to_thread(model.started.wait)
+
+    watchdog.given = "stuck"
+    await until(client, "stuck")
+    given_up = await waiting
+    refused = await client.post("/rerank", json=PAIR)
+    watchdog.given = "healthy"
+    model.gate.set()
+    await until(client, "healthy")
+    answered = await client.post("/rerank", json=PAIR)
+
+    assert [response.status_code for response in (given_up, refused, answered)] == [503, 503, 200]
+    assert "is stuck" in given_up.json()["detail"]
+    assert "requests are refused until it has finished" in caplog.text
+    assert "requests are accepted again" in caplog.text
+    assert not stopped.is_set()
+
+
+async def test_a_lost_thread_ends_the_process_by_force_if_it_must_be(
+    watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, model, watchdog, timer, stopped = watched
+    model.gate.clear()
+    model.started.clear()
+    waiting = asyncio.create_task(client.post("/rerank", json=PAIR))
+    await asyncio.to_thread(model.started.wait)
+
+    watchdog.given = "lost"
+    await asyncio.wait_for(stopped.wait(), timeout=60)
+    given_up = await waiting
+    health = await client.get("/health")
+
+    assert (given_up.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert timer.seconds == 10.0
+    assert "thread compute:" in caplog.text
+
+
+async def test_a_device_that_is_lost_ends_the_process(
+    watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event],
+) -> None:
+    client, model, _, _, stopped = watched
+    model.fail_next = DeviceError("the device is lost")
+
+    failed = await client.post("/rerank", json=PAIR)
+    await asyncio.wait_for(stopped.wait(), timeout=60)
+
+    assert failed.status_code == 500
+    assert (await client.get("/health")).json()["status"] == "unhealthy"
+
+
+async def test_a_model_that_loads_after_the_end_is_dropped() -> None:
+    may_load, loaded = threading.Event(), threading.Event()
+
+    def load(_: Settings) -> OverlapModel:
+        may_load.wait()
+        loaded.set()
+        return OverlapModel()
+
+    app = create_app(Settings(), load=load, stop=lambda: None)
+    async with app.lifespan():
+        state = app.lifecycle.state
+    may_load.set()
+    await asyncio.to_thread(loaded.wait)
+
+    assert (state, app.lifecycle.state) == ("loading", "draining")
+    assert app.lifecycle.model is None

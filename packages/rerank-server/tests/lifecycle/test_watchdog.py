@@ -124,6 +124,32 @@ def test_a_batch_a_hundred_times_as_large_has_a_hundred_times_as_long(wait, prog
         assert wait(2) == "stuck"
 
 
+def test_a_large_batch_is_measured_by_large_ones_however_slow_small_ones_are_by_the_token(
+    wait, progress, clock
+) -> None:
+    """A batch of 10 tokens takes half a second, most of which is overhead: 8192 such tokens would be seven minutes."""
+    finish(progress, clock, 0.5, size=10)
+    finish(progress, clock, 2.0, size=8192)
+    finish(progress, clock, 0.5, size=10)
+    with progress.working(8192):
+        assert wait(39) == "healthy"
+        assert wait(2) == "stuck"
+
+
+def test_a_batch_larger_than_any_before_has_no_longer_than_the_first(wait, progress, clock) -> None:
+    finish(progress, clock, 0.5, size=10)
+    with progress.working(8192):
+        assert wait(599) == "healthy"
+        assert wait(2) == "stuck"
+
+
+def test_a_slow_machine_has_its_time_also_for_a_batch_larger_than_any_before(wait, progress, clock) -> None:
+    finish(progress, clock, 200, size=4000)
+    with progress.working(8000):
+        assert wait(999) == "healthy"
+        assert wait(2) == "stuck"
+
+
 def test_the_first_batch_has_ten_times_the_limit(wait, progress) -> None:
     with progress.working(8000):
         assert wait(599) == "healthy"

@@ -31,7 +31,7 @@ PATHS = {
 async def asked(request, shared):
     """Asks a server, also one below a prefix of an ingress."""
     client, _ = await shared(root_path=request.param)
-    return lambda method, path: client.request(method, request.param + path)
+    return lambda method, path: client.request(method, f"http://server{request.param}{path}")
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -88,7 +88,13 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
         ({"query": 7, "documents": ["x"]}, "query", "query: expected str"),
         ({"query": QUERY, "documents": ["x", 7]}, "documents[1]", "documents[1]: expected str"),
         ({"query": QUERY, "documents": [{"title": "x"}]}, "documents[0].text", "documents[0].text is missing"),
+        ({"query": QUERY, "documents": [{"text": 7}]}, "documents[0].text", "documents[0].text: expected str"),
         ({"query": QUERY, "documents": ["x"], "top_n": -1}, "top_n", "top_n is -1"),
+        (
+            {"query": QUERY, "documents": ["x"], "top_n": 1, "top_k": 2},
+            "top_n",
+            "top_n is 1 and top_k 2: send",
+        ),
         (
             {"query": QUERY, "documents": ["x"], "truncation_side": "up"},
             "truncation_side",

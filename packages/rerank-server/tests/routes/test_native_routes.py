@@ -10,7 +10,7 @@ from httpx import AsyncClient as Client
 from rerank_core.errors import EngineError
 from rerank_core.models.scoring import sigmoid
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import ScoreOptions
+from rerank_core.types import ModelInfo, ScoreOptions
 
 QUERY = "where do pandas live"
 PAIR = {"query": QUERY, "passage": "pandas live in China"}
@@ -229,6 +229,47 @@ async def test_a_bug_is_500_without_its_text(client: Client, model: OverlapModel
 
     assert failed.status_code == 500
     assert "a secret" not in failed.text
+
+
+class Broken(OverlapModel):
+    """A model with a bug where the route asks for its limits."""
+
+    broken = False
+
+    @property
+    def info(self) -> ModelInfo:
+        if self.broken:
+            raise ZeroDivisionError("a secret")
+        return super().info
+
+
+async def test_a_bug_outside_the_network_is_500_in_the_dialect_and_the_log_has_it(
+    serve: Callable[..., AbstractAsyncContextManager[Client]],
+    until_ready: Callable[..., Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Broken()
+    async with serve(lambda _: model) as client:
+        await until_ready(client)
+        model.broken = True
+        native = await client.post("/rerank", json=PAIR)
+        tei = await client.post("/tei/rerank", json={"query": QUERY, "texts": ["a"]})
+
+    assert (native.status_code, native.json().keys()) == (500, {"detail"})
+    assert (tei.status_code, tei.json().keys()) == (424, {"error", "error_type"})
+    assert "secret" not in native.text + tei.text
+    assert "/tei/rerank failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_no_depth_of_nesting_is_a_failure_of_the_server(client: Client) -> None:
+    """Near the limit a body can be decoded, and what is made of it is too deep."""
+    for depth in range(800, 1100, 10):
+        nested = '{"a":' * depth + "1" + "}" * depth
+        body = f'{{"query": "q", "documents": [{nested}], "rank_fields": ["a"]}}'
+        answer = await client.post("/v1/rerank", content=body, headers={"Content-Type": "application/json"})
+
+        assert answer.status_code in (200, 400), depth
 
 
 async def test_texts_are_in_no_error(client: Client) -> None:

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import rerank_server
 from httpx import AsyncClient as Client
 from rerank_core.testing.doubles import OverlapModel
+from rerank_server.dialects.routing import PREFIXES
 
 FILES = sorted((Path(rerank_server.__file__).parent / "static").glob("playground*"))
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -72,6 +74,43 @@ async def test_a_slash_behind_the_page_leads_to_the_page(client: Client) -> None
     """Its relative addresses would lead astray there."""
     for answer in (await client.get("/playground/"), await client.head("/playground/")):
         assert (answer.status_code, answer.headers["Location"]) == (302, "../playground")
+
+
+PAGES = ["/playground", "/docs", "/redoc", "/openapi.json", "/static/playground.js"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_below_the_prefix_of_a_dialect_a_page_leads_to_its_one_address(
+    client: Client, below: Client, prefix: str, page: str
+) -> None:
+    """Its files and requests are relative to its address, and the dialect's own path would answer them otherwise."""
+    for asked in (prefix + page, f"{prefix}{page}/", f"http://server/{prefix}/{page}"):
+        for method in ("GET", "HEAD"):
+            answer = await client.request(method, asked)
+
+            assert answer.status_code == 302
+            assert urljoin(str(answer.url), answer.headers["Location"]) == f"http://server{page}"
+    inside = await below.get(f"/models/rerank{prefix}{page}")
+    assert urljoin(str(inside.url), inside.headers["Location"]) == f"http://server/models/rerank{page}"
+
+
+@pytest.mark.parametrize("asked", ["/playground", "/tei/playground", "/nim/playground/", "/tei", "/tei/", "/"])
+async def test_wherever_a_browser_comes_from_the_requests_of_the_page_are_answered(client: Client, asked: str) -> None:
+    page = await client.get(asked, headers={"Accept": CHROME}, follow_redirects=True)
+    question = {"query": "where do pandas live", "documents": ["in China"]}
+
+    answer = await client.post(urljoin(str(page.url), "v1/rerank"), json=question)
+    script = await client.get(urljoin(str(page.url), "static/playground.js"))
+
+    assert answer.json()["results"][0]["index"] == 0
+    assert (page.status_code, answer.status_code, script.status_code) == (200, 200, 200)
+
+
+async def test_a_slash_behind_a_file_leads_to_the_file(client: Client) -> None:
+    answer = await client.get("/static/playground.js/")
+
+    assert urljoin(str(answer.url), answer.headers["Location"]) == "http://server/static/playground.js"
 
 
 @pytest.mark.parametrize("accept", ["text/html", CHROME, "text/html;q=0.9, application/json;q=0.8"])

@@ -12,6 +12,7 @@ from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
+from rerank_core.checkpoints.training_output import check_is_model
 from rerank_core.checkpoints.transformers_registry import find_model_type
 from rerank_core.checkpoints.weights import count_tensors
 from rerank_core.errors import CheckpointError, InvalidRequest
@@ -133,6 +134,7 @@ def _read_checkpoint(source: Source) -> Checkpoint:
     library = read_library(source.directory)
     directory = library.directory
     config_path = directory / "config.json"
+    check_is_model(directory)
     if not is_there(config_path):
         raise CheckpointError(f"{config_path} is missing: {directory} does not hold a model")
     config = read_settings(config_path)

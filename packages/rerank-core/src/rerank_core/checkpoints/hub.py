@@ -41,6 +41,7 @@ FILES = [
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
+    "adapter_config.json",  # says that the files are no model by themselves
 ]
 CODE_FILES = ["*.py"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rerank_core.checkpoints import hub
 from rerank_core.checkpoints.convert import to_float16
 from rerank_core.checkpoints.manifest import Manifest, read_manifest, verify, verify_file, write_manifest
+from rerank_core.checkpoints.training_output import check_is_model
 from rerank_core.errors import CheckpointError, InvalidRequest, MissingExtra
 
 DEFAULT_MODEL = "BAAI/bge-reranker-v2-m3"
@@ -108,6 +109,8 @@ def fetch(model: str, directory: Path, *, revision: str | None = None, float16: 
     else:
         _check_hub_name(model)
         revision = hub.find_commit(model, revision)
+    if source:
+        check_is_model(source.directory)
     if source and not any(source.directory.glob("*.safetensors")):
         raise CheckpointError(f"{source.directory} holds no safetensors weights")
     if source and source.directory.resolve() == directory.resolve():
@@ -121,6 +124,7 @@ def fetch(model: str, directory: Path, *, revision: str | None = None, float16: 
     else:
         hub.download(name, revision, directory)
         shutil.rmtree(directory / ".cache", ignore_errors=True)  # the hub client's own notes
+        check_is_model(directory)
     if float16:
         for file in sorted(directory.rglob("*.safetensors")):
             _to_float16(file)

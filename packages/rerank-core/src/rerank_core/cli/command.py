@@ -13,17 +13,23 @@ from rerank_core.load_options import LoadOptions, help_of, read_label
 Parser: TypeAlias = argparse.ArgumentParser
 
 
+RANK, SERVE, MODELS = "To score and rank", "To run a server", "To choose a model, and get it"
+"""Headings of ``rerank --help``, in their order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A subcommand: its name, one line of help, its arguments, and what it does.
 
-    Other packages register theirs as entry points of the group ``rerank.commands``.
+    ``purpose``: the heading of ``rerank --help`` that it stands below. Other packages register theirs as entry points
+    of the group ``rerank.commands``.
     """
 
     name: str
     help: str
     configure: Callable[[Parser], None]
     run: Callable[[argparse.Namespace], int]
+    purpose: str = "Other commands"
 
 
 def positive_int(text: str) -> int:

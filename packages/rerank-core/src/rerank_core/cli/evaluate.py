@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import platform
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
+from rerank_core.cli.command import MODELS, Command, Parser, add_load_options, load_options, positive_int
 from rerank_core.errors import InvalidRequest, MissingExtra
 from rerank_core.loading import require_libraries
 
 if TYPE_CHECKING:
+    from rerank_core.evaluation.report.report import Provenance
     from rerank_core.evaluation.run.systems import System
 
+# The name and password that an address may have.
+_PASSWORD = re.compile(r"://[^/@\s']*@")
 # Options of loading that are compared, or, as a calibration, change no raw score.
 _COMPARED = ("dtype", "max_length", "long_documents", "calibration")
 _LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
@@ -28,7 +36,8 @@ def _configure(parser: Parser) -> None:
         "data",
         metavar="DATA",
         type=Path,
-        help="a folder with corpus.jsonl, queries.jsonl and qrels.tsv, or in BEIR's layout",
+        help="a folder with corpus.jsonl, queries.jsonl and qrels.tsv, or in BEIR's or TREC's layout; texts may "
+        "also be .tsv, .csv, .json, .parquet or folders of datasets",
     )
     compared = parser.add_argument_group("what is compared: every combination of these, each may be given again")
     add = compared.add_argument
@@ -58,6 +67,7 @@ def _configure(parser: Parser) -> None:
     written = parser.add_argument_group("what is written, beside the table")
     add = written.add_argument
     add("--json", type=Path, metavar="FILE", help="all figures")
+    add("--runs", type=Path, metavar="DIR", help="each system's rankings, as TREC runs")
     add("--html", type=Path, metavar="FILE", help="a page with charts, complete in itself")
     add("--calibrate", type=Path, metavar="FILE", help="a and b that make the scores of the one model probabilities")
 
@@ -92,6 +102,7 @@ COMMAND = Command(
     "Compare models, dtypes, lengths and servers on a judged collection: quality, speed and memory.",
     _configure,
     _run,
+    MODELS,
 )
 
 
@@ -101,6 +112,7 @@ def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
     from rerank_core.evaluation.judge.calibrate import calibrate
     from rerank_core.evaluation.report.page import page
     from rerank_core.evaluation.report.report import as_json, heading, remarks
+    from rerank_core.evaluation.report.runs import write_runs
     from rerank_core.evaluation.report.table import table
     from rerank_core.evaluation.run.cache import Cache, default_folder
 
@@ -116,10 +128,14 @@ def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
     with closing(_Bar()) as bar:
         found = evaluate(request, cache, bar)
     print("\n".join([heading(found.report), "", table(found.report), "", *remarks(found.report)]))
+    provenance = _provenance(models=any(system.model for system in systems))
     if arguments.json:
-        write_text(arguments.json, as_json(found.report))
+        write_text(arguments.json, as_json(found.report, provenance))
+    if arguments.runs:
+        labels = [row.label for row in found.report.rows if row.is_system]
+        write_runs(arguments.runs, found.questions, zip(labels, found.runs, strict=True))
     if arguments.html:
-        write_text(arguments.html, page(found.report))
+        write_text(arguments.html, page(found.report, provenance))
     if arguments.calibrate:
         calibration = calibrate(found.questions, found.runs[0], data=found.report.setting.collection)
         write_text(arguments.calibrate, calibration.as_json())
@@ -127,11 +143,26 @@ def _evaluate(arguments: argparse.Namespace, systems: Sequence[System]) -> int:
     return 1 if found.report.failures else 0
 
 
+def _provenance(*, models: bool) -> Provenance:
+    """Note the time, the command without passwords, and the versions of what computes."""
+    from rerank_core.evaluation.report.report import Provenance
+
+    names = ("rerank-core", "torch", "transformers") if models else ("rerank-core",)
+    return Provenance(
+        time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        command=_PASSWORD.sub("://", shlex.join(["rerank", *sys.argv[1:]])),
+        versions={name: version(name) for name in names} | {"Python": platform.python_version()},
+    )
+
+
 class _Bar:
     """A progress bar on standard error, where that is a terminal; a line on what is to be done, where it is none."""
 
     def __init__(self) -> None:
         self._bar: Any = None
+
+    def read(self, description: str) -> None:
+        print(f"rerank: {description}", file=sys.stderr, flush=True)
 
     def begin(self, queries: int) -> None:
         from tqdm import tqdm  # type: ignore[import-untyped]  # it has no types

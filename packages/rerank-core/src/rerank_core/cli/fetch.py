@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rerank_core.checkpoints.sources import fetch
-from rerank_core.cli.command import Command, Parser
+from rerank_core.cli.command import MODELS, Command, Parser
 from rerank_core.loading import require_libraries
 
 
@@ -33,4 +33,5 @@ COMMAND = Command(
     "Put a model's safetensors, tokenizer and configuration files into a directory, with a manifest of their SHA-256.",
     _configure,
     _run,
+    MODELS,
 )

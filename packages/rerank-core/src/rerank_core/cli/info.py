@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, add_load_options, load_options
+from rerank_core.cli.command import MODELS, Command, Parser, add_load_options, load_options
 from rerank_core.loading import load
 
 
@@ -39,4 +39,4 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("info", "Say what a model is and how it would run here.", _configure, _run)
+COMMAND = Command("info", "Say what a model is and how it would run here.", _configure, _run, MODELS)

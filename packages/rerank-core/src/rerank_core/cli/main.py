@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points, version
 
-from rerank_core.cli.command import Command
+from rerank_core.cli.command import MODELS, RANK, SERVE, Command
 from rerank_core.errors import MissingExtra, RerankError
 
 GROUP = "rerank.commands"
+_WIDTH = 100  # columns of the help, at most
 
 # Commands of our other packages: named here only to say which package is missing.
 _ELSEWHERE = {"serve": "rerank-server", "batch": "rerank-integrations[batch]"}
+_PURPOSES = {"serve": SERVE, "batch": RANK}
+
+_EXAMPLES = """\
+Examples:
+  rerank rank "How tall is the tower?" passages.csv --model lite --top-n 5
+  rerank eval my-collection --model lite --model BAAI/bge-reranker-v2-m3
+
+rerank COMMAND --help tells what a command reads and which options it has."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +72,20 @@ def _run(arguments: list[str]) -> int:
         print(f"rerank: {MissingExtra.needs(f'{asked!r} comes with {package}', package)}", file=sys.stderr)
         return 2
 
-    parser = argparse.ArgumentParser(prog="rerank", description="Order passages by how well they answer a query.")
+    parser = argparse.ArgumentParser(
+        prog="rerank",
+        usage="rerank [-h] [--version] COMMAND ...",
+        description=_overview(commands.values()),
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"rerank {version('rerank-core')}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Listed by the overview, below headings.
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog="rerank"
+    )
     for command in commands.values():
-        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        subparser = subparsers.add_parser(command.name, description=command.help)
         command.configure(subparser)
         subparser.set_defaults(run=command.run)
     try:
@@ -74,6 +94,24 @@ def _run(arguments: list[str]) -> int:
         return int(exit_.code or 0)
     run: Callable[[argparse.Namespace], int] = namespace.run
     return run(namespace)
+
+
+def _overview(commands: Iterable[Command]) -> str:
+    """List the commands below what one came to do, those of packages that are not installed too."""
+    lines: dict[str, dict[str, str]] = {purpose: {} for purpose in (RANK, SERVE, MODELS)}
+    for command in commands:
+        lines.setdefault(command.purpose, {})[command.name] = command.help
+    known = {name for own in lines.values() for name in own}
+    for name, package in _ELSEWHERE.items():
+        if name not in known:
+            lines[_PURPOSES[name]][name] = f"not installed: it comes with {package}."
+    width = min(shutil.get_terminal_size().columns, _WIDTH)
+    found = ["Order passages by how well they answer a query."]
+    for purpose, own in lines.items():
+        found += ["", f"{purpose}:"] if own else []
+        for name, text in own.items():
+            found += textwrap.wrap(text, width, initial_indent=f"  {name:<8} ", subsequent_indent=" " * 11)
+    return "\n".join(found)
 
 
 def _load(entry: EntryPoint) -> Command:

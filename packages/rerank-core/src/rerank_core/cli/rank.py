@@ -6,35 +6,37 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
-from rerank_core.errors import InvalidRequest
+from rerank_core.cli.command import RANK, Command, Parser, add_load_options, load_options, positive_int
+from rerank_core.cli.passages import Passage, read_passages
 from rerank_core.loading import load
 from rerank_core.models.local import LocalModel
 from rerank_core.ranking import rerank
 from rerank_core.remote import remote_scorer
+from rerank_core.tables.formats import FORMATS
 from rerank_core.terminal import shorten
+from rerank_core.terminal import width as columns_of
 from rerank_core.types import RankedDocument, ScoreOptions, Span
 
 _OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A passage, and the JSON object that it came in, where it came in one."""
-
-    text: str
-    record: dict[str, Any] | None = None
-
-
 def _configure(parser: Parser) -> None:
     parser.add_argument("query", metavar="QUERY", help="the question that the passages should answer")
     parser.add_argument(
-        "file", metavar="FILE", help="passages: one a line, or JSON lines with a field 'text'; - is standard input"
+        "file",
+        metavar="FILE",
+        help="passages: text (one a line), CSV, TSV, JSON, JSON lines, Parquet, or a folder that datasets has saved; "
+        "- is standard input",
+    )
+    read = parser.add_argument_group("how the file is read")
+    read.add_argument("--column", metavar="NAME", help="the column of passages (default: text, passage, document, ...)")
+    read.add_argument("--id-column", metavar="NAME", help="a column to print beside each passage")
+    read.add_argument(
+        "--format", choices=FORMATS, help="the file's format, where neither its name nor its beginning says it"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
@@ -52,7 +54,9 @@ def _configure(parser: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    passages = _read(arguments.file)
+    read = read_passages(arguments.file, form=arguments.format, column=arguments.column, id_column=arguments.id_column)
+    passages = read.passages
+    print(f"rerank: {read.description}", file=sys.stderr, flush=True)
     options = ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents)
     scorer = remote_scorer(arguments.url) if arguments.url else _loaded(arguments)
     ranked = rerank(
@@ -72,75 +76,37 @@ def _loaded(arguments: argparse.Namespace) -> LocalModel:
     return load(arguments.model, **load_options(arguments, without=_OF_THE_REQUEST).keywords())
 
 
-COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run)
-
-
-def _read(name: str) -> list[Passage]:
-    """Read the passages of a file. Raises ``InvalidRequest`` naming the line that is none."""
-    try:
-        if name == "-":
-            content = sys.stdin.buffer.read()
-        else:
-            with open(name, "rb") as file:  # noqa: PTH123 (a name of the caller's, `/dev/fd/3` among them)
-                content = file.read()
-        lines = content.decode().removeprefix("\ufeff").split("\n")
-    except OSError as error:
-        raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}") from error
-    return list(parse_passages(lines))
-
-
-def parse_passages(lines: Iterable[str]) -> Iterable[Passage]:
-    """Yield passages, one a line; blank lines are passed over.
-
-    Where the first line begins with ``{``, every line is a JSON object with a string ``text``. Raises
-    ``InvalidRequest`` naming the line that is not.
-    """
-    is_json: bool | None = None
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if not text:
-            continue
-        if is_json is None:
-            is_json = text.startswith("{")
-        yield _parse_record(text, number) if is_json else Passage(text)
-
-
-def _parse_record(line: str, number: int) -> Passage:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"line {number} is not JSON ({error}), as the first line is") from error
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise InvalidRequest(f"line {number} is not a JSON object with a string 'text'")
-    return Passage(record["text"], record)
+COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run, RANK)
 
 
 def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
     for rank, document in enumerate(ranked, start=1):
         passage = passages[document.index]
-        line: dict[str, Any] = {"rank": rank, "index": document.index, "score": document.score, "text": passage.text}
+        line: dict[str, Any] = {"rank": rank, "index": document.index, "score": document.score}
+        if passage.id is not None:
+            line["id"] = passage.id
+        line["text"] = passage.text
         if document.span is not None:
             line["span"] = list(document.span)
-        if passage.record is not None:
-            line["document"] = passage.record
+        if passage.row is not None:
+            line["document"] = passage.row
         print(_json(line))
 
 
 def _json(line: dict[str, Any]) -> str:
     """Write JSON that standard output can encode: a locale may know few characters, and none knows a surrogate."""
-    text = json.dumps(line, ensure_ascii=False)
+    text = json.dumps(line, ensure_ascii=False, default=str)  # a column of Parquet may hold dates
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        return json.dumps(line)
+        return json.dumps(line, default=str)
     return text
 
 
 def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
+    ids = [passages[document.index].id for document in ranked]
     rows = [(document.score, _shown(passages[document.index].text, document.span)) for document in ranked]
-    table = format_table(rows, _width())
+    table = format_table(rows, _width(), [one for one in ids if one is not None])
     encoding = sys.stdout.encoding  # of the locale: it may know few characters
     print(table.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -157,10 +123,15 @@ def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def format_table(rows: list[tuple[float, str]], width: int | None) -> str:
-    """Format rank, score and passage in aligned columns, a passage a line, cut to ``width`` columns where given."""
-    lines = ["rank    score  passage"]
-    for rank, (score, text) in enumerate(rows, start=1):
-        line = f"{rank:4}  {score:7.4f}  {' '.join(text.split())}"
+def format_table(rows: list[tuple[float, str]], width: int | None, ids: Sequence[str] = ()) -> str:
+    """Format rank, score and passage in aligned columns, a passage a line, cut to ``width`` columns where given.
+
+    ``ids``: one for each row, in a column of their own, or none.
+    """
+    room = max((columns_of(one) for one in (*ids, "id")), default=0)
+    shown = [f"{one}{' ' * (room - columns_of(one))}  " for one in ids] if ids else [""] * len(rows)
+    lines = [f"rank    score  {'id'.ljust(room) + '  ' if ids else ''}passage"]
+    for rank, ((score, text), one) in enumerate(zip(rows, shown, strict=True), start=1):
+        line = f"{rank:4}  {score:7.4f}  {one}{' '.join(text.split())}"
         lines.append(line if width is None else shorten(line, width))
     return "\n".join(lines)

@@ -63,6 +63,10 @@ class Evaluation:
 class Progress(Protocol):
     """Shows the progress of an evaluation."""
 
+    def read(self, description: str) -> None:
+        """Note what the files of the collection were read as."""
+        ...
+
     def begin(self, queries: int) -> None:
         """Begin, with the number of queries to ask of all systems together."""
         ...
@@ -88,12 +92,16 @@ def evaluate(
     collection = read_collection(request.data, split=request.split)
     file = request.candidates_file
     given = parse_candidates(read_lines(file), file.name) if file else None
+    candidates = file.name if file else "BM25"
+    progress.read(f"{collection.name}: {collection.description}, candidates from {candidates}")
     choice = choose(collection, given, request.queries)
     questions, bm25 = _first_stage(collection, choice, given, request.depth)
     here = machine()
     setting = Setting(
         collection=collection.name,
         documents=len(collection.documents),
+        collection_queries=len(collection.queries),
+        judgements=sum(map(len, collection.grades.values())),
         queries=choice.queries,
         pairs=sum(len(question.candidates) for question in questions),
         depth=request.depth,

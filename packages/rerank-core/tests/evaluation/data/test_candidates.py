@@ -2,6 +2,7 @@ import pytest
 from rerank_core import InvalidRequest
 from rerank_core.evaluation.data.candidates import ask, choose, parse_candidates
 from rerank_core.evaluation.data.layouts import read_collection
+from rerank_core.evaluation.data.trec_run import format_run
 
 
 @pytest.fixture
@@ -69,6 +70,25 @@ def test_a_trec_run_is_ordered_by_its_ranks():
     assert parse_candidates(lines, "file") == {"q1": ("first", "second", "late"), "q2": ("only",)}
 
 
+def test_a_run_whose_ranks_are_all_alike_is_ordered_by_its_scores():
+    assert parse_candidates(["q 0 low 0 1.5 x", "q 0 high 0 2.5 x"], "file") == {"q": ("high", "low")}
+
+
+def test_a_written_run_is_read_again():
+    rankings = {"q1": [("b", 2.5), ("a", 2.5), ("c", -1e-9)], "q2": [("d", 0.1)]}
+
+    run = format_run(rankings, "my model 64 tokens")
+
+    assert run.splitlines()[0] == "q1 Q0 b 1 2.5 my-model-64-tokens"
+    assert parse_candidates(run.splitlines(), "file") == {"q1": ("b", "a", "c"), "q2": ("d",)}
+
+
+@pytest.mark.parametrize(("query", "document"), [("q 1", "d"), ("q", "d\t1"), ("q", "")])
+def test_an_id_that_would_be_two_columns_of_a_run_is_refused(query, document):
+    with pytest.raises(InvalidRequest, match="cannot be written into a TREC run"):
+        format_run({query: [(document, 1.0)]}, "name")
+
+
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
@@ -77,6 +97,7 @@ def test_a_trec_run_is_ordered_by_its_ranks():
         (['{"query_id": 1, "candidates": []}'], "line 1: needs a string 'query_id'"),
         (['{"query_id": "1", "candidates": [{"score": 1}]}'], "line 1: needs a string 'query_id'"),
         (["q1 Q0 d 1 1 run", "q1 d"], "file, line 2 has 2 columns: a TREC run has six"),
+        (["q1 0 d 1"], "file, line 1 has 4 columns: .*; four columns are judgements, which lie in qrels"),
         (["q1 Q0 d best 1 run"], "file, line 1 has 6 columns: a TREC run has six"),
     ],
 )

@@ -2,7 +2,8 @@ import json
 
 import pytest
 from rerank_core import InvalidRequest
-from rerank_core.evaluation.data.layouts import parse_grades, parse_texts, read_collection
+from rerank_core.evaluation.data.judgements import parse_judgements
+from rerank_core.evaluation.data.layouts import read_collection
 
 SECRET = "a word of a document"
 
@@ -60,13 +61,22 @@ def test_a_folder_that_is_not_there_says_so(tmp_path):
     [
         ("corpus.jsonl", "", "corpus.jsonl is empty"),
         ("corpus.jsonl", f'{{"_id": "d1", "text": "{SECRET}"}}\n{{{SECRET}\n', "corpus.jsonl, line 2 is not JSON"),
-        ("corpus.jsonl", f'["{SECRET}"]\n', "corpus.jsonl, line 1 is list, not a JSON object"),
-        ("corpus.jsonl", f'{{"_id": 1, "text": "{SECRET}"}}\n', "line 1: needs strings '_id' and 'text'"),
+        ("corpus.jsonl", f'[1, "{SECRET}"]\n', "corpus.jsonl, line 1 is list, not a JSON object"),
+        ("corpus.jsonl", f'["{SECRET}"]\n', "corpus.jsonl is a JSON array without ids: it needs an id and a text"),
+        ("corpus.jsonl", f'{{"_id": 1.5, "text": "{SECRET}"}}\n', "line 1 has a float as '_id': an id is a string or"),
+        ("corpus.jsonl", f'{{"id": "{SECRET}", "text": 1}}\n', "line 1: 'text' is int, not a string"),
         ("corpus.jsonl", f'{{"_id": "d1", "text": "{SECRET}"}}\n' * 2, "line 2: the id 'd1' is there twice"),
-        ("queries.jsonl", f'{{"_id": "q1", "body": "{SECRET}"}}\n', "queries.jsonl, line 1: needs strings"),
+        (
+            "queries.jsonl",
+            f'{{"_id": "q1", "body": "{SECRET}"}}\n',
+            "columns '_id', 'body', none of them 'text'",
+        ),
         ("qrels.tsv", "query-id\tcorpus-id\tscore\n", "qrels.tsv holds no judgement"),
-        ("qrels.tsv", "q1 d1 1\n\nq1 d1 1\n", "qrels.tsv, line 3 has 1 columns"),
-        ("qrels.tsv", "a\tb\tc\nq1\td1\tgood\n", "qrels.tsv, line 2 has 3 columns between tabs: it needs three"),
+        ("qrels.tsv", "q1 d1 1\n\nq1 d1\n", "qrels.tsv, line 3 has 2 columns: it needs three"),
+        ("qrels.tsv", "a\tb\tc\nq1\td1\tgood\n", "qrels.tsv, line 2 has 3 columns: it needs three"),
+        ("qrels.tsv", "q1 Q0 d1 1 9.5 bm25\n", "line 1 has 6 columns: that is a TREC run, which --candidates reads"),
+        ("qrels.tsv", "q1 0 d1 1\nq1 d2 1\n", "qrels.tsv, line 2 has 3 columns, and lines before it 4"),
+        ("qrels.tsv", "q1 d1 1\nq1 d1 2\n", "line 2: document 'd1' of query 'q1' has two grades, 1 and 2"),
         ("qrels.tsv", "q77\td1\t1\n", "none of the 1 queries of qrels.tsv is one of the 4 of queries.jsonl"),
     ],
 )
@@ -106,11 +116,71 @@ def test_windows_line_ends_and_byte_order_marks_do_no_harm(flat):
     assert collection.grades == {"q1": {"d1": 1}}
 
 
-def test_a_title_may_be_missing_or_null():
-    lines = [json.dumps({"_id": "1", "text": "a"}), json.dumps({"_id": "2", "text": "b", "title": None})]
+def test_a_title_may_be_missing_or_null(flat):
+    lines = [json.dumps({"_id": "d1", "text": "a"}), json.dumps({"_id": "d2", "text": "b", "title": None})]
+    (flat / "corpus.jsonl").write_text("\n".join(lines))
+    assert read_collection(flat).documents == {"d1": "a", "d2": "b"}
 
-    assert parse_texts(lines, "corpus.jsonl") == {"1": "a", "2": "b"}
+    (flat / "corpus.jsonl").write_text("\n".join(reversed(lines)))
+    assert read_collection(flat).documents == {"d2": "b", "d1": "a"}
 
 
-def test_grades_need_no_header():
-    assert parse_grades(["q\td\t-1"], "qrels.tsv") == {"q": {"d": -1}}
+@pytest.mark.parametrize(
+    "judgements", ["q 0 d -1\n", "q\t0\td\t-1\n", "q d -1\n", "q\td\t-1.0\n", "topic iter doc rel\nq 0 d -1"]
+)
+def test_judgements_have_three_columns_or_the_four_of_trec(judgements):
+    assert parse_judgements(judgements.split("\n"), "qrels").grades == {"q": {"d": -1}}
+
+
+def texts(rows, header):
+    return "".join(f"{line}\n" for line in (*([header] if header else []), *rows))
+
+
+@pytest.mark.parametrize(
+    ("names", "header", "separator", "said"),
+    [
+        # TREC and MS MARCO.
+        (("collection.tsv", "topics.tsv", "qrels.txt"), ("", ""), "\t", "TSV with tabs between columns and no header"),
+        (("corpus.tsv", "queries.tsv", "qrels.tsv"), ("id\ttext", "id\ttext"), "\t", "id 'id', text 'text'"),
+        (("corpus.csv", "queries.csv", "qrels.tsv"), ("docid;passage", "qid;query"), ";", "id 'docid', text 'passage'"),
+    ],
+)  # fmt: skip
+def test_texts_may_be_a_table(flat, names, header, separator, said):
+    collection = read_collection(flat)
+    corpus, queries, judged = names
+    (flat / "corpus.jsonl").unlink()
+    (flat / "queries.jsonl").unlink()
+    (flat / "qrels.tsv").unlink()
+    documents = [f"{identity}{separator}{text}" for identity, text in collection.documents.items()]
+    asked = [f"{identity}{separator}{text}" for identity, text in collection.queries.items()]
+    (flat / corpus).write_text(texts(documents, header[0]))
+    (flat / queries).write_text(texts(asked, header[1]))
+    grades = [
+        f"{query} 0 {document} {grade}" for query, own in collection.grades.items() for document, grade in own.items()
+    ]
+    (flat / judged).write_text(texts(grades, ""))
+
+    read = read_collection(flat)
+
+    assert (read.documents, read.queries, read.grades) == (collection.documents, collection.queries, collection.grades)
+    assert said in read.description
+    assert "(TREC: query, iteration, document, grade)" in read.description
+
+
+def test_parquet_has_titles_and_numbers_as_ids(flat):
+    arrow = pytest.importorskip("pyarrow", reason="SKIPPED LOUDLY: pyarrow is not installed")
+    from pyarrow import parquet
+
+    (flat / "corpus.jsonl").unlink()
+    parquet.write_table(arrow.table({"id": [1, 2], "title": ["T", None], "text": ["a", "b"]}), flat / "corpus.parquet")
+
+    assert read_collection(flat).documents == {"1": "T a", "2": "b"}
+
+
+def test_two_files_that_may_both_be_meant_are_refused(flat):
+    (flat / "corpus.jsonl").unlink()
+    (flat / "corpus.tsv").write_text("d1\ta\n")
+    (flat / "collection.tsv").write_text("d1\ta\n")
+
+    with pytest.raises(InvalidRequest, match=r"holds corpus\.tsv and collection\.tsv: leave only one of them"):
+        read_collection(flat)

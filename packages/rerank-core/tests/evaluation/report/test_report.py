@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +10,7 @@ from rerank_core.evaluation.report.page import page
 from rerank_core.evaluation.report.report import (
     Failure,
     JudgedSystem,
+    Provenance,
     Report,
     Setting,
     as_json,
@@ -22,6 +24,8 @@ from rerank_core.evaluation.run.answers import Answer, LoadedModel, SystemRun
 SETTING = Setting(
     collection="small",
     documents=4,
+    collection_queries=6,
+    judgements=9,
     queries=("q1", "q2", "q3", "q4"),
     pairs=12,
     depth=3,
@@ -30,6 +34,9 @@ SETTING = Setting(
     without_relevant=2,
     without_candidates=0,
     machine="a processor, 1 core",
+)
+PROVENANCE = Provenance(
+    time="2026-11-26 18:00 UTC", command="rerank eval 'my data'", versions={"rerank-core": "0.1.0", "torch": "2.13.0"}
 )
 
 
@@ -102,13 +109,15 @@ def test_the_first_system_is_the_reference_also_below_others():
 
 
 def test_json_has_every_figure(made):
-    content = json.loads(as_json(made))
+    content = json.loads(as_json(made, PROVENANCE))
 
     assert content["setting"]["queries"] == ["q1", "q2", "q3", "q4"]
     tiny = content["rows"][3]
     assert (tiny["label"], tiny["is_system"], tiny["is_different"]) == ("tiny <b>", True, True)
     assert tiny["ndcgs"] == [0.5, 0.3, 0.4, 0.2]
     assert tiny["memory"] == 250_000_000
+    assert content["provenance"]["versions"]["torch"] == "2.13.0"
+    assert (content["setting"]["collection_queries"], content["setting"]["judgements"]) == (6, 9)
     assert content["failures"] == [{"label": "huge", "reason": "out of memory"}]
 
 
@@ -136,7 +145,7 @@ class Elements(HTMLParser):
 
 
 def test_the_page_needs_nothing_else(made):
-    text = page(made)
+    text = page(made, PROVENANCE)
     elements = Elements(text)
 
     assert elements.open == []
@@ -146,12 +155,12 @@ def test_the_page_needs_nothing_else(made):
 
 
 def test_the_page_follows_light_and_dark(made):
-    assert "prefers-color-scheme: dark" in page(made)
-    assert not re.search(r"<svg[^>]*(fill|stroke|style)=", page(made))
+    assert "prefers-color-scheme: dark" in page(made, PROVENANCE)
+    assert not re.search(r"<svg[^>]*(fill|stroke|style)=", page(made, PROVENANCE))
 
 
 def test_the_page_holds_the_table_the_remarks_and_the_charts(made):
-    text = page(made)
+    text = page(made, PROVENANCE)
 
     assert text.count("<svg ") == 5
     assert "tiny &lt;b&gt;" in text
@@ -160,8 +169,48 @@ def test_the_page_holds_the_table_the_remarks_and_the_charts(made):
     assert "-0.5000 (-0.5750 to -0.4250)*" in text
 
 
+def sections(text: str) -> dict[str, list[list[str]]]:
+    """The tables below each summary: the cells of their rows."""
+    return {
+        name: [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)[1:]]
+        for name, table in re.findall(r"<summary>(.*?)</summary>(.*?)</details>", text)
+    }
+
+
+def test_the_page_lists_the_queries_that_lost_most_for_each_system(made):
+    """The first system beside the first stage, where it loses nothing here; the others beside the first."""
+    found = sections(page(made, PROVENANCE))
+
+    assert list(found) == ["big int8, against big", "tiny &lt;b&gt;, against big"]
+    assert found["big int8, against big"] == [["q3", "0.9000", "1.0000", "-0.1000"]]
+    assert [row[0] for row in found["tiny &lt;b&gt;, against big"]] == ["q3", "q2", "q4", "q1"]
+
+
+def test_at_most_ten_queries_are_listed_and_the_first_system_beside_the_search():
+    queries = tuple(f"q{number}" for number in range(12))
+    setting = replace(SETTING, queries=queries)
+    search = result("as given", *[1.0] * 12)
+    model = result("m", *[number / 12 for number in range(12)], seconds=1.0)
+
+    (rows,) = sections(page(report(setting, [result("BM25", *[0.0] * 12), search, model]), PROVENANCE)).values()
+
+    assert [row[0] for row in rows] == [f"q{number}" for number in range(10)]
+
+
+def test_the_footer_says_when_how_with_what_and_on_how_much(made):
+    footer = re.search(r"<footer>.*</footer>", page(made, PROVENANCE))[0]
+
+    for part in (
+        "2026-11-26 18:00 UTC, on a processor, 1 core",
+        "rerank eval &#x27;my data&#x27;",
+        "rerank-core 0.1.0, torch 2.13.0",
+        "The collection has 4 documents, 6 queries and 9 judgements; compared were 4 queries and 12 pairs.",
+    ):
+        assert part in footer
+
+
 def test_a_page_of_one_system_has_no_comparison():
-    text = page(report(SETTING, [result("m", 1.0, 1.0, 1.0, 1.0, seconds=1.0)]))
+    text = page(report(SETTING, [result("m", 1.0, 1.0, 1.0, 1.0, seconds=1.0)]), PROVENANCE)
 
     assert "Difference of nDCG@10" not in text
     assert "Quality and speed" not in text
@@ -193,6 +242,21 @@ def test_bars_are_as_long_as_their_values():
     short, long = numbers(bars("t", [Bar("a", 1.0, "1"), Bar("b", 4.0, "4")]), "width")
 
     assert long == pytest.approx(4 * short, rel=0.01)
+
+
+def test_an_axis_that_values_cannot_pass_ends_there():
+    drawn = bars("t", [Bar("a", 0.5, "0.5")], most=1.0)
+    (half,) = numbers(drawn, "width")
+    ends = numbers(re.sub(r"<text.*?</text>", "", drawn), "x1")
+
+    assert half == pytest.approx((max(ends) - min(ends)) / 2, abs=0.2)
+    assert re.findall(r'"soft".*?>([\d.]+)<', drawn) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+    points = [Point("a", 10.0, 0.99), Point("b", 20.0, 0.90)]
+    labels = re.findall(r'text-anchor="end"[^>]*>([\d.]+)<', plane("t", points, across="x", up="y", most=1.0))
+    assert max(map(float, labels)) == 1.0
+    top = min(numbers(plane("t", [Point("a", 1.0, 1.0), Point("b", 9.0, 0.5)], across="x", up="y", most=1.0), "cy"))
+    assert top == 22.0
 
 
 def test_nothing_at_all_is_still_a_chart():

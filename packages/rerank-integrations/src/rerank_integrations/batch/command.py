@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
-from rerank_core.cli.command import Command, Parser, add_load_options, load_options, positive_int
+from rerank_core.cli.command import RANK, Command, Parser, add_load_options, load_options, positive_int
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import ScoreOptions
 
@@ -23,14 +24,14 @@ _OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
 
 def _configure(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="IN", help="a .parquet, .jsonl or .jsonl.gz file, or a folder of them")
+    add("source", metavar="IN", help="a .parquet, .jsonl, .json, .csv, .tsv (perhaps .gz) or .arrow file, or a folder")
     add("target", metavar="OUT", help="a folder: it gets one file for each of IN, with a column of scores")
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--model", default=DEFAULT_MODEL, help="a directory, hub name or lite (default: %(default)s)")
     who.add_argument(
         "--url", action="append", help="ask the server at this address instead; may be given again for more servers"
     )
-    add("--id", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
+    add("--id", "--id-column", default="id", metavar="NAME", help="the column that names a row (default: %(default)s)")
     add("--query", default="query", metavar="NAME", help="the column of queries (default: %(default)s)")
     add("--document", default="document", metavar="NAME", help="the column of documents (default: %(default)s)")
     add("--score", default="score", metavar="NAME", help="the column that is added (default: %(default)s)")
@@ -74,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> Summary:
+    from rerank_integrations.batch.files import describe, list_tasks
     from rerank_integrations.batch.job import Columns, Job
     from rerank_integrations.batch.run import score_files
 
@@ -100,6 +102,8 @@ def _score(arguments: argparse.Namespace) -> Summary:
             cpus=arguments.cpus_per_actor,
             gpus=arguments.gpus_per_actor,
         )
+    tasks = list_tasks(Path(arguments.source), Path(arguments.target))
+    print(f"rerank: {describe(tasks, job)}", file=sys.stderr, flush=True)  # noqa: T201
     return score(arguments.source, arguments.target, _scorer(arguments), job, progress=True)
 
 
@@ -117,4 +121,6 @@ def _scorer(arguments: argparse.Namespace) -> Scorer:
     return ModelScorer(model, **load_options(arguments, without=_OF_THE_REQUEST, threads=threads).keywords())
 
 
-COMMAND = Command("batch", "Score the pairs of Parquet and JSON lines files, also on a Ray cluster.", _configure, _run)
+COMMAND = Command(
+    "batch", "Score the pairs of Parquet, CSV and JSON files, also on a Ray cluster.", _configure, _run, RANK
+)

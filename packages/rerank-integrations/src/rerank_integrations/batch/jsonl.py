@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Any, Self
 
 from rerank_core.errors import InvalidRequest
 
+from rerank_integrations.batch.gzipped import is_gzipped, open_bytes, write_bytes
 from rerank_integrations.batch.job import Job, Kind
 from rerank_integrations.batch.rows import Added
 
@@ -58,6 +58,11 @@ class JsonLines:
 
     path: Path
 
+    @property
+    def description(self) -> str:
+        """See ``Source``."""
+        return "JSON lines"
+
     def check(self, job: Job) -> None:
         """Check nothing: nothing is known before the lines are read."""
 
@@ -80,29 +85,23 @@ class JsonLines:
             yield chunk
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        try:
-            with _opened(self.path) as file:
-                for number, line in enumerate(file, start=1):
-                    text = line.removeprefix(_BOM if number == 1 else b"").strip()
-                    if text:
-                        yield number, text
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidRequest(f"{self.path} is not a whole gzip file: {error}") from error
+        with open_bytes(self.path) as file:
+            for number, line in enumerate(file, start=1):
+                text = line.removeprefix(_BOM if number == 1 else b"").strip()
+                if text:
+                    yield number, text
 
     @contextmanager
-    def writer(self, path: Path, added: Mapping[str, Kind]) -> Iterator[_LineWriter]:
+    def writer(self, path: Path, added: Mapping[str, Kind]) -> Iterator[LineWriter]:
         """See ``Source``."""
-        with path.open("xb") as file:
-            if not _is_gzipped(self.path):
-                yield _LineWriter(file, self.path)
-                return
-            # Without name and time, so that the same rows make the same bytes.
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
-                yield _LineWriter(zipped, self.path)
+        with write_bytes(path, gzipped=is_gzipped(self.path)) as file:
+            yield LineWriter(file, self.path)
 
 
-class _LineWriter:
-    def __init__(self, file: IO[bytes] | gzip.GzipFile, source: Path) -> None:
+class LineWriter:
+    """A ``Writer`` of JSON lines."""
+
+    def __init__(self, file: IO[bytes] | GzipFile, source: Path) -> None:
         self._file = file
         self._source = source
 
@@ -124,11 +123,3 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _is_gzipped(path: Path) -> bool:
-    return path.suffix == ".gz"
-
-
-def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if _is_gzipped(path) else path.open("rb")

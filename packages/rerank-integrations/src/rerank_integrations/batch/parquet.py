@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-from rerank_core.errors import InvalidRequest, MissingExtra
+from rerank_core.errors import InvalidRequest
+from rerank_core.tables.arrow import import_pyarrow
 
 from rerank_integrations.batch.job import Job, Kind
-from rerank_integrations.batch.rows import Added
+from rerank_integrations.batch.rows import Added, check_columns
 
 # A row group is written when it has so many of either: small ones read slowly, large ones stay in memory.
 _GROUP_ROWS = 1 << 16
@@ -35,7 +36,7 @@ class Table:
         try:
             values: list[object] = found.to_pylist()
         except UnicodeDecodeError:
-            return [_text(value) for value in found.cast(_arrow().large_binary()).to_pylist()]
+            return [_text(value) for value in found.cast(pyarrow().large_binary()).to_pylist()]
         return values
 
     def place(self, index: int) -> str:
@@ -52,7 +53,7 @@ class Table:
 
     def plus(self, others: Self) -> Self:
         """See ``Rows``."""
-        return type(self)(_arrow().concat_tables([self.table, others.table]), self.first)
+        return type(self)(pyarrow().concat_tables([self.table, others.table]), self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,16 @@ class ParquetFile:
 
     path: Path
 
+    @property
+    def description(self) -> str:
+        """See ``Source``."""
+        return "Parquet"
+
     def check(self, job: Job) -> None:
         """See ``Source``."""
         with self._opened() as file:
             schema = file.schema_arrow
-        for name in job.read:
-            if name not in schema.names:
-                raise InvalidRequest(f"{self.path} has no column {name!r}: it has {', '.join(schema.names)}")
-        for name in (job.columns.query, job.columns.document):
-            if not _is_text(schema.field(name).type):
-                raise InvalidRequest(f"{self.path}: column {name!r} is {schema.field(name).type}, not text")
-        for name in job.added:
-            if name in schema.names:
-                raise InvalidRequest(f"{self.path} has a column {name!r} already")
+        check_schema(self.path, schema, job)
 
     def count(self) -> int | None:
         """See ``Source``: the file knows its number of rows."""
@@ -85,25 +83,20 @@ class ParquetFile:
         first = 1
         with self._opened() as file:
             for batch in file.iter_batches(batch_size=size):
-                yield Table(_arrow().Table.from_batches([batch]), first)
+                yield Table(pyarrow().Table.from_batches([batch]), first)
                 first += batch.num_rows
 
     @contextmanager
-    def writer(self, path: Path, added: Mapping[str, Kind]) -> Iterator[_TableWriter]:
+    def writer(self, path: Path, added: Mapping[str, Kind]) -> Iterator[TableWriter]:
         """See ``Source``."""
-        arrow, types = _arrow(), {"score": "float64", "rank": "int32"}
         with self._opened() as file:
             schema = file.schema_arrow
-        for name, kind in added.items():
-            schema = schema.append(arrow.field(name, arrow.type_for_alias(types[kind])))
-        with import_module("pyarrow.parquet").ParquetWriter(path, schema) as file:
-            writer = _TableWriter(file, schema)
+        with table_writer(path, schema, added) as writer:
             yield writer
-            writer.flush()
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        arrow = _arrow()
+        arrow = pyarrow()
         try:
             with import_module("pyarrow.parquet").ParquetFile(self.path) as file:
                 yield file
@@ -111,7 +104,29 @@ class ParquetFile:
             raise InvalidRequest(f"{self.path} cannot be read as Parquet: {error}") from error
 
 
-class _TableWriter:
+def check_schema(path: Path, schema: Any, job: Job) -> None:
+    """Raise ``InvalidRequest`` for columns that a job cannot read or add."""
+    check_columns(path, schema.names, job)
+    for name in (job.columns.query, job.columns.document):
+        if not _is_text(schema.field(name).type):
+            raise InvalidRequest(f"{path}: column {name!r} is {schema.field(name).type}, not text")
+
+
+@contextmanager
+def table_writer(path: Path, schema: Any, added: Mapping[str, Kind]) -> Iterator[TableWriter]:
+    """Open a Parquet file for the rows of a schema, with columns added."""
+    arrow, types = pyarrow(), {"score": "float64", "rank": "int32"}
+    for name, kind in added.items():
+        schema = schema.append(arrow.field(name, arrow.type_for_alias(types[kind])))
+    with import_module("pyarrow.parquet").ParquetWriter(path, schema) as file:
+        writer = TableWriter(file, schema)
+        yield writer
+        writer.flush()
+
+
+class TableWriter:
+    """A ``Writer`` of row groups."""
+
     def __init__(self, file: Any, schema: Any) -> None:
         self._file = file
         self._schema = schema
@@ -119,7 +134,7 @@ class _TableWriter:
 
     def write(self, rows: Table, order: Sequence[int], added: Added) -> None:
         """See ``Writer``."""
-        arrow = _arrow()
+        arrow = pyarrow()
         table = rows.table if order == range(len(rows)) else rows.table.take(arrow.array(order, arrow.int64()))
         for name, values in added.items():
             field = self._schema.field(name)
@@ -134,22 +149,18 @@ class _TableWriter:
     def flush(self) -> None:
         """Write the rows that wait as a row group."""
         if self._waiting:
-            table = _arrow().concat_tables(self._waiting)
+            table = pyarrow().concat_tables(self._waiting)
             self._file.write_table(table.cast(self._schema), row_group_size=max(1, table.num_rows))
             self._waiting.clear()
 
 
-def _arrow() -> Any:
-    try:
-        return import_module("pyarrow")
-    except ModuleNotFoundError as missing:
-        if missing.name != "pyarrow":
-            raise
-        raise MissingExtra.needs("Parquet needs pyarrow", "rerank-integrations[batch]") from missing
+def pyarrow() -> Any:
+    """Import pyarrow. Raises ``MissingExtra`` naming this package's extra where it is not installed."""
+    return import_pyarrow("rerank-integrations[batch]")
 
 
 def _is_text(kind: Any) -> bool:
-    types = _arrow().types
+    types = pyarrow().types
     if types.is_dictionary(kind):
         kind = kind.value_type
     return bool(

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from rerank_core.errors import InvalidRequest
 from rerank_core.inputs import check_text
+from rerank_core.tables.columns import listed
 
 from rerank_integrations.batch.job import Job, Kind
 
@@ -53,6 +54,11 @@ class Writer(Protocol):
 class Source(Protocol):
     """A file that rows are read from. Its methods raise ``InvalidRequest`` for a file that is not what it should be."""
 
+    @property
+    def description(self) -> str:
+        """What the file is read as."""
+        ...
+
     def check(self, job: Job) -> None:
         """Refuse a file that lacks a column that is read, or has one that is added, where that can be told at once."""
         ...
@@ -68,6 +74,19 @@ class Source(Protocol):
     def writer(self, path: Path, added: Mapping[str, Kind]) -> AbstractContextManager[Writer]:
         """Open a file of this form for writing, with columns added."""
         ...
+
+
+def check_columns(path: Path, columns: Sequence[str], job: Job) -> None:
+    """Raise ``InvalidRequest`` for columns without one that is read, or with one that is added."""
+    for name in job.read:
+        if name not in columns:
+            raise InvalidRequest(
+                f"{path} has no column {name!r}: it has {listed(columns)} (--id, --query and --document name others)"
+            )
+    for name in job.added:
+        if name in columns:
+            way_out = "name another with --score" if name == job.score else "take it out, or do without reranking"
+            raise InvalidRequest(f"{path} has a column {name!r} already: {way_out}")
 
 
 def validation_error(values: Mapping[str, object], job: Job) -> str | None:

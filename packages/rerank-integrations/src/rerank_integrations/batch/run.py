@@ -14,7 +14,7 @@ from rerank_core.atomic_write import atomic_write
 from rerank_core.errors import MissingExtra, RerankError
 from rerank_core.scorer import Scorer, is_independent
 
-from rerank_integrations.batch.files import Task, count_rows, list_tasks, open_source
+from rerank_integrations.batch.files import Task, by_ending, count_rows, list_tasks, open_source
 from rerank_integrations.batch.groups import ranked, whole_groups
 from rerank_integrations.batch.job import RANK, Job
 from rerank_integrations.batch.run_manifest import Identity, identify, open_run
@@ -131,8 +131,10 @@ def score_files(
     began = time.monotonic()
     job = job or Job()
     tasks = list_tasks(Path(source), Path(target))
-    open_run(Path(target).absolute(), identified(scorer), job)
     waiting = [task for task in tasks if not task.is_done]
+    for own in by_ending(waiting):  # before a model is loaded for nothing
+        open_source(own[0].source).check(job)
+    open_run(Path(target).absolute(), identified(scorer), job)
     rows = skipped = 0
     with closing(_bar(waiting, progress=progress)) as bar:
         for done in run(waiting, job, scorer, bar.update):

@@ -160,7 +160,7 @@ class Driver:
                 for piece in response.iter_raw():
                     if reading.is_full(piece):
                         break
-                return reading.answer()
+            return request.read(reading.answer())
         except httpx.RequestError as error:
             return self._failure(error, request, trace)
         except RuntimeError as error:
@@ -227,7 +227,7 @@ class Driver:
                 async for piece in response.aiter_raw():
                     if reading.is_full(piece):
                         break
-                return reading.answer()
+            return request.read(reading.answer())
         except TimeoutError as error:
             return _late(error)
         except httpx.RequestError as error:

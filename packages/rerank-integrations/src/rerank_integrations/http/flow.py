@@ -1,8 +1,8 @@
 """The flow of requests for one list of documents. Pure: it decides from each outcome, the driver has the sockets.
 
-A flow is a generator. It yields the next step and is sent its outcome: for a ``SendRequest`` an ``Answer`` or a
-``TransportFailure``, for a ``HedgedRequest`` the outcomes of its requests that ended, and None after a ``Sleep``. It
-returns what the caller wanted, or raises what the caller gets.
+A flow is a generator. It yields the next step and is sent its outcome: for a ``SendRequest`` a ``TransportFailure``, or
+the result of its ``read``; for a ``HedgedRequest`` the outcomes of its requests that ended, and None after a ``Sleep``.
+It returns what the caller wanted, or raises what the caller gets.
 """
 
 from __future__ import annotations
@@ -12,9 +12,18 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from rerank_core.errors import DeadlineExceeded, InvalidRequest, ModelError, Overloaded, RerankError, Unavailable
+from rerank_core.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelError,
+    Overloaded,
+    RerankError,
+    Unauthorized,
+    Unavailable,
+)
 from rerank_core.types import Scores
 
 from rerank_integrations.http import protocol
@@ -43,6 +52,7 @@ _log = logging.getLogger(__name__)
 class SendRequest:
     """Make a request at once: within ``seconds`` (None: without end), of which ``connect`` for the connection.
 
+    - ``read``: makes the outcome of an answer.
     - ``max_bytes``: more than a whole answer can have.
     - ``fresh``: make it on a new connection.
     - ``check``: how to see in the meantime whether the server lives; None: wait for the answer alone.
@@ -54,6 +64,7 @@ class SendRequest:
     body: bytes | None
     seconds: float | None
     connect: float
+    read: Callable[[Answer], Success | Refusal]
     max_bytes: int
     fresh: bool = False
     check: LivenessCheck | None = None
@@ -110,6 +121,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Success:
+    """A good answer; ``value`` is what was read from it."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is an error, or that cannot be read. ``is_final`` where every server would answer so."""
+
+    error: RerankError
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TransportFailure:
     """There was no connection, no answer within the time, or one that broke off; ``reason`` in words.
 
@@ -124,7 +150,7 @@ class TransportFailure:
     on_used_connection: bool = False
 
 
-Outcome: TypeAlias = Answer | TransportFailure
+Outcome: TypeAlias = Success | Refusal | TransportFailure
 Outcomes: TypeAlias = list[tuple[SendRequest, Outcome]]
 """The requests that ended, each with its outcome."""
 
@@ -134,9 +160,30 @@ RequestFlow: TypeAlias = Generator[SendRequest | HedgedRequest | Sleep, Outcome 
 
 def is_final(outcome: Outcome) -> bool:
     """Return whether the caller gets it: a good answer, or an error that would be the same from any server."""
-    if isinstance(outcome, TransportFailure):
-        return False
-    return outcome.status == 200 or not may_succeed_later(protocol.read_error(outcome.status, outcome.content, ""))
+    return isinstance(outcome, Success) or (isinstance(outcome, Refusal) and outcome.is_final)
+
+
+def read_answer(
+    answer: Answer, *, method: str, url: str, read: Callable[[bytes, str], object], note: str = ""
+) -> Success | Refusal:
+    """Make the outcome of an answer; ``read`` reads the content of a good one, and raises ``ModelError``.
+
+    What cannot be read is a failure of this one server: another may be what this one is not. So is an error that is no
+    rerank-server's, but for one of time or of the API key, which are the same for all. ``note`` is added to an error.
+    """
+    if answer.status != 200:
+        own = protocol.read_own_error(answer.content, retry_after=answer.retry_after, note=note)
+        error = own or protocol.foreign_error(
+            answer.status, answer.content, url, retry_after=answer.retry_after, note=note
+        )
+        is_final = own is not None or isinstance(error, DeadlineExceeded | Unauthorized)
+        return Refusal(error, is_final=is_final and not may_succeed_later(error))
+    if answer.unusable:
+        return Refusal(ModelError(f"{method} {url} answered 200, but its answer {answer.unusable}"), is_final=False)
+    try:
+        return Success(read(answer.content, url))
+    except ModelError as error:
+        return Refusal(error, is_final=False)
 
 
 class RequestFlows:
@@ -196,25 +243,36 @@ class RequestFlows:
     def _server_info(self, deadline: float) -> RequestFlow[protocol.ServerInfo]:
         # Without a lock: the first calls may each ask, but none waits for another's time to run out.
         if self._info is None:
-            url, content = yield from self._ask("GET", _INFO, None, deadline, max_bytes=protocol.MAX_INFO_BYTES)
-            self._info = protocol.read_info(content, url)
+            self._info = yield from self._ask(
+                "GET", _INFO, None, deadline, read=protocol.read_info, max_bytes=protocol.MAX_INFO_BYTES
+            )
         return self._info
 
     def _score_part(self, question: protocol.Question, part: range, deadline: float) -> RequestFlow[Scores]:
-        url, content = yield from self._ask(
-            "POST",
-            _RERANK,
-            question.body(part),
-            deadline,
-            max_bytes=question.max_answer_bytes(part),
-            note=question.note(part),
+        return (
+            yield from self._ask(
+                "POST",
+                _RERANK,
+                question.body(part),
+                deadline,
+                read=partial(protocol.read_scores, part=part, question=question),
+                max_bytes=question.max_answer_bytes(part),
+                note=question.note(part),
+            )
         )
-        return protocol.read_scores(content, url, part, question)
 
     def _ask(
-        self, method: str, path: str, body: bytes | None, deadline: float, *, max_bytes: int, note: str = ""
-    ) -> RequestFlow[tuple[str, bytes]]:
-        """Get the first good answer, and the address that it came from."""
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        deadline: float,
+        *,
+        read: Callable[[bytes, str], _Result],
+        max_bytes: int,
+        note: str = "",
+    ) -> RequestFlow[_Result]:
+        """Get the first good answer, as ``read`` makes it of the content and the address that it came from."""
         attempts = Attempts(list(self._balancer), self._max_retries, self._now())
         stale: set[Endpoint] = set()  # servers that closed a connection, so that the next one should be new
         while True:
@@ -241,6 +299,7 @@ class RequestFlows:
                         body,
                         seconds=None if left == math.inf else left,
                         connect=connect,
+                        read=partial(read_answer, method=method, url=endpoint.url + path, read=read, note=note),
                         max_bytes=max_bytes,
                         fresh=endpoint in stale,
                         check=self._check(endpoint, left),
@@ -254,9 +313,14 @@ class RequestFlows:
                 if is_final(outcome):
                     if request is not first and all(other is not first for other, _ in ended):
                         self._note_outrun(first, now)
-                    return self._settled(request, outcome, note, now)
+                    self._balancer.answered(request.endpoint, now)
+                    if isinstance(outcome, Success):
+                        result: _Result = outcome.value
+                        return result
+                    error, cause = self._error(outcome, request, note)
+                    raise error from cause
 
-            given_up: tuple[Unavailable, Exception | None] | None = None
+            given_up: tuple[RerankError, BaseException | None] | None = None
             for request, outcome in ended:
                 # No failure: the server had closed an idle connection, and is asked again at once.
                 is_stale = isinstance(outcome, TransportFailure) and outcome.on_used_connection
@@ -265,9 +329,12 @@ class RequestFlows:
                     continue
                 error, cause = self._error(outcome, request, note)
                 self._note_failure(request.endpoint, error, now)
-                if not may_succeed_later(error):
+                if may_succeed_later(error):
+                    attempts.failed(request.endpoint, error.retry_after, now, self._random())
+                elif isinstance(outcome, Refusal):  # this server would answer so again
+                    attempts.give_up(request.endpoint)
+                else:
                     raise error from cause
-                attempts.failed(request.endpoint, error.retry_after, now, self._random())
                 given_up = error, cause
             if given_up is None:
                 continue
@@ -288,7 +355,7 @@ class RequestFlows:
 
         if self._hedge_after is None or len(self._balancer) == 1:
             outcome = yield first
-            if not isinstance(outcome, Answer | TransportFailure):
+            if not isinstance(outcome, Success | Refusal | TransportFailure):
                 raise TypeError(f"the driver sent {outcome!r} for a SendRequest")
             return [(first, outcome)]
         ended = yield HedgedRequest(first, second, self._hedge_after)
@@ -307,24 +374,17 @@ class RequestFlows:
         return LivenessCheck(
             after,
             _LIFE_AGAIN_SECONDS,
-            SendRequest(endpoint, "GET", _LIVEZ, None, seconds, seconds, _MAX_LIFE_BYTES, fresh=True),
+            SendRequest(endpoint, "GET", _LIVEZ, None, seconds, seconds, Success, _MAX_LIFE_BYTES, fresh=True),
         )
 
-    def _settled(self, request: SendRequest, outcome: Outcome, note: str, now: float) -> tuple[str, bytes]:
-        self._balancer.answered(request.endpoint, now)
-        if not isinstance(outcome, Answer) or outcome.status != 200:
-            error, cause = self._error(outcome, request, note)
-            raise error from cause
-        if outcome.unusable:
-            raise ModelError(f"{request.method} {request.url} answered 200, but its answer {outcome.unusable}")
-        return request.url, outcome.content
-
-    def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, Exception | None]:
+    def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, BaseException | None]:
         """Make the error of an outcome that is no good answer, and return it with its cause."""
         source = f"{request.method} {request.url}"
         match outcome:
-            case Answer(status, content, retry_after):
-                return protocol.read_error(status, content, request.url, retry_after=retry_after, note=note), None
+            case Success():
+                raise TypeError(f"{source} was answered well")
+            case Refusal(error):
+                return error, error.__cause__
             case TransportFailure("unreachable", reason, cause):
                 asked = "is rerank-server running there, and is it ready?"
                 return Unavailable(f"{request.endpoint.url} cannot be reached ({reason}): {asked}"), cause
@@ -356,7 +416,7 @@ class RequestFlows:
                 self._hedge_after,
             )
 
-    def _given_up(self, error: Unavailable, attempts: Attempts, next_in: float | None, left: float) -> Unavailable:
+    def _given_up(self, error: RerankError, attempts: Attempts, next_in: float | None, left: float) -> RerankError:
         """Return the last error, with what was tried and why no more is."""
         tried = []
         if attempts.made > 1:
@@ -367,4 +427,7 @@ class RequestFlows:
             tried.append(f"the next attempt is due in {next_in:.3g} s, {room}")
         if not tried:
             return error
-        return type(error)(f"{error} ({'; '.join(tried)})", retry_after=error.retry_after)
+        message = f"{error} ({'; '.join(tried)})"
+        if isinstance(error, Unavailable):
+            return type(error)(message, retry_after=error.retry_after)
+        return type(error)(message)

@@ -282,11 +282,23 @@ def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
     )
 
 
-def read_error(status: int, content: bytes, url: str, *, retry_after: str | None = None, note: str = "") -> RerankError:
-    """Read the error of an answer other than 200: by its code, else by its status.
+def read_own_error(content: bytes, *, retry_after: str | None = None, note: str = "") -> RerankError | None:
+    """Read the error of a rerank-server by its code; None for one without a code of ours.
 
     ``retry_after`` is the header of that name. ``note`` is added to the message.
     """
+    answer = _parsed(content)
+    if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
+        return None
+    code = str(answer.get("code"))[:_EXCERPT]
+    known = error_class(code) or _SERVER_CODES.get(code)
+    return _made(known, _printable(answer["message"], _LONGEST_MESSAGE) + note, retry_after) if known else None
+
+
+def foreign_error(
+    status: int, content: bytes, url: str, *, retry_after: str | None = None, note: str = ""
+) -> RerankError:
+    """Make the error of an answer that a proxy or another server gave, by its status. Arguments: ``read_own_error``."""
     answer = _parsed(content)
     if answer is None:
         said = content.decode(errors="replace")
@@ -294,11 +306,6 @@ def read_error(status: int, content: bytes, url: str, *, retry_after: str | None
         answer = answer if isinstance(answer, dict) else {}
         # Some servers send back the whole request with what they complain about; what is in words is a complaint only.
         said = next((answer[name] for name in _COMPLAINTS if isinstance(answer.get(name), str)), "JSON of another kind")
-        code = str(answer.get("code"))[:_EXCERPT]
-        known = error_class(code) or _SERVER_CODES.get(code)
-        if known and isinstance(answer.get("message"), str):
-            return _made(known, _printable(answer["message"], _LONGEST_MESSAGE) + note, retry_after)
-
     excerpt = _printable(said, _EXCERPT) or "an empty body"
     hint = f": {_HINTS[status]}" if status in _HINTS else ""
     guessed = _BY_STATUS.get(status) or (ModelError if status >= 500 else NotARerankServer)

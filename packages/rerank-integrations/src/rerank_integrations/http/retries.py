@@ -62,6 +62,11 @@ class Attempts:
         else:
             turn.due = now + pause(turn.failures, retry_after, chance)
 
+    def give_up(self, endpoint: Endpoint) -> None:
+        """Note a failure that will not be over later: this server is not asked again."""
+        self.made += 1
+        del self._turns[endpoint]
+
     def wait(self, now: float) -> float | None:
         """Return the seconds until a server may be asked, 0 for at once; None: none is left to ask."""
         if not self._turns:

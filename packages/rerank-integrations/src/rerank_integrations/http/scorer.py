@@ -34,8 +34,9 @@ class HTTPScorer:
     """A ``Scorer`` and an ``AsyncScorer`` that asks a rerank-server. Threads and event loops may share one.
 
     - ``base_url``: where the server is, such as ``http://localhost:8000``; or several servers of the same model and
-      the same settings. Each request goes to the one that has the fewest of ours in hand. One that cannot be reached
-      or has no room is left out for some seconds, and the others are asked at once.
+      the same settings. Each request goes to the one that has the fewest of ours in hand. One that cannot be reached,
+      has no room, or gives an answer that is no rerank-server's is left out for some seconds, and the others are asked
+      at once.
     - ``api_key``: sent as a bearer token; never shown. A callable is asked before each request, in the caller's
       thread or event loop, so that a key may change. None: what ``RERANK_API_KEY`` is when the scorer is made; an
       empty string: no key.
@@ -136,7 +137,7 @@ class HTTPScorer:
 
         Also raises ``Unavailable`` where no server can be reached, ``Overloaded`` where none has room,
         ``DeadlineExceeded`` where none answers in time, ``Unauthorized`` where the key is not taken or ``api_key()``
-        has none, and ``ModelError`` for an answer that is not complete.
+        has none, and ``ModelError`` where no server gives an answer that can be read and is complete.
         """
         question = _question(query, documents, score_options(options, deprecated))
         return self._state.score(question)

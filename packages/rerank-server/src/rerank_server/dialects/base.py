@@ -31,6 +31,7 @@ class Dialect:
     - ``answer``: the dialect's request and its scores → the body of the response.
     - ``error``: an error → the body of the response.
     - ``statuses``: HTTP statuses by the code of an error, where they differ from ``errors.STATUS``.
+    - ``model_owner``: the owner in the list of models below the dialect's prefix. Some clients know one name only.
 
     The rest is for the OpenAPI document: ``name`` and ``summary``; the Structs of a request, a response and of errors;
     ``error_descriptions``, by status, of the statuses that depend on the dialect; ``example``, a body, and
@@ -44,6 +45,7 @@ class Dialect:
     answer: Callable[[Any, Scores, Reply], Any]
     error: Callable[[RerankError, Reply], Struct]
     statuses: Mapping[str, int] = field(default_factory=dict)
+    model_owner: str = "rerank"
     request: type[Struct]
     response: Any
     errors: tuple[type[Struct], ...]

@@ -80,6 +80,7 @@ def error(error: RerankError, _: Reply) -> WrongFields | InfinityError | Detail:
 
 
 INFINITY = Dialect(
+    model_owner="infinity",
     name="infinity",
     summary="As Infinity",
     read=fields.read,

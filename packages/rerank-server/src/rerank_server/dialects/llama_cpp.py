@@ -99,6 +99,7 @@ def error(error: RerankError, _: Reply) -> LlamaError:
 
 
 LLAMA_CPP = Dialect(
+    model_owner="llamacpp",
     name="llama.cpp",
     summary="As llama.cpp",
     read=fields.read,

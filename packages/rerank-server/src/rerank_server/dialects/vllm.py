@@ -175,6 +175,7 @@ def _texts(given: Texts, name: str) -> list[str]:
 
 
 VLLM = Dialect(
+    model_owner="vllm",
     name="vllm",
     summary="As vLLM",
     read=fields.read,

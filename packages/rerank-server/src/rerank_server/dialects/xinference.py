@@ -40,6 +40,7 @@ def answer(request: RerankRequest, scores: Scores, reply: Reply) -> XinferenceRe
 
 
 XINFERENCE = Dialect(
+    model_owner="xinference",
     name="xinference",
     summary="As Xinference",
     read=fields.read,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
 
+from rerank_server.asgi import ASGIApp, Message
 from rerank_server.http1.head import Head
 
-Message: TypeAlias = MutableMapping[str, Any]
-ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rerank_server.http1.exchange import ASGIApp, Headers, encode_head
+from rerank_server.asgi import ASGIApp
+from rerank_server.http1.exchange import Headers, encode_head
 from rerank_server.http1.pool import Pool
 
 _RETRY_AFTER = 5  # seconds

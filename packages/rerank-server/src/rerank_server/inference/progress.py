@@ -47,11 +47,3 @@ class Progress:
     def elapsed(self) -> float:
         """Seconds since the current work item began, 0 while idle."""
         return 0.0 if self.size is None else max(0.0, self._clock() - self.began)
-
-    def longest(self, size: int) -> float | None:
-        """The longest recent duration of work of this size, in seconds; None before any work has ended.
-
-        The duration of smaller work is scaled up in proportion to its size.
-        """
-        recent = list(self.recent)
-        return max((seconds * max(1.0, size / max(1, measured)) for measured, seconds in recent), default=None)

@@ -1,6 +1,6 @@
 """Detects that the compute thread or the tokenize thread makes no progress, and ends the process.
 
-A thread is stuck when one batch takes longer than its limit: see ``time_limit``. It is lost after twice that time.
+A thread is stuck when one batch takes longer than its limit: see ``time_limit_for``. It is lost after twice that time.
 Where the thread also holds the interpreter lock, no Python code runs, this module included; then a timer in C ends the
 process (``ExitTimer``).
 """
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -40,6 +40,21 @@ def time_limit(limit: float, longest: float | None) -> float:
         return _TIMES_FIRST * limit
     least = min(_LEAST, limit)
     return max(least, min(limit, _TIMES_LONGEST * longest), _TIMES_LEAST * longest)
+
+
+def time_limit_for(size: int, limit: float, recent: Sequence[tuple[int, float]]) -> float:
+    """The seconds that a work item of this size may take, from the sizes and the seconds of ``recent`` ones.
+
+    Where it is larger than any of them, the seconds of the largest are scaled up in proportion: small work takes more
+    time per token than large work, so that this is too long rather than too short. It is no longer than for the first
+    work item.
+    """
+    if not recent:
+        return time_limit(limit, None)
+    longest = max(seconds for _, seconds in recent)
+    largest, seconds = max(recent)
+    scaled = seconds * max(1.0, size / max(1, largest))
+    return max(time_limit(limit, longest), min(time_limit(limit, scaled), time_limit(limit, None)))
 
 
 class ExitTimer(Protocol):
@@ -138,7 +153,7 @@ class Watchdog:
                 watched.age += elapsed
             watched.number = number
             if size is not None:
-                watched.time_limit = time_limit(self._limit, watched.progress.longest(size))
+                watched.time_limit = time_limit_for(size, self._limit, list(watched.progress.recent))
                 if watched.age > 2 * watched.time_limit:
                     verdicts.append("lost")
                 elif watched.age > watched.time_limit:

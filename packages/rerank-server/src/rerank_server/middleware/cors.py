@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from rerank_server.asgi import ASGIApp, Message, Receive, Send
 from rerank_server.errors import ForeignOrigin, InvalidHeader, public_code, status_of
 from rerank_server.middleware.origins import Origins, is_same_origin, preflight_headers
 from rerank_server.middleware.telemetry import record_of
@@ -23,7 +24,7 @@ class CorsMiddleware:
 
     def __init__(
         self,
-        app: Callable[[Any, Any, Any], Awaitable[None]],
+        app: ASGIApp,
         *,
         origins: Origins,
         exposed: tuple[str, ...],
@@ -34,7 +35,7 @@ class CorsMiddleware:
         self._exposed = ", ".join(exposed)
         self._error_body = error_body
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection; one that is not HTTP passes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -47,7 +48,7 @@ class CorsMiddleware:
         is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
         added = list(self._headers(origin if allowed else None, is_preflight=is_preflight))
 
-        async def send_with_headers(message: Any) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 encoded = [(name.encode(), value.encode("latin-1")) for name, value in added]
                 message = {**message, "headers": [*message.get("headers", ()), *encoded]}
@@ -72,7 +73,7 @@ class CorsMiddleware:
         else:
             await self._app(scope, receive, send_with_headers)
 
-    async def _refuse(self, error: InvalidHeader, scope: Any, send: Any) -> None:
+    async def _refuse(self, error: InvalidHeader, scope: Any, send: Send) -> None:
         record = record_of(scope)
         record.error = public_code(error)
         if error.code == ForeignOrigin.code:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+from rerank_server.asgi import ASGIApp, Receive, Send
 from rerank_server.middleware.methods import AllowedMethods
 
 _ORIGINAL_PATH = "rerank.original_path"
@@ -16,17 +16,22 @@ def original_path(scope: Any) -> str:
     return path
 
 
+def is_below_prefix(scope: Any) -> bool:
+    """Whether the prefix of a dialect was stripped from the path."""
+    return _ORIGINAL_PATH in scope
+
+
 class DialectPrefixMiddleware:
     """ASGI: passes ``GET /tei/info`` on as ``GET /info``. Scoring routes have a path of their own below each prefix.
 
     ``original_path`` has the whole path, for errors.
     """
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: AllowedMethods) -> None:
+    def __init__(self, app: ASGIApp, methods: AllowedMethods) -> None:
         self._app = app
         self._methods = methods
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
             asked = scope["path"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from rerank_server.asgi import ASGIApp, Receive, Send
 
 
 class AllowedMethods:
@@ -43,11 +45,11 @@ def normalized(path: str) -> str:
 class OptionsMiddleware:
     """ASGI: answers OPTIONS with the allowed methods of the path, or of the server for ``*``."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], methods: AllowedMethods) -> None:
+    def __init__(self, app: ASGIApp, methods: AllowedMethods) -> None:
         self._app = app
         self._methods = methods
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
             path = scope["path"]

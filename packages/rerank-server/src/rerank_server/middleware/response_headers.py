@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from rerank_server.asgi import ASGIApp, Message, Receive, Send
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -16,13 +17,13 @@ PAGE_HEADERS = {
 class NoSniffMiddleware:
     """ASGI: adds ``X-Content-Type-Options: nosniff`` to every response."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection."""
 
-        async def send_with_header(message: Any) -> None:
+        async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 nosniff = (b"x-content-type-options", b"nosniff")
                 message = {**message, "headers": [*message.get("headers", ()), nosniff]}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from rerank_server.asgi import ASGIApp, Receive, Send
 
 
 class RootPathMiddleware:
     """ASGI: strips ``root`` from a path. A path that does not begin with it is passed on unchanged."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], *, root: str) -> None:
+    def __init__(self, app: ASGIApp, *, root: str) -> None:
         self._app = app
         self._root = root
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         path = scope.get("path", "")
         if self._root and (path == self._root or path.startswith(f"{self._root}/")):

@@ -8,14 +8,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
+from rerank_server.asgi import ASGIApp, Message, Receive, Send
+from rerank_server.middleware.methods import normalized
 from rerank_server.observability.logs import PROBES, log_request
 from rerank_server.observability.metrics import Metrics
 from rerank_server.observability.request_record import RequestRecord
 from rerank_server.observability.tracing import Tracing
-
-ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _KEY = "rerank.record"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -44,7 +44,7 @@ class TelemetryMiddleware:
         self._metrics = metrics
         self._tracing = tracing
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection; one that is not HTTP passes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -59,7 +59,7 @@ class TelemetryMiddleware:
         record = scope[_KEY] = RequestRecord(request_id=request_id, method=scope["method"], route=self._route(scope))
         context = None if record.route in PROBES else self._tracing.begin(headers, record.began_at)
 
-        async def send_with_headers(message: Any) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 record.total_seconds = time.perf_counter() - record.began
@@ -81,7 +81,7 @@ class TelemetryMiddleware:
             self._tracing.finish(record, context)
 
     def _route(self, scope: Any) -> str:
-        path = re.sub("/+", "/", scope["path"]).rstrip("/") or "/"  # as the router reads it
+        path = normalized(scope["path"])
         return path if path in self._routes else "other"
 
 

@@ -13,6 +13,15 @@ from rerank_server.observability.request_record import RequestRecord
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/ping", "/v1/health/ready", "/v1/health/live"})
 """Routes that are called all the time, by probes and by Prometheus: logged on the level ``debug`` only."""
 
+# uvicorn's steps of starting and ending, which lines of ours tell.
+_TOLD_BY_US = (
+    "Started server process",
+    "Waiting for application",
+    "Application startup complete",
+    "Application shutdown complete",
+    "Finished server process",
+)
+
 _access = logging.getLogger("rerank_server.access")
 
 
@@ -30,6 +39,11 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002
         logging.getLogger(ours).setLevel(level.upper())
     # It would repeat the lines of log_request, with the query string.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_told_once)
+
+
+def _is_told_once(record: logging.LogRecord) -> bool:
+    return not (record.levelno == logging.INFO and str(record.msg).startswith(_TOLD_BY_US))
 
 
 def dropped_lines() -> int:

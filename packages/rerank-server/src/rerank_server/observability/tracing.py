@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rerank_core.errors import MissingExtra
@@ -54,6 +57,21 @@ def _exporting(endpoint: str) -> SpanProcessor:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces"))
+
+
+async def close_within(seconds: float, tracing: Tracing) -> None:
+    """Send the remaining spans, but wait no longer: a collector that is gone must not keep the process."""
+    loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+    def close() -> None:
+        tracing.close()
+        with suppress(RuntimeError):  # the loop has ended: nobody waits for it
+            loop.call_soon_threadsafe(sent.set)
+
+    threading.Thread(target=close, name="traces", daemon=True).start()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await sent.wait()
 
 
 class _NoTracing:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-Receive = Callable[[], Awaitable[Any]]
+from rerank_server.asgi import Receive
+
 Result = TypeVar("Result")
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import mimetypes
-from collections.abc import Mapping
-from pathlib import Path
-
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from rerank_server.middleware.response_headers import PAGE_HEADERS
-from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.routes.openapi import openapi_document
+from rerank_server.routes.pages import STATIC, file_routes, page_routes
 
-STATIC = Path(__file__).parent.parent / "static"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "redoc.standalone.js")
 
 
@@ -23,17 +18,4 @@ def docs_routes() -> list[HTTPRouteHandler]:
     files |= {"/docs": STATIC / "swagger.html", "/redoc": STATIC / "redoc.html"}
     routes = [route for path, file in files.items() for route in file_routes(path, file)]
     document = openapi_document()
-    return [*routes, *get_and_head("/openapi.json", lambda _: Response(document, headers=PAGE_HEADERS))]
-
-
-def file_routes(path: str, file: Path, headers: Mapping[str, str] = PAGE_HEADERS) -> list[HTTPRouteHandler]:
-    """The routes of one file, which is read once, at the start."""
-    media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    content = file.read_bytes()
-
-    def answer(request: AnyRequest) -> Response[bytes]:
-        if request.scope["raw_path"].endswith(b"/"):  # the page's relative links would be wrong there
-            return Response(b"", status_code=302, headers={**headers, "Location": f"..{path}"})
-        return Response(content, media_type=media_type, headers=headers)
-
-    return get_and_head(path, answer, media_type=media_type)
+    return [*routes, *page_routes("/openapi.json", lambda: Response(document, headers=PAGE_HEADERS))]

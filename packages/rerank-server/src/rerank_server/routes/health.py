@@ -48,10 +48,10 @@ def health_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHan
         return Response({"status": "alive"})
 
     return [
-        *get_and_head("/health", health),
-        *get_and_head("/readyz", readyz),
-        *get_and_head("/ping", readyz),
-        *get_and_head("/livez", livez),
-        *get_and_head("/v1/health/ready", readyz),
-        *get_and_head("/v1/health/live", livez),
+        *get_and_head("/health", health, is_open=True),
+        *get_and_head("/readyz", readyz, is_open=True),
+        *get_and_head("/ping", readyz, is_open=True),
+        *get_and_head("/livez", livez, is_open=True),
+        *get_and_head("/v1/health/ready", readyz, is_open=True),
+        *get_and_head("/v1/health/live", livez, is_open=True),
     ]

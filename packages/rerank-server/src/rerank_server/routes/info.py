@@ -12,6 +12,7 @@ from rerank_core.types import ModelInfo
 from rerank_server import __version__
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.routes.get import AnyRequest, get_and_head
+from rerank_server.routes.pages import redirect
 from rerank_server.settings import Settings
 
 
@@ -94,8 +95,9 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
 
     def root(request: AnyRequest) -> Response[Any]:
         if _is_browser(request):
-            page = f"{settings.root_path}/playground" if settings.root_path else "playground"
-            return Response(b"", status_code=302, headers={"Location": page})
+            if settings.root_path:
+                return Response(b"", status_code=302, headers={"Location": f"{settings.root_path}/playground"})
+            return redirect(request, "/playground")
         info = lifecycle.model.info if lifecycle.model else None
         model = ModelDescription(name=settings.model)
         if info is not None:
@@ -129,7 +131,7 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
         )
         return Response(body)
 
-    return [*get_and_head("/", root), *get_and_head("/info", info)]
+    return [*get_and_head("/", root, is_open=True), *get_and_head("/info", info)]
 
 
 def _calibration(info: ModelInfo) -> Calibration | None:

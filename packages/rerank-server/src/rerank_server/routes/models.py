@@ -9,16 +9,13 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from rerank_core.errors import UnknownModel
 
-from rerank_server.dialects.routing import dialect_of_prefix, prefix_of
+from rerank_server.dialects.routing import dialect_of_prefix
 from rerank_server.inference.service import Service
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.middleware.dialect_prefix import original_path
 from rerank_server.routes.get import AnyRequest, get_and_head
 from rerank_server.routes.replies import new_reply
 from rerank_server.settings import Settings
-
-# Clients compare this with the one name that they know, so each finds its own below its prefix.
-_OWNERS = {"/infinity": "infinity", "/vllm": "vllm", "/llamacpp": "llamacpp", "/xinference": "xinference"}
 
 
 class Stats(Struct):
@@ -73,12 +70,13 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
 
     def model(request: AnyRequest) -> Model:
         info = lifecycle.model.info if lifecycle.model else None
+        dialect = dialect_of_prefix(original_path(request.scope))
         name, length = (info.name, info.max_length) if info else (settings.model, settings.max_length)
         return Model(
             id=name,
             object="model",
             created=0,  # not known from the files of a model
-            owned_by=_OWNERS.get(prefix_of(original_path(request.scope)), "rerank"),
+            owned_by=dialect.model_owner if dialect else "rerank",
             root=name,
             parent=None,
             max_model_len=length,
@@ -106,7 +104,7 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
         return Response(Cluster(auth=bool(settings.api_keys or settings.api_keys_file)))
 
     return [
-        *get_and_head("/v1/cluster/auth", cluster),
+        *get_and_head("/v1/cluster/auth", cluster, is_open=True),  # clients of Xinference ask there whether to send one
         *get_and_head("/models", models),
         *get_and_head("/v1/models", models),
         *get_and_head("/v1/models/{name:path}", one),

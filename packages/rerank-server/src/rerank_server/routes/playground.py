@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar.handlers import HTTPRouteHandler
 
 from rerank_server.middleware.response_headers import PAGE_HEADERS
-from rerank_server.routes.docs import STATIC, file_routes
+from rerank_server.routes.pages import STATIC, file_routes
 
 _FILES = ("playground.css", "playground.js", "playground-code.js", "playground-text.js")
 _HEADERS = PAGE_HEADERS | {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,6 +9,7 @@ from typing import TypeAlias
 from rerank_core.errors import InvalidRequest
 from rerank_core.evaluation.data.collection import Collection, Question
 from rerank_core.evaluation.data.layouts import parse_object
+from rerank_core.evaluation.data.trec_run import parse_run
 
 Candidates: TypeAlias = Mapping[str, Sequence[str]]
 """Document ids by query id, best first."""
@@ -85,7 +85,7 @@ def parse_candidates(lines: Iterable[str], name: str) -> dict[str, tuple[str, ..
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise InvalidRequest(f"{name} is empty: it needs candidates, as JSON lines or as a TREC run")
-    parse = _parse_json if numbered[0][1].lstrip().startswith("{") else _parse_run
+    parse = _parse_json if numbered[0][1].lstrip().startswith("{") else parse_run
     return {query: tuple(dict.fromkeys(ids)) for query, ids in parse(numbered, name).items()}
 
 
@@ -102,16 +102,3 @@ def _parse_json(lines: Iterable[tuple[int, str]], name: str) -> dict[str, list[s
             )
         found[query] = [str(one) for one in ids]
     return found
-
-
-def _parse_run(lines: Iterable[tuple[int, str]], name: str) -> dict[str, list[str]]:
-    ranked: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for number, line in lines:
-        cells = line.split()
-        if len(cells) != 6 or not cells[3].isdecimal():
-            raise InvalidRequest(
-                f"{name}, line {number} has {len(cells)} columns: a TREC run has six, query id, Q0, document id, rank, "
-                "score, name; JSON lines begin with {"
-            )
-        ranked[cells[0]].append((int(cells[3]), cells[2]))
-    return {query: [identity for _, identity in sorted(ids)] for query, ids in ranked.items()}

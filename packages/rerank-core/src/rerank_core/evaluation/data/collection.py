@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
@@ -14,7 +14,7 @@ class Collection:
 
     - ``documents``, ``queries``: texts by their ids, in the order of their files; a document's title is part of it.
     - ``grades``: judgements by query id and document id; above 0 is relevant.
-    - ``digest``: of the files of documents and queries.
+    - ``digest``: of the files of documents and queries; ``description``: what its files were read as.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Collection:
     queries: Mapping[str, str]
     grades: Mapping[str, Mapping[str, int]]
     digest: str
+    description: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

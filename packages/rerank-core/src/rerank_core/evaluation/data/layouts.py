@@ -1,8 +1,9 @@
-"""Reads a collection from a folder, in one of two layouts.
+"""Reads a collection from a folder, in the layouts that collections come in.
 
-Both have ``corpus.jsonl`` (``_id``, ``text`` and perhaps ``title``) and ``queries.jsonl`` (``_id``, ``text``). BEIR's
-has its judgements in ``qrels/SPLIT.tsv``; the flat one in ``qrels.tsv``, and may bring ``candidates.jsonl``. Judgements
-are lines of query id, document id and grade between tabs, below a header.
+A collection is documents (``corpus``), queries (``queries``) and judgements (``qrels``). Texts are a table in any
+format: ``corpus.jsonl`` as in BEIR, ``collection.tsv`` without a header as in TREC and MS MARCO, ``queries.parquet``, a
+folder of ``datasets``. Judgements are ``qrels/SPLIT.tsv`` as in BEIR, or one file beside the texts; they have three
+columns or TREC's four.
 
 What is wrong is an ``InvalidRequest`` that names the file and the line, and holds no text of a document or a query.
 """
@@ -10,15 +11,22 @@ What is wrong is an ``InvalidRequest`` that names the file and the line, and hol
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from rerank_core.errors import InvalidRequest
 from rerank_core.evaluation.data.collection import Collection
+from rerank_core.evaluation.data.judgements import parse_judgements
+from rerank_core.evaluation.data.texts import DOCUMENT_NAMES, QUERY_NAMES, read_texts
+from rerank_core.tables.arrow import dataset_files
+from rerank_core.tables.encodings import decode
 
 CORPUS, QUERIES, JUDGEMENTS, CANDIDATES = "corpus.jsonl", "queries.jsonl", "qrels.tsv", "candidates.jsonl"
+
+_CORPORA, _TOPICS = ("corpus", "collection", "documents"), ("queries", "topics")
+_ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".parquet", ".arrow", ".tsv", ".tsv.gz", ".csv", "")
+_JUDGED = (".tsv", ".txt", ".trec")
 
 
 def read_collection(folder: Path, *, split: str | None = None) -> Collection:
@@ -26,54 +34,35 @@ def read_collection(folder: Path, *, split: str | None = None) -> Collection:
 
     Raises ``InvalidRequest`` where the folder is none, or a line of it cannot be read.
     """
-    for name in (CORPUS, QUERIES):
-        if not (folder / name).is_file():
-            raise InvalidRequest(f"{folder} has no {name}: {_advice(folder)}")
-    judgements = _judgements(folder, split)
-    corpus, queries = read_lines(folder / CORPUS), read_lines(folder / QUERIES)
+    corpus, queries = _find_texts(folder, _CORPORA), _find_texts(folder, _TOPICS)
+    path = _find_judgements(folder, split)
+    documents, questions = read_texts(corpus, DOCUMENT_NAMES), read_texts(queries, QUERY_NAMES)
+    name = path.relative_to(folder).as_posix()
+    judgements = parse_judgements(read_lines(path), name)
     collection = Collection(
         name=folder.resolve().name,
-        documents=parse_texts(corpus, CORPUS),
-        queries=parse_texts(queries, QUERIES),
-        grades=parse_grades(read_lines(judgements), judgements.relative_to(folder).as_posix()),
-        digest=_digest(folder / CORPUS, folder / QUERIES),
+        documents=documents.by_id,
+        queries=questions.by_id,
+        grades=judgements.grades,
+        digest=_digest(corpus, queries),
+        description=f"documents from {documents.description}, queries from {questions.description}, judgements from "
+        f"{name} ({judgements.layout})",
     )
     if not any(query in collection.queries for query in collection.grades):
         raise InvalidRequest(
-            f"{folder}: none of the {len(collection.grades)} queries of {judgements.name} is one of the "
-            f"{len(collection.queries)} of {QUERIES}: the files belong to different collections"
+            f"{folder}: none of the {len(collection.grades)} queries of {path.name} is one of the "
+            f"{len(collection.queries)} of {queries.name}: the files belong to different collections"
         )
     return collection
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file. Raises ``InvalidRequest`` where it is none."""
-    content = b""
+    """Read the lines of a text file. Raises ``InvalidRequest`` where it is none."""
     try:
         content = path.read_bytes()
-        return content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}") from None
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}") from error
-
-
-def parse_texts(lines: Iterable[str], name: str) -> dict[str, str]:
-    """Parse texts by id, in their order, a title before its text. ``name`` is the file's, for error messages."""
-    texts: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        record = parse_object(line, name, number)
-        identity, text, title = record.get("_id"), record.get("text"), record.get("title") or ""
-        if not (isinstance(identity, str) and isinstance(text, str) and isinstance(title, str)):
-            raise InvalidRequest(f"{name}, line {number}: needs strings '_id' and 'text', and a title may be one more")
-        if identity in texts:
-            raise InvalidRequest(f"{name}, line {number}: the id {identity!r} is there twice: ids must be different")
-        texts[identity] = f"{title} {text}".strip()
-    if not texts:
-        raise InvalidRequest(f"{name} is empty: it needs one JSON object a line, with '_id' and 'text'")
-    return texts
+    return decode(content, str(path)).split("\n")
 
 
 def parse_object(line: str, name: str, number: int) -> Mapping[str, object]:
@@ -87,40 +76,33 @@ def parse_object(line: str, name: str, number: int) -> Mapping[str, object]:
     return record
 
 
-def parse_grades(lines: Iterable[str], name: str) -> dict[str, dict[str, int]]:
-    """Parse grades by query id and document id from three columns; a first line without a grade is a header."""
-    grades: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        cells = line.rstrip("\r").split("\t")
-        grade = _grade(cells[-1])
-        if number == 1 and grade is None:
-            continue
-        if len(cells) != 3 or grade is None:
-            raise InvalidRequest(
-                f"{name}, line {number} has {len(cells)} columns between tabs: it needs three, "
-                "query id, document id and a whole number (above 0 is relevant)"
-            )
-        grades[cells[0]][cells[1]] = grade
-    if not grades:
-        raise InvalidRequest(f"{name} holds no judgement: nothing can be judged without")
-    return dict(grades)
+def _find_texts(folder: Path, stems: Sequence[str]) -> Path:
+    """Find the file, or the folder of ``datasets``, with the texts that ``stems`` are the usual names of."""
+    usual = folder / f"{stems[0]}.jsonl"
+    if usual.is_file():
+        return usual
+    paths = [folder / f"{stem}{ending}" for stem in stems for ending in _ENDINGS]
+    found = [path for path in paths if (path.is_file() and path.suffix) or (path.is_dir() and dataset_files(path))]
+    if not found:
+        raise InvalidRequest(f"{folder} has no {usual.name}: {_advice(folder)}")
+    if len(found) > 1:
+        raise InvalidRequest(
+            f"{folder} holds {' and '.join(path.name for path in found)}: leave only one of them there"
+        )
+    return found[0]
 
 
-def _grade(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _judgements(folder: Path, split: str | None) -> Path:
+def _find_judgements(folder: Path, split: str | None) -> Path:
     """Find the file with the judgements."""
-    flat, splits = folder / JUDGEMENTS, sorted((folder / "qrels").glob("*.tsv"))
+    flat = [path for path in (folder / f"qrels{ending}" for ending in (*_JUDGED, "")) if path.is_file()]
+    splits = sorted(path for path in (folder / "qrels").glob("*") if path.suffix in _JUDGED)
     names = [path.stem for path in splits]
-    if split is None and flat.is_file():
-        return flat
+    if split is None and flat:
+        if len(flat) > 1:
+            raise InvalidRequest(
+                f"{folder} holds {' and '.join(path.name for path in flat)}: leave only one of them there"
+            )
+        return flat[0]
     if not splits:
         wanted = JUDGEMENTS if split is None else f"qrels/{split}.tsv"
         raise InvalidRequest(f"{folder} has no {wanted}: {_advice(folder)}")
@@ -132,17 +114,29 @@ def _judgements(folder: Path, split: str | None) -> Path:
     return splits[names.index(wanted)]
 
 
+def _only(found: Sequence[Path], folder: Path) -> Path:
+    """Return the only file. Raises ``InvalidRequest`` for several, of which any could be meant."""
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise InvalidRequest(f"{folder} holds {names}: leave only one of them there")
+    return found[0]
+
+
 def _advice(folder: Path) -> str:
     """Explain what to do about a folder that holds no collection."""
     if not folder.is_dir():
         return "there is no such folder"
     if below := sorted(path.parent.name for path in folder.glob(f"*/{CORPUS}")):
         return f"it holds the collections {', '.join(below)}: name one of them"
-    return f"a collection is {CORPUS}, {QUERIES} and {JUDGEMENTS} (or BEIR's qrels/test.tsv)"
+    return (
+        f"a collection is {CORPUS}, {QUERIES} and {JUDGEMENTS} (or BEIR's qrels/test.tsv); the texts may also be .tsv, "
+        ".csv, .json, .parquet or folders of datasets, and the judgements TREC's four columns"
+    )
 
 
 def _digest(*paths: Path) -> str:
     found = sha256()
     for path in paths:
-        found.update(sha256(path.read_bytes()).digest())
+        for file in dataset_files(path) or [] if path.is_dir() else [path]:
+            found.update(sha256(file.read_bytes()).digest())
     return found.hexdigest()

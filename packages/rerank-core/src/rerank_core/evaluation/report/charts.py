@@ -46,12 +46,15 @@ class Point:
     up: float
 
 
-def bars(title: str, rows: Sequence[Bar]) -> str:
-    """Draw horizontal bars from 0."""
-    largest = max((row.value for row in rows), default=0.0) or 1.0
+def bars(title: str, rows: Sequence[Bar], *, most: float | None = None) -> str:
+    """Draw horizontal bars from 0; with an axis to ``most``, where the values can be no larger."""
+    largest = most or max((row.value for row in rows), default=0.0) or 1.0
     left = _room([row.name for row in rows])
     room = _WIDTH - left - _VALUES
+    height = len(rows) * _STEP
     body = []
+    if most is not None:
+        body = [_tick_line(left + tick / most * room, height, f"{tick:g}", zero=not tick) for tick in ticks(0.0, most)]
     for number, row in enumerate(rows):
         middle, length = (number + 0.5) * _STEP, max(1.0, row.value / largest * room)
         kind = "accent" if row.accent else "plain"
@@ -60,7 +63,7 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
             f'<rect class="{kind}" x="{left:.1f}" y="{middle - 8:.1f}" width="{length:.1f}" height="16" rx="2"/>',
             _text(left + length + 8, middle, row.written),
         ]
-    return _svg(title, len(rows) * _STEP, body)
+    return _svg(title, height + (_AXIS if most is not None else 0.0), body)
 
 
 def spans(title: str, rows: Sequence[Span]) -> str:
@@ -83,19 +86,23 @@ def spans(title: str, rows: Sequence[Span]) -> str:
     return _svg(title, bottom + _AXIS, body)
 
 
-def plane(title: str, points: Sequence[Point], *, across: str, up: str) -> str:
-    """Draw points by two figures, the first on a logarithmic axis, with their names beside them, moved apart."""
+def plane(title: str, points: Sequence[Point], *, across: str, up: str, most: float = math.inf) -> str:
+    """Draw points by two figures, the first on a logarithmic axis, with their names beside them, moved apart.
+
+    The other axis ends at ``most``, where the values can be no larger.
+    """
     left, right, height, top = 64.0, _WIDTH - 150.0, 280.0, 22.0
     logs = [math.log10(point.across) for point in points]
     margin = max(0.05, (max(logs) - min(logs)) * 0.08)
     x = _scale(min(logs) - margin, max(logs) + margin, left, right)
     values = [point.up for point in points]
     pad = max(0.005, (max(values) - min(values)) * 0.15)
-    y = _scale(min(values) - pad, max(values) + pad, top + height, top)
+    low, high = min(values) - pad, min(max(values) + pad, most)
+    y = _scale(low, high, top + height, top)
     body = [
         f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         + _text(left - 8, y(tick), f"{tick:g}", "end", "soft")
-        for tick in ticks(min(values) - pad, max(values) + pad)
+        for tick in ticks(low, high)
     ]
     body += [
         f'<line class="grid" x1="{x(math.log10(tick)):.1f}" x2="{x(math.log10(tick)):.1f}" y1="{top}" '

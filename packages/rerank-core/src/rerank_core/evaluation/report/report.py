@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -77,8 +77,9 @@ class Row:
 class Setting:
     """The settings of an evaluation.
 
-    - ``documents``: in the corpus; ``queries``: their ids, in order; ``pairs``: candidates of all of them, at most
-      ``depth`` each; ``candidates``: where they come from.
+    - ``documents``, ``collection_queries``, ``judgements``: how many the collection has.
+    - ``queries``: the ids of those that are asked, in order; ``pairs``: candidates of all of them, at most ``depth``
+      each; ``candidates``: where they come from.
     - ``candidate_recall``: the mean share of relevant documents that are candidates.
     - ``without_relevant``, ``without_candidates``: queries that were passed over.
     - ``machine``: what speed was measured on.
@@ -86,6 +87,8 @@ class Setting:
 
     collection: str
     documents: int
+    collection_queries: int
+    judgements: int
     queries: tuple[str, ...]
     pairs: int
     depth: int
@@ -94,6 +97,24 @@ class Setting:
     without_relevant: int
     without_candidates: int
     machine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a report comes from: the time, the command line, and the versions of what computed it, by name."""
+
+    time: str
+    command: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A query whose ranking is worse than the baseline's: its id, its nDCG@10, and that of the baseline."""
+
+    query: str
+    ndcg: float
+    before: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +225,27 @@ def _advice(report: Report, systems: Sequence[Row]) -> str:
     return said
 
 
-def as_json(report: Report) -> str:
+def baseline_of(report: Report, row: Row) -> Row | None:
+    """Return the row that a system is compared with query by query: the reference, and for that the first stage."""
+    others = [other for other in report.rows if other.label == report.reference]
+    if row.label == report.reference:
+        others = [other for other in report.rows if not other.is_system]
+    return others[-1] if others else None
+
+
+def losses(report: Report, row: Row, baseline: Row, most: int = 10) -> list[Loss]:
+    """List the queries whose nDCG@10 is lower than the baseline's, the largest loss first, ties in their order."""
+    found = [
+        Loss(query, ndcg, before)
+        for query, ndcg, before in zip(report.setting.queries, row.ndcgs, baseline.ndcgs, strict=True)
+        if ndcg < before
+    ]
+    return sorted(found, key=lambda loss: loss.ndcg - loss.before)[:most]
+
+
+def as_json(report: Report, provenance: Provenance) -> str:
     """Write all figures as JSON: times in seconds, memory in bytes."""
-    content: dict[str, Any] = asdict(report)
+    content: dict[str, Any] = {"provenance": asdict(provenance)} | asdict(report)
     for row, own in zip(report.rows, content["rows"], strict=True):
         own["is_system"], own["is_different"] = row.is_system, row.is_different
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+from rerank_server.asgi import Receive
 from rerank_server.routes.body.budget import BodyReservation
 from rerank_server.routes.body.content_coding import decoder
 from rerank_server.routes.body.json_reader import Steps
 from rerank_server.routes.body.metadata import check_length, too_large
 from rerank_server.routes.disconnect import ClientDisconnected
-
-Receive = Callable[[], Awaitable[Any]]
 
 
 async def read_body(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from httpx import AsyncClient as Client
+from rerank_core.errors import Unauthorized
 from rerank_core.testing.doubles import OverlapModel
-from rerank_server.api_keys import read_keys
+from rerank_server.api_keys import ApiKeys, read_keys, reload_keys
 from rerank_server.app import create_app
-from rerank_server.middleware.auth import ApiKeys
 from rerank_server.settings import Settings, SettingsError
 
 PAIR = {"query": "where do pandas live", "passage": "pandas live in China"}
@@ -18,7 +18,8 @@ BODIES = {
 }
 OPEN = [
     *("/", "/livez", "/readyz", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/playground", "/metrics"),
-    *("/v1/cluster/auth", "/static/swagger-ui.css"),
+    *("/v1/cluster/auth", "/static/swagger-ui.css", "/v1/health/ready", "/v1/health/live"),
+    *("http://server//livez", "/readyz//", "/static//playground.css"),  # as the router reads them
 ]
 
 
@@ -63,8 +64,9 @@ async def test_probes_and_pages_are_open(client: Client, path: str) -> None:
 
 
 async def test_everything_else_is_not(client: Client) -> None:
-    assert (await client.get("/info")).status_code == 401
-    assert (await client.post("/rerank")).status_code == 401
+    for path in ("/info", "/models", "/v1/models", "/v1/models/overlap", "http://server//info"):
+        assert (await client.get(path)).status_code == (await client.head(path)).status_code == 401
+    assert (await client.post("/rerank")).status_code == (await client.post("/")).status_code == 401
     assert (await client.get("/info", headers={"Authorization": "Bearer first-key"})).status_code == 200
 
 
@@ -92,8 +94,12 @@ async def test_a_browser_may_send_its_key(
     assert anyone.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
-def test_without_keys_everything_is_open() -> None:
-    ApiKeys((), metrics=True).check("POST", "/rerank", None)
+async def test_without_keys_everything_is_open(shared) -> None:
+    client, _ = await shared(metrics_auth=True)
+
+    for path in ("/info", "/metrics", "/v1/models"):
+        assert (await client.get(path)).status_code == 200
+    assert (await client.post("/rerank", json=PAIR)).status_code == 200
 
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
@@ -117,6 +123,36 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
 def test_keys_that_were_meant_and_are_not_there_stop_the_start(settings: Settings, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         create_app(settings, load=lambda _: OverlapModel(), stop=lambda: None)
+
+
+def test_a_keys_file_that_became_invalid_leaves_the_earlier_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("first\n")
+    settings = Settings(api_keys_file=str(file))
+    keys = ApiKeys(read_keys(settings))
+
+    file.write_text("# nobody\n")
+    reload_keys(settings, keys)
+    keys.check("Bearer first")
+    file.write_text("second\nthird\n")
+    reload_keys(settings, keys)
+
+    with pytest.raises(Unauthorized):
+        keys.check("Bearer first")
+    keys.check("Bearer third")
+    assert "holds no key" in caplog.text
+    assert "the earlier keys stay (1)" in caplog.text
+
+
+def test_without_a_keys_file_there_is_nothing_to_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    keys = ApiKeys((b"first",))
+    with caplog.at_level("INFO"):
+        reload_keys(Settings(api_keys="second"), keys)
+
+    keys.check("Bearer first")
+    assert "RERANK_API_KEYS_FILE is not set" in caplog.text
 
 
 def test_a_key_is_not_in_the_settings_words() -> None:
