@@ -317,6 +317,7 @@ bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
 .PHONY: docs
 docs: $(SETUP) ## write the pages that are generated
 	$(BIN)/python docs/write_configuration.py
+	$(BIN)/python docs/write_models.py
 	$(BIN)/python tests/clients/table.py
 
 SITE ?= site

@@ -24,6 +24,7 @@ BENCHMARKS = {
         *("--passages", "1", "3", "--length", "32", "--lengths", "32", "64", "--tokens", "64"),
         *("--max-length", "128", "--rounds", "1"),
     ],
+    "local_attention": ["--lengths", "32", "64", "--rounds", "1"],
     "steady": ["--pairs", "60", "--request", "10", "--every", "20", "--max-length", "128"],
     "http": [
         *("--requests", "4", "--documents", "10", "--crowd", "8", "--large", "200", "--length", "64", "--probes", "5"),

@@ -127,8 +127,8 @@ def load(
     tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
     task: Task[Any]
     match checkpoint.head:
-        case Classification():
-            tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, **common)
+        case Classification(prompt=prompt):
+            tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, query_prompt=prompt, **common)
             task = CrossEncoder(tokenizer, columns)
         case Pooling(prompts=prompts, similarity=similarity, normalizes=normalizes):
             query_prompt, document_prompt = prompts["query"], prompts["document"]
@@ -159,13 +159,12 @@ def load(
         long_documents=long_documents,
         calibration=platt,
     )
-    # A calibration changes no raw score, which is what is kept by this. What lies beside the network's directory, as in
-    # the oldest layout of sentence-transformers, is not in its digest.
+    # A calibration changes no raw score, which is what is kept by this.
     computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
     choices = (*computed, columns, checkpoint.head)
 
     def fingerprint() -> str:
-        return sha256(f"{digest(checkpoint.directory)} {choices}".encode()).hexdigest()
+        return sha256(f"{digest(checkpoint.root)} {choices}".encode()).hexdigest()
 
     reload = _reload(model, replace(options, revision=pinned(model, checkpoint.revision)))
     return LocalModel(task, network, info, fingerprint, reload=reload)

@@ -203,15 +203,6 @@ def test_weights_of_another_shape_are_a_checkpoint_error_that_names_the_config(c
     assert str(copy / "config.json") in refusal(copy)
 
 
-def test_a_model_that_wants_an_instruction_is_refused(copy):
-    edit(copy / "config_sentence_transformers.json", default_prompt_name="web", prompts={"web": "find answers"})
-
-    message = refusal(copy)
-
-    assert "config_sentence_transformers.json" in message
-    assert "instructions are not supported" in message
-
-
 def test_half_precision_weights_are_computed_in_float32(copy, tiny_model):
     tensors = {name: tensor.half() for name, tensor in load_file(copy / "model.safetensors").items()}
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
@@ -375,19 +366,23 @@ def test_a_modules_file_with_a_classifier_is_a_cross_encoder(copy):
         ({"pooling_mode": "mean"}, "mean"),
         ({"pooling_mode": "cls"}, "cls"),
         ({"pooling_mode": ["cls"]}, "cls"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode_lasttoken": True}, "lasttoken"),
+        ({"pooling_mode": "lasttoken"}, "lasttoken"),
     ],
 )
 def test_the_pooling_is_read_from_both_layouts(bi_copy, config, pooling):
     (bi_copy / "1_Pooling" / "config.json").write_text(json.dumps(config))
 
-    assert read(bi_copy).head.mode == pooling
+    assert read(bi_copy).head.chain.pooling == pooling
 
 
 @pytest.mark.parametrize(
     ("config", "asks"),
     [
-        ({"pooling_mode_max_tokens": True}, "max pooling"),
-        ({"pooling_mode": "lasttoken"}, "lasttoken pooling"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len pooling"),
+        ({"pooling_mode": "weightedmean"}, "weightedmean pooling"),
         ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "mean and cls pooling"),
         ({"pooling_mode": "mean", "include_prompt": False}, "include_prompt"),
         ({}, "no pooling"),
@@ -403,7 +398,8 @@ def test_another_pooling_is_refused_by_its_file_and_name(bi_copy, config, asks):
 
 
 @pytest.mark.parametrize(
-    "names", [["Transformer"], ["Transformer", "Pooling", "Dense"], ["StaticEmbedding"], ["Pooling", "Transformer"]]
+    "names",
+    [["Transformer"], ["Transformer", "WordWeights", "Pooling"], ["StaticEmbedding"], ["Pooling", "Transformer"]],
 )
 def test_modules_that_are_not_ours_to_run_are_refused_by_name(bi_copy, names):
     modules = [{"path": "", "type": f"sentence_transformers.models.{name}"} for name in names]

@@ -299,7 +299,7 @@ def spoil_bytes(data: bytes, random_: random.Random) -> bytes:
     return data + random_.randbytes(20)
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert", "deberta-v2", "bi-encoder"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert", "modernbert", "deberta-v2", "bi-encoder"])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("RERANK_MUTATIONS", "12"))))
 def test_a_mutated_directory_ends_in_an_error_of_ours_or_in_a_finite_score(tiny, tmp_path, family, seed):
     random_ = random.Random(f"{family} {seed}")

@@ -150,6 +150,23 @@ def test_a_prefix_space_is_the_configurations(tmp_path, in_file, fields, name):
     assert ids(tmp_path) == golden(tmp_path)
 
 
+def test_a_padding_token_that_only_the_configuration_names_is_a_token_of_its_own_in_texts(tmp_path):
+    """A checkpoint that pads with the plus sign reads "2 + 2" with the plus apart from the space before it."""
+    vocabulary = {name: index for index, name in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "\u0120+"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("\u0120", "+")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    write(tmp_path / "config.json", {"model_type": "modernbert"})
+    write(tmp_path / "tokenizer_config.json", {"tokenizer_class": "TokenizersBackend", "pad_token": "+"})
+    texts = ["2 + 2", "+", "a+b", "a +"]
+
+    found = ids(tmp_path, texts)
+
+    assert found == golden(tmp_path, texts)
+    assert vocabulary["\u0120+"] in tokenizer.encode("2 + 2").ids
+    assert vocabulary["\u0120+"] not in found[0]
+
+
 def test_switches_inside_a_sequence_of_normalisers_are_set_too(trained):
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), tokenizer.normalizer])

@@ -2,6 +2,7 @@ import json
 import shutil
 
 from rerank_core.cli import main
+from rerank_core.testing.checkpoints import edit_json
 
 
 def test_info_says_what_a_model_is_and_how_it_would_run(tiny, capsys):
@@ -11,9 +12,12 @@ def test_info_says_what_a_model_is_and_how_it_would_run(tiny, capsys):
     assert out.splitlines()[0] == str(tiny("xlm-roberta"))
     for fact in [
         "cross-encoder",
+        "family      xlm-roberta",
         "packed (the fastest that runs xlm-roberta)",
         "float32",
-        "128 tokens",
+        "head        the network's own\n",
+        "prompt      -",
+        "128 tokens (the files allow 128 and ask for nothing)",
         "raw score   logit",
         "on the right",
     ]:
@@ -30,6 +34,28 @@ def test_a_checkpoints_own_activation_is_reported_as_not_applied(tiny, tmp_path,
     assert "torch.nn.modules.linear.Identity, the checkpoint's own: not applied" in capsys.readouterr().out
 
 
+def test_the_prompt_and_the_modules_of_a_chain_are_named(tiny, tmp_path, capsys):
+    directory = shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "copy")
+    edit_json(directory / "config_sentence_transformers.json", prompts={"query": "q: ", "document": ""})
+
+    assert main(["info", str(directory)]) == 0
+
+    out = capsys.readouterr().out
+    for fact in [
+        "head        mean pooling, Normalize",
+        'prompt      "q: " before the query',
+        "64 tokens (the files allow 128 and ask for 64)",
+        "example     [CLS] q : what is a giant panda ? [SEP]",
+    ]:
+        assert fact in out
+
+
+def test_the_example_is_the_pair_as_the_network_reads_it(tiny, capsys):
+    assert main(["info", str(tiny("bert"))]) == 0
+
+    assert "example     [CLS] what is a giant panda ? [SEP] the giant panda is a bear" in capsys.readouterr().out
+
+
 def test_info_calls_lite_what_it_is(lite, capsys):
     assert main(["info", "lite"]) == 0
     assert capsys.readouterr().out.startswith("bi-encoder, lite\n")
@@ -40,7 +66,8 @@ def test_info_may_be_read_by_programs(tiny, capsys):
 
     info = json.loads(capsys.readouterr().out)
     assert info["kind"] == "cross-encoder"
-    assert info["max_length"] == 128
+    assert info["max_length"] == info["position_limit"] == 128
+    assert info["example_tokens"][0] == "[CLS]"
     assert info["revision"] is None
 
 

@@ -19,7 +19,7 @@ from rerank_core.models.scoring import distinct_sequences, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-FAMILIES = ["bert", "xlm-roberta", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"]
+FAMILIES = ["bert", "xlm-roberta", "roberta", "camembert", "distilbert", "electra", "mpnet", "modernbert", "deberta-v2"]
 QUERY = "where does the giant panda live?"
 
 
@@ -64,8 +64,6 @@ def directory(request, tiny, shared) -> Path:
 
 @pytest.fixture(scope="module")
 def model(directory, engine) -> LocalModel:
-    if engine == "packed" and directory.name.startswith(("modernbert", "deberta")):
-        pytest.skip(f"the packed engine does not run {directory.name}, and test_packed.py shows that it says so")
     return rerank_core.load(str(directory), engine=engine, device="cpu")
 
 
@@ -153,8 +151,8 @@ def test_lite_is_the_cosine_of_sentence_transformers(lite, golden_library):
     assert lite.score(QUERY, TEXTS).values == tuple(map(sigmoid, ours.values))
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert"])
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 def test_a_bi_encoder_is_the_cosine_of_sentence_transformers(golden_library, tmp_path, family, pooling, engine):
     """From the layout that sentence-transformers writes today, with prompts and lower case."""
     modules = golden_library.sentence_transformer.modules

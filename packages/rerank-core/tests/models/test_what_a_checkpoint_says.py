@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "float16-weights"])
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra", "modernbert", "deberta-v2"])
 def test_a_network_of_one_layer_is_a_network(tiny, tmp_path, family, dtype):
     directory = one_layer(tiny(family), tmp_path / "model")
     golden = [row[0] for row in golden_rows(directory, "a panda", DOCUMENTS)]
@@ -182,10 +183,11 @@ def one_layer(source: Path, target: Path) -> Path:
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(source, target)
-    edit_json(target / "config.json", num_hidden_layers=1)
-    tensors = {
-        name: tensor for name, tensor in load_file(target / "model.safetensors").items() if "layer.1." not in name
-    }
+    config = json.loads((target / "config.json").read_text())
+    of_layers = {"layer_types": config["layer_types"][:1]} if "layer_types" in config else {}
+    edit_json(target / "config.json", num_hidden_layers=1, **of_layers)
+    tensors = load_file(target / "model.safetensors")
+    tensors = {name: tensor for name, tensor in tensors.items() if not re.search(r"layers?\.1\.", name)}
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     return target
 
@@ -219,19 +221,15 @@ def test_a_padding_id_beyond_the_table_is_refused(copy):
 # ---------------------------------------------------------------------------- sentence-transformers
 
 
-def test_a_chain_of_modules_that_ends_in_a_dense_layer_is_refused_by_name(copy):
-    names = [
-        "base.modules.transformer.Transformer",
-        "sentence_transformer.modules.pooling.Pooling",
-        "base.modules.dense.Dense",
-    ]
+def test_a_chain_that_is_no_rerankers_of_ours_is_refused_by_its_modules(copy):
+    names = ["base.modules.transformer.Transformer", "cross_encoder.modules.logit_score.LogitScore"]
     modules = [{"path": f"{index}", "type": f"sentence_transformers.{name}"} for index, name in enumerate(names)]
     modules[0]["path"] = ""
     (copy / "modules.json").write_text(json.dumps(modules))
     edit_json(copy / "config.json", architectures=["BertModel"])
     edit_json(copy / "config_sentence_transformers.json", model_type="CrossEncoder")
 
-    assert "says CrossEncoder, and modules.json lists Transformer, Pooling, Dense" in refusal(copy)
+    assert "says CrossEncoder, and modules.json lists Transformer, LogitScore" in refusal(copy)
 
 
 def test_a_module_of_another_origin_is_never_taken_for_the_librarys(copy):

@@ -70,7 +70,8 @@ _LEAST = {"max_position_embeddings": -1}  # XLNet and its like write -1 for "no 
 class Checkpoint:
     """A model on disk.
 
-    - ``directory`` holds the network's ``config.json``, weights and tokenizer files.
+    - ``root`` holds all of the model's files, ``directory`` (nearly always the same) the network's ``config.json``,
+      weights and tokenizer files.
     - ``head``: what stands on the network.
     - ``position_limit``: the most tokens the network or its tokenizer can read, None where nothing says.
     - ``suggested_length``: the length the checkpoint itself asks for, where it does.
@@ -82,6 +83,7 @@ class Checkpoint:
 
     name: str
     revision: str | None
+    root: Path
     directory: Path
     config: Mapping[str, Any]
     head: Head
@@ -143,7 +145,8 @@ def _read_checkpoint(source: Source) -> Checkpoint:
         raise CheckpointError(f"{config_path}: architectures is {architectures!r:.100}, not a list")
     architectures = [str(name) for name in architectures]
     is_classifier = any(_CLASSIFIER in name for name in architectures)
-    is_cross_encoder = is_classifier and library.modules in ((), ("Transformer",))
+    is_plain_classifier = is_classifier and library.modules in ((), ("Transformer",))
+    is_cross_encoder = is_plain_classifier or library.is_pooled_reranker
 
     _check_architecture(config_path, config, architectures)
     if not is_cross_encoder:
@@ -157,6 +160,7 @@ def _read_checkpoint(source: Source) -> Checkpoint:
     common: dict[str, Any] = {
         "name": source.name,
         "revision": source.revision,
+        "root": source.directory,
         "directory": directory,
         "config": config,
         "position_limit": _position_limit(config_path, config, tokenizer_config),
@@ -167,26 +171,34 @@ def _read_checkpoint(source: Source) -> Checkpoint:
         and gives_type_ids(config, tokenizer_config),
         "lowercase": library.lowercase,
     }
-    if is_cross_encoder:
-        if library.default_prompt:
-            raise CheckpointError(
-                f"{source.directory / CONFIG} asks for an instruction before each query "
-                "(default_prompt_name): models that take instructions are not supported"
-            )
+    if is_plain_classifier:
         library.check(task="sequence-classification", output="logits")
         return Checkpoint(
             **common,
             head=Classification(
                 labels=_labels(config_path, config),
                 is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+                prompt=library.default_prompt,
             ),
             activation=_activation(config, library),
         )
     library.check(task="feature-extraction", output="last_hidden_state")
+    chain = library.chain(gives_scores=is_cross_encoder)
+    if is_cross_encoder:
+        return Checkpoint(
+            **common,
+            head=Classification(
+                labels=tuple(f"LABEL_{index}" for index in range(chain.outputs or 0)),
+                is_library_reranker=True,
+                chain=chain,
+                prompt=library.default_prompt,
+            ),
+            activation=_activation(config, library),
+        )
     return Checkpoint(
         **common,
         head=Pooling(
-            mode=library.pooling,
+            chain=chain,
             similarity=library.similarity,
             normalizes=library.normalizes,
             prompts=library.prompts,
@@ -217,8 +229,8 @@ def _check_library(library: Library, config_path: Path, found: str) -> None:
     if library.model_type != "SentenceTransformer":
         raise CheckpointError(
             f"{library.root / CONFIG} says {library.model_type}, and modules.json lists {', '.join(library.modules)}: "
-            "only a cross-encoder that is one Transformer with a classification head is supported, "
-            "or a bi-encoder of the class SentenceTransformer"
+            "only a cross-encoder that is one Transformer with a classification head, or Transformer, Pooling and "
+            "Dense layers, is supported, or a bi-encoder of the class SentenceTransformer"
         )
 
 
@@ -274,7 +286,7 @@ def _position_limit(path: Path, config: Mapping[str, Any], tokenizer_config: Map
     limits = []
     positions = config.get("max_position_embeddings")
     if positions and positions > 0:
-        padding = config.get("pad_token_id")
+        padding = 1 if config["model_type"] == "mpnet" else config.get("pad_token_id")  # mpnet: the network's own
         offset = (1 if padding is None else padding) + 1 if config["model_type"] in _OFFSET_POSITIONS else 0
         limits.append(positions - offset)
     if 0 < (read := tokenizer_config.get("model_max_length") or 0) < _UNLIMITED:

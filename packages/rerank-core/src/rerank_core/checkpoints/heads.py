@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
+from rerank_core.checkpoints.chain import Chain
 from rerank_core.checkpoints.labels import HeadColumns, two_logits
-from rerank_core.checkpoints.sentence_transformers import PoolingMode, Similarity
+from rerank_core.checkpoints.sentence_transformers import Similarity
 from rerank_core.errors import CheckpointError, InvalidRequest
 from rerank_core.types import Kind
 
@@ -23,13 +24,29 @@ _SIMILARITIES: Mapping[Similarity, str] = {
 class Classification:
     """A head with one logit for each label: a cross-encoder's.
 
-    ``is_library_reranker``: whether the checkpoint says that it is a cross-encoder of sentence-transformers.
+    - ``is_library_reranker``: whether the checkpoint says that it is a cross-encoder of sentence-transformers.
+    - ``chain``: the modules that give the logits; None: the network's own head does.
+    - ``prompt``: what is put before the query.
     """
 
     kind: ClassVar[Kind] = "cross-encoder"
 
     labels: tuple[str, ...]
     is_library_reranker: bool = False
+    chain: Chain | None = None
+    prompt: str = ""
+
+    @property
+    def description(self) -> str:
+        """The head in a few words."""
+        if self.chain is not None:
+            return str(self.chain)
+        return f"the network's own, with {len(self.labels)} outputs" if len(self.labels) > 1 else "the network's own"
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """What is put before a ``query`` and before a ``document``."""
+        return {"query": self.prompt, "document": ""}
 
     def columns(self, wanted: int | str | None, model: str) -> HeadColumns:
         """Choose the outputs that are the score; ``wanted`` is the label that the caller names.
@@ -66,17 +83,22 @@ class Classification:
 class Pooling:
     """The hidden states of a text become one vector, and vectors are compared: a bi-encoder's.
 
-    - ``mode``: the vector is the ``mean`` of the hidden states, or that of the first token (``cls``).
+    - ``chain``: how the vector is made of the hidden states.
     - ``similarity``, ``normalizes``: how vectors are compared, and whether they become unit vectors first.
     - ``prompts``: what is put before a ``query`` and before a ``document``.
     """
 
     kind: ClassVar[Kind] = "bi-encoder"
 
-    mode: PoolingMode = "mean"
+    chain: Chain
     similarity: Similarity = "cosine"
     normalizes: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """The head in a few words."""
+        return f"{self.chain}, Normalize" if self.normalizes else str(self.chain)
 
     @property
     def raw_score(self) -> str:

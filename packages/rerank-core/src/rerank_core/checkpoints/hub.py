@@ -40,7 +40,8 @@ FILES = [
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    "1_Pooling/config.json",
+    "*_Pooling/config.json",
+    *(f"*_{module}/{name}" for module in ("Dense", "LayerNorm") for name in ("config.json", "model.safetensors")),
     "adapter_config.json",  # says that the files are no model by themselves
 ]
 CODE_FILES = ["*.py"]
@@ -75,9 +76,17 @@ def find(model: str, revision: str | None, *, code: bool = False) -> Path:
 
 
 def _is_complete(snapshot: Path) -> bool:
-    """Return whether an earlier download got to its end: configuration, a tokenizer, and every weight file."""
+    """Return whether an earlier download got to its end: configuration, a tokenizer, and every weight file.
+
+    It may be one of an earlier version, which took no weights of modules behind the network.
+    """
     if not (snapshot / "config.json").exists() or not any((snapshot / name).exists() for name in _TOKENIZERS):
         return False
+    modules = snapshot / "modules.json"
+    for module in json.loads(modules.read_text(encoding="utf-8")) if modules.exists() else []:
+        has_weights = str(module["type"]).endswith((".Dense", ".LayerNorm"))
+        if has_weights and not (snapshot / module["path"] / "model.safetensors").exists():
+            return False
     index = snapshot / "model.safetensors.index.json"
     if not index.exists():
         return any(snapshot.glob("*.safetensors"))

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from rerank_core.checkpoints.chain import Chain, read_chain
 from rerank_core.checkpoints.files import is_there, member, read_json, read_settings
 from rerank_core.errors import CheckpointError
 
-PoolingMode: TypeAlias = Literal["mean", "cls"]
 Similarity: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 MODULES = "modules.json"
@@ -153,31 +153,13 @@ class Library:
         return "Normalize" in self.modules
 
     @property
-    def pooling(self) -> PoolingMode:
-        """The bi-encoder's pooling. Raises ``CheckpointError`` for modules that are not ours to run."""
-        if self.modules not in (("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize")):
-            raise CheckpointError(
-                f"{self.root / MODULES} lists {', '.join(self.modules) or 'nothing'}: "
-                "a bi-encoder here is Transformer, Pooling and, if it likes, Normalize"
-            )
-        path = self.paths[1] / "config.json"
-        config = read_settings(path)
-        wanted = config.get("pooling_mode") or [
-            key.removeprefix("pooling_mode_").removesuffix("_token").removesuffix("_tokens")
-            for key, on in config.items()
-            if key.startswith("pooling_mode_") and on
-        ]
-        modes = [wanted] if isinstance(wanted, str) else list(wanted)
-        if modes == ["mean"]:
-            mode: PoolingMode = "mean"
-        elif modes == ["cls"]:
-            mode = "cls"
-        else:
-            asked = " and ".join(map(str, modes)) or "no"
-            raise CheckpointError(f"{path} asks for {asked} pooling: only mean and cls are supported")
-        if config.get("include_prompt", True) is False:
-            raise CheckpointError(f"{path} leaves the prompt out of the pooling (include_prompt): not supported")
-        return mode
+    def is_pooled_reranker(self) -> bool:
+        """Whether it is a cross-encoder whose modules pool the hidden states and give the scores."""
+        return self.model_type == "CrossEncoder" and self.modules[:2] == ("Transformer", "Pooling")
+
+    def chain(self, *, gives_scores: bool) -> Chain:
+        """Read the modules behind the network. Raises as ``read_chain``."""
+        return read_chain(self.root, self.modules, self.paths, gives_scores=gives_scores)
 
 
 def read_library(root: Path) -> Library:

@@ -53,6 +53,9 @@ MODEL_TYPES = {
     "electra": ModelType("BertTokenizer", reads_type_ids=True, is_generative=False),
     "roberta": ModelType("RobertaTokenizer", reads_type_ids=True, is_generative=False),
     "xlm-roberta": ModelType("XLMRobertaTokenizer", reads_type_ids=True, is_generative=False),
+    "deberta-v2": ModelType("DebertaV2Tokenizer", reads_type_ids=True, is_generative=False),
+    "modernbert": ModelType("TokenizersBackend", reads_type_ids=False, is_generative=False),
+    "mpnet": ModelType("MPNetTokenizer", reads_type_ids=False, is_generative=False),
 }
 _ROBERTA_TOKENS = {
     "bos_token": "<s>",
@@ -82,15 +85,44 @@ TOKENIZER_CLASSES = {
     "XLMRobertaTokenizer": TokenizerClass(
         "XLMRobertaTokenizer", defaults={"add_prefix_space": True, **_ROBERTA_TOKENS}
     ),
+    "DebertaV2Tokenizer": TokenizerClass(
+        "DebertaV2Tokenizer",
+        gives_type_ids=True,
+        defaults={
+            "do_lower_case": False,
+            "add_prefix_space": True,
+            "bos_token": "[CLS]",
+            "eos_token": "[SEP]",
+            "unk_token": "[UNK]",
+            "sep_token": "[SEP]",
+            "pad_token": "[PAD]",
+            "cls_token": "[CLS]",
+            "mask_token": "[MASK]",
+        },
+    ),
+    "MPNetTokenizer": TokenizerClass(
+        "MPNetTokenizer",
+        defaults={
+            "do_lower_case": True,
+            "strip_accents": None,
+            "tokenize_chinese_chars": True,
+            **_ROBERTA_TOKENS,
+            "unk_token": "[UNK]",
+        },
+    ),
 }
 
 # Permuted in training, which transformers lists as causal; the network reads both sides of every token.
 _BIDIRECTIONAL = {"xlnet"}
 
 
+# What transformers runs by a checkpoint's own code only.
+_FOREIGN = {"new": ModelType(None, reads_type_ids=True, is_generative=False)}
+
+
 def find_model_type(name: str) -> ModelType:
     """Look up a model type in transformers' tables."""
-    return MODEL_TYPES.get(name) or ask_model_type(name)
+    return MODEL_TYPES.get(name) or _FOREIGN.get(name) or ask_model_type(name)
 
 
 def ask_model_type(name: str) -> ModelType:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from array import array
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
-from rerank_core.checkpoints.sources import DEFAULT_MODEL
+from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate
 from rerank_core.cli.command import MODELS, Command, Parser, add_load_options, load_options
 from rerank_core.loading import load
+from rerank_core.models.local import LocalModel
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
+
+_EXAMPLE = Pair("What is a giant panda?", "The giant panda is a bear species endemic to China.")
+_SHOWN = 24  # tokens of the example
 
 
 def _configure(parser: Parser) -> None:
@@ -18,25 +27,57 @@ def _configure(parser: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    info = load(arguments.model, **load_options(arguments).keywords()).info
+    options = load_options(arguments)
+    model = load(arguments.model, **options.keywords())
+    checkpoint = read_checkpoint(locate(arguments.model, options.revision))
+    info, facts = model.info, _facts(checkpoint, model)
     if arguments.json:
-        print(json.dumps(asdict(info), ensure_ascii=False))
+        print(json.dumps(asdict(info) | facts, ensure_ascii=False))
         return 0
     print(info.title)
-    rows = {
-        "kind": info.kind,
-        "revision": info.revision or "-",
-        "engine": f"{info.engine} ({info.engine_reason})",
-        "device": info.device,
-        "dtype": info.dtype,
-        "max length": f"{info.max_length} tokens",
-        "raw score": info.raw_score,
-        "truncation": f"on the {info.truncation_side}, where a request does not say",
-        "activation": f"{info.activation}, the checkpoint's own: not applied" if info.activation else "-",
-    }
-    for name, value in rows.items():
+    for name, value in _rows(info, facts):
         print(f"  {name:<11} {value}")
     return 0
+
+
+def _facts(checkpoint: Checkpoint, model: LocalModel) -> dict[str, Any]:
+    """Collect what the checkpoint's files say beside the description of the loaded model."""
+    return {
+        "family": str(checkpoint.config.get("model_type")),
+        "head": checkpoint.head.description,
+        "prompts": dict(checkpoint.head.prompts),
+        "position_limit": checkpoint.position_limit,
+        "suggested_length": checkpoint.suggested_length,
+        "example_tokens": list(_example_tokens(checkpoint, model)),
+    }
+
+
+def _example_tokens(checkpoint: Checkpoint, model: LocalModel) -> Iterator[str]:
+    """Yield the first tokens of an example, as the network reads it."""
+    from rerank_core.checkpoints.tokenizer_files import read_tokenizer
+
+    tokenizer = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase).tokenizer
+    (encoding,) = model.encode(_EXAMPLE.query, [_EXAMPLE.document], ScoreOptions())
+    for token in array("i", encoding.sequences[0].token_ids)[:_SHOWN]:
+        yield str(tokenizer.id_to_token(token))
+
+
+def _rows(info: ModelInfo, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "kind", info.kind
+    yield "family", facts["family"]
+    yield "revision", info.revision or "-"
+    yield "engine", f"{info.engine} ({info.engine_reason})"
+    yield "device", info.device
+    yield "dtype", info.dtype
+    yield "head", facts["head"]
+    prompts = {name: json.dumps(text, ensure_ascii=False) for name, text in facts["prompts"].items() if text}
+    yield "prompt", ", ".join(f"{text} before the {name}" for name, text in prompts.items()) or "-"
+    limit, asked = facts["position_limit"] or "any number", facts["suggested_length"] or "nothing"
+    yield "max length", f"{info.max_length} tokens (the files allow {limit} and ask for {asked})"
+    yield "raw score", info.raw_score
+    yield "truncation", f"on the {info.truncation_side}, where a request does not say"
+    yield "activation", f"{info.activation}, the checkpoint's own: not applied" if info.activation else "-"
+    yield "example", " ".join(facts["example_tokens"])
 
 
 COMMAND = Command("info", "Say what a model is and how it would run here.", _configure, _run, MODELS)

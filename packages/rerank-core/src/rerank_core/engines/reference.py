@@ -1,15 +1,16 @@
 """Plain transformers: any architecture, the golden standard of every faster engine.
 
-Sequences go through the network one by one. So nothing is padded, nothing is masked, and no row can know of another:
-what comes out is what transformers says of that pair alone. On a CPU that is no slower than padded batches.
+On a CPU, sequences go through the network one by one. So nothing is padded, nothing is masked, and no row can know of
+another: what comes out is what transformers says of that pair alone, and it is no slower than padded batches. On a GPU
+it would be, so batches are padded there, if the network gives the same with and without padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,18 +18,45 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.checkpoint import Checkpoint
-from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
+from rerank_core.engines.chain import ChainLayers
 from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
+from rerank_core.engines.padding import groups_of, padded
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 from rerank_core.types import TokenSequence
 
+_ALONE_TOKENS, _PADDED_TOKENS = 512, 16384
+
+# As near as a padded row has to be to the one alone; 16 bits round a row differently in another shape.
+_TOLERANCE, _ROUNDED_TOLERANCE = 1e-5, 0.05
+
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
+
+
+_POOLS: dict[PoolingMode, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda hidden: hidden.mean(0),
+    "cls": lambda hidden: hidden[0],
+    "lasttoken": lambda hidden: hidden[-1],
+    "max": lambda hidden: hidden.amax(0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PooledHead:
+    """The pooling of one text's hidden states [tokens, hidden], and the layers behind it."""
+
+    pool: Callable[[torch.Tensor], torch.Tensor]
+    layers: ChainLayers
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Compute logits [labels], or an embedding."""
+        return self.layers(self.pool(hidden)[None])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +73,8 @@ class ReferencePlan:
 
     def _load(self, device: str, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
         checkpoint = self.checkpoint
-        auto = _auto_class(checkpoint.head)
+        chain = checkpoint.head.chain
+        auto = AutoModelForSequenceClassification if chain is None else AutoModel
         config_path = checkpoint.directory / "config.json"
         try:
             with no_progress_bar():
@@ -62,7 +91,7 @@ class ReferencePlan:
                 f"{config_path} and its weights make no model that transformers can load: {error}"
             ) from error
         missing = sorted(report["missing_keys"])
-        if isinstance(checkpoint.head, Pooling):
+        if chain is not None:
             missing = [key for key in missing if not any(part in key for part in _UNUSED)]
         if missing:
             raise CheckpointError(
@@ -81,21 +110,31 @@ class ReferencePlan:
                 f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
                 "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
             )
-        return ReferenceEngine(model, checkpoint.head)
+        head = None
+        if chain is not None:
+            width = model.config.get_text_config().hidden_size
+            layers = ChainLayers(checkpoint.root, chain.layers, width=width, device=str(model.device))
+            head = PooledHead(_POOLS[chain.pooling], layers)
+        engine = ReferenceEngine(model, head)
+        if _is_parallel(device):
+            engine.pad_if_the_same(checkpoint.config.get("pad_token_id"), calibration_batch)
+        return engine
 
 
 class ReferenceEngine:
-    """transformers' own forward pass, one sequence at a time.
+    """transformers' own forward pass, one sequence at a time, or in padded batches.
 
     It runs in one worker, which has as many of torch's threads as there were at load.
     """
 
     name: ClassVar[str] = "reference"
 
-    def __init__(self, model: torch.nn.Module, head: Head) -> None:
+    def __init__(self, model: torch.nn.Module, head: PooledHead | None) -> None:
+        """``head``: what stands behind the hidden states; None: the network has a head of its own."""
         self._model = model.eval()
         self.device = str(next(model.parameters()).device)
-        self._pooling = head.mode if isinstance(head, Pooling) else None
+        self._head = head
+        self._padding: int | None = None  # one sequence at a time
         self._worker = WorkerPool(1, warm_up=lambda: None, threads=torch.get_num_threads())
 
     @classmethod
@@ -107,8 +146,23 @@ class ReferenceEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """A small number: sequences run one by one, so a longer batch only makes others wait."""
-        return 512
+        """A small number where sequences run one by one: a longer batch only makes others wait."""
+        return _ALONE_TOKENS if self._padding is None else _PADDED_TOKENS
+
+    @torch.inference_mode()
+    def pad_if_the_same(self, padding: int | None, texts: Batch) -> None:
+        """Pad batches from now on, if each of some texts gives the same alone and padded to the longest."""
+        if padding is None:
+            return
+        everything = range(len(texts.lengths))
+        alone = np.stack([self._padded_rows(texts, [index], None)[0] for index in everything])
+        try:
+            together = self._padded_rows(texts, everything, padding)
+        except Exception:  # a network that takes no mask, or no texts of different lengths
+            return
+        tolerance = _TOLERANCE if next(self._model.parameters()).dtype == torch.float32 else _ROUNDED_TOLERANCE
+        if np.allclose(together, alone, rtol=tolerance, atol=tolerance):
+            self._padding = padding
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
         """See ``Engine.cost``. No prefix is shared."""
@@ -122,35 +176,39 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def _rows(self, batch: Batch) -> NDArray[np.float32]:
-        ends = np.cumsum(batch.lengths)
-        return np.stack([self._row(batch, int(end - n), int(end)) for n, end in zip(batch.lengths, ends, strict=True)])
+        lengths = batch.lengths.tolist()
+        groups = [[index] for index in range(len(lengths))]
+        if self._padding is not None:
+            groups = list(groups_of(lengths, _PADDED_TOKENS))
+        order = np.argsort([index for group in groups for index in group])
+        rows: NDArray[np.float32] = np.concatenate([self._padded_rows(batch, group, self._padding) for group in groups])
+        return rows[order]
 
-    def _row(self, batch: Batch, start: int, end: int) -> NDArray[np.float32]:
-        inputs = {"input_ids": self._tensor(batch.token_ids[start:end])}
-        if batch.type_ids is not None:
-            inputs["token_type_ids"] = self._tensor(batch.type_ids[start:end])
-        output = self._model(**inputs)
-        if self._pooling is None:
-            row = output.logits[0].float()
+    def _padded_rows(self, batch: Batch, group: Sequence[int], padding: int | None) -> NDArray[np.float32]:
+        """Compute the rows of some sequences; ``padding`` may be None for one alone, which has none."""
+        inputs = padded(batch, group, padding or 0)
+        arguments = {"input_ids": self._tensor(inputs.token_ids)}
+        if inputs.type_ids is not None:
+            arguments["token_type_ids"] = self._tensor(inputs.type_ids)
+        if padding is not None:
+            arguments["attention_mask"] = self._tensor(inputs.attention_mask)
+        output = self._model(**arguments)
+        if self._head is None:
+            rows = output.logits.float()
         else:
-            hidden = output.last_hidden_state[0].float()
-            row = hidden.mean(0) if self._pooling == "mean" else hidden[0]
-        array: NDArray[np.float32] = row.cpu().numpy()
+            lengths = inputs.attention_mask.sum(1).tolist()
+            hidden = output.last_hidden_state.float()
+            rows = torch.stack([self._head(text[:length]) for text, length in zip(hidden, lengths, strict=True)])
+        array: NDArray[np.float32] = rows.cpu().numpy()
         return array
 
-    def _tensor(self, numbers: NDArray[np.int32]) -> torch.Tensor:
-        return torch.from_numpy(numbers.astype(np.int64))[None].to(self.device)
+    def _tensor(self, numbers: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self.device)
 
 
-def _auto_class(head: Head) -> Any:
-    """Choose the class of transformers that loads a network with this head."""
-    match head:
-        case Classification():
-            return AutoModelForSequenceClassification
-        case Pooling():
-            return AutoModel
-        case _:
-            assert_never(head)
+def _is_parallel(device: str) -> bool:
+    """Return whether a device computes many sequences in nearly the time of one."""
+    return device != "cpu"
 
 
 @torch.inference_mode()

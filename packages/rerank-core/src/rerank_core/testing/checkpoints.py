@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,13 @@ _SIZES: dict[str, Any] = {
 }
 _FAMILIES: dict[str, dict[str, Any]] = {
     "bert": _SIZES | {"max_position_embeddings": 128},
+    "albert": _SIZES | {"max_position_embeddings": 128, "embedding_size": 16},
     "electra": _SIZES | {"max_position_embeddings": 128, "embedding_size": 16},
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
     "roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "xlm-roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
+    "camembert": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
+    "mpnet": _SIZES | {"max_position_embeddings": 130},
     "modernbert": _SIZES
     | {
         "max_position_embeddings": 128,
@@ -49,28 +53,36 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def write_tiny_checkpoint(
-    directory: Path, family: str = "bert", *, kind: Kind = "cross-encoder", labels: int = 1, seed: int = 0
+    directory: Path,
+    family: str = "bert",
+    *,
+    kind: Kind = "cross-encoder",
+    labels: int = 1,
+    seed: int = 0,
+    config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a random two-layer model and its tokenizer: 128 tokens, lower case, characters and a few words.
 
-    ``family`` is one of transformers' model types (bert, electra, distilbert, roberta, xlm-roberta, modernbert,
-    deberta-v2). A bi-encoder is written in sentence-transformers' layout, with mean pooling.
+    ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta, camembert,
+    mpnet, modernbert, deberta-v2); ``config`` changes fields of its configuration. A bi-encoder is written in the
+    layout of sentence-transformers, with mean pooling.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
     from rerank_core.engines.reference import no_progress_bar
 
-    sentencepiece = family in {"roberta", "xlm-roberta"}
+    sentencepiece = family in {"roberta", "xlm-roberta", "camembert", "mpnet"}
     tokenizer = _unigram_tokenizer() if sentencepiece else _wordpiece_tokenizer()
     pad = tokenizer.token_to_id("<pad>" if sentencepiece else "[PAD]")
-    config = AutoConfig.for_model(
-        family, vocab_size=tokenizer.get_vocab_size(), num_labels=labels, pad_token_id=pad, **_FAMILIES[family]
+    fields = _FAMILIES[family] | dict(config or {})
+    network = AutoConfig.for_model(
+        family, vocab_size=tokenizer.get_vocab_size(), num_labels=labels, pad_token_id=pad, **fields
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         auto = AutoModel if kind == "bi-encoder" else AutoModelForSequenceClassification
-        model = auto.from_config(config).eval()
+        model = auto.from_config(network).eval()
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embeddings" not in name:
                 torch.nn.init.normal_(parameter, 0.0, 0.25)
@@ -80,16 +92,16 @@ def write_tiny_checkpoint(
     with no_progress_bar():
         model.save_pretrained(directory)
     tokenizer.save(str(directory / "tokenizer.json"))
-    reads_types = ["token_type_ids"] if getattr(config, "type_vocab_size", 0) > 1 else []
+    reads_types = ["token_type_ids"] if getattr(network, "type_vocab_size", 0) > 1 else []
     tokenizer_config = {
-        "model_max_length": 128,
+        "model_max_length": (config or {}).get("max_position_embeddings", 128),
         "tokenizer_class": "TokenizersBackend",
         "model_input_names": ["input_ids", *reads_types, "attention_mask"],
         "pad_token": "<pad>" if sentencepiece else "[PAD]",
     }
     _write_json(directory / "tokenizer_config.json", tokenizer_config)
     if kind == "bi-encoder":
-        _write_modules(directory, hidden=32)
+        _write_modules(directory, hidden=network.hidden_size)
     return directory
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderTokenizer:
-    """Turns a pair into one sequence, query and document together: what a cross-encoder reads."""
+    """Turns a pair into one sequence, query and document together: what a cross-encoder reads.
+
+    ``query_prompt`` is put before the query, as the checkpoint asks.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class CrossEncoderTokenizer:
         max_length: int,
         truncation: Truncation,
         has_type_ids: bool,
+        query_prompt: str = "",
         long_documents: LongDocuments = "truncate",
         truncation_side: TruncationSide = "right",
         max_characters: int | None = None,
@@ -47,6 +51,7 @@ class CrossEncoderTokenizer:
         self._max_length = max_length
         self._truncation = truncation
         self._has_type_ids = has_type_ids
+        self._query_prompt = query_prompt
 
     def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """Return one encoding per pair, numbered from ``first``; each distinct text is tokenised once.
@@ -54,6 +59,8 @@ class CrossEncoderTokenizer:
         Raises ``InputTooLong``.
         """
         options = _with_side(options, self._truncation_side)
+        if self._query_prompt:
+            pairs = [Pair(self._query_prompt + query, document) for query, document in pairs]
         room = self.template.room(self._max_length, options)
         limits = {pair.document: _limit(room, options.max_document_tokens, options) for pair in pairs}
         for query in {pair.query for pair in pairs}:

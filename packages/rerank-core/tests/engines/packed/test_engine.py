@@ -12,6 +12,7 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
 from rerank_core.engines.packed import builder
+from rerank_core.engines.packed.architectures import ARCHITECTURES
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
@@ -45,7 +46,7 @@ def edit(directory: Path, **changes: object) -> None:
 # ---------------------------------------------------------------------------- nothing but the pair
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "deberta-v2"])
 def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(family, tiny, threads):
     """Products have other bits for few rows, or where several threads share one: here neither ever happens."""
     pair = some_text(30, 0)
@@ -103,18 +104,27 @@ def test_a_padding_token_in_a_text_has_the_position_that_transformers_gives_it(t
 # ---------------------------------------------------------------------------- what a GPU runs, on a CPU
 
 
-def one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
+def one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=(-1, -1)):
     """In place of torch's ``varlen_attn``, which has no kernel for a CPU."""
     out = torch.empty_like(query)
     for start, end in pairwise(cu_seq_q.tolist()):
         parts = (part[start:end].transpose(0, 1)[None] for part in (query, key, value))
-        out[start:end] = torch.nn.functional.scaled_dot_product_attention(*parts)[0].transpose(0, 1)
+        ahead = torch.arange(end - start) - torch.arange(end - start)[:, None]
+        left, right = (end if reach < 0 else reach for reach in window_size)
+        seen = (ahead >= -left) & (ahead <= right)
+        out[start:end] = torch.nn.functional.scaled_dot_product_attention(*parts, seen)[0].transpose(0, 1)
     return out
 
 
-@pytest.mark.parametrize(("numbers", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-@pytest.mark.parametrize("name", ["minilm-ce", "xlm-roberta", "electra", "lite"])
-def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shared, monkeypatch):
+def one_kernel_without_windows(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
+    """As an older torch has it."""
+    return one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k)
+
+
+@pytest.mark.parametrize(("numbers", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
+@pytest.mark.parametrize("kernel", [one_kernel, one_kernel_without_windows])
+@pytest.mark.parametrize("name", ["minilm-ce", "xlm-roberta", "electra", "modernbert", "deberta-v2", "lite"])
+def test_the_road_of_cuda_computes_the_same(name, kernel, numbers, tolerance, tiny, shared, monkeypatch):
     """All that is different there, but for the device: one kernel for all sequences, and every part in 16 bits."""
     source = {"minilm-ce": lambda: str(shared(name)), "lite": lambda: "lite"}.get(name, lambda: str(tiny(name)))()
     documents = [some_text(words, words) for words in (3, 170, 1, 60)]
@@ -125,7 +135,7 @@ def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shar
     )
     monkeypatch.setattr(builder, "_numbers", lambda device, dtype: (numbers, FloatLinear))
     monkeypatch.setattr(builder, "_has_one_kernel", lambda device, dtype: True)
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_kernel)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
 
     ours = (
         rerank_core.load(source, device="cpu", engine="packed").score(QUERY, documents, ScoreOptions(raw=True)).values
@@ -138,29 +148,28 @@ def test_the_road_of_cuda_computes_the_same(name, numbers, tolerance, tiny, shar
 # ---------------------------------------------------------------------------- what it runs
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize(
+    "family", ["bert", "xlm-roberta", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"]
+)
 def test_it_is_chosen_for_the_families_that_it_knows(tiny, family):
     info = rerank_core.load(str(tiny(family)), device="cpu").info
 
     assert (info.engine, info.engine_reason) == ("packed", f"the fastest that runs {family}")
 
 
-@pytest.mark.parametrize("family", ["modernbert", "deberta-v2"])
-def test_other_families_run_on_the_reference_engine_which_says_why(tiny, family):
-    info = rerank_core.load(str(tiny(family)), device="cpu").info
+def test_other_families_run_on_the_reference_engine_which_says_why(tiny):
+    info = rerank_core.load(str(tiny("albert")), device="cpu").info
 
     assert info.engine == "reference"
-    assert (
-        f"packed does not: it runs bert, roberta, xlm-roberta, electra, distilbert, not {family}" in info.engine_reason
-    )
-    with pytest.raises(CheckpointError, match=f"the packed engine does not run .*not {family}"):
-        rerank_core.load(str(tiny(family)), device="cpu", engine="packed")
+    assert f"packed does not: it runs {', '.join(ARCHITECTURES)}, not albert" in info.engine_reason
+    with pytest.raises(CheckpointError, match=r"the packed engine does not run .*not albert"):
+        rerank_core.load(str(tiny("albert")), device="cpu", engine="packed")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"hidden_act": "silu"}, "not silu"),
+        ({"hidden_act": "selu"}, "not selu"),
         ({"position_embedding_type": "relative_key"}, "not relative_key"),
         ({"add_cross_attention": True}, "decoder"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "code of its own"),
@@ -187,7 +196,7 @@ def test_a_parameter_too_many_means_the_reference_engine(copy):
     assert "parameters that it does not know: bert.adapter.weight" in info.engine_reason
 
 
-@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh", "relu"])
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
 def test_the_activation_is_the_one_that_the_configuration_names(copy, activation):
     edit(copy, hidden_act=activation)
     documents = [some_text(words, words) for words in (3, 17, 60)]

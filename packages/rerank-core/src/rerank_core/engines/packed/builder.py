@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from importlib.util import find_spec
-from typing import assert_never
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rerank_core.checkpoints.heads import Classification, Pooling
+from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.heads import Head as DescribedHead
+from rerank_core.engines.chain import ChainLayers
+from rerank_core.engines.packed.architectures.base import Disentangled, DistanceBias, LayerAttention
 from rerank_core.engines.packed.encoder import (
     AbsorbedAttention,
     Embeddings,
@@ -18,24 +21,34 @@ from rerank_core.engines.packed.encoder import (
     LastAttention,
     LastLayer,
     Layer,
-    Norm,
     WholeAttention,
 )
-from rerank_core.engines.packed.encoder_config import EncoderConfig, classifier_activation
-from rerank_core.engines.packed.heads import ClassificationHead, FirstToken, Head, MeanPooling
-from rerank_core.engines.packed.ops.attention import Attention, per_sequence, variable_length
+from rerank_core.engines.packed.encoder_config import EncoderConfig
+from rerank_core.engines.packed.heads import Dense, Head, Pool, Projection, first_token, largest, last_token, mean
+from rerank_core.engines.packed.ops.activations import Gated, Plain
+from rerank_core.engines.packed.ops.attention import (
+    Attention,
+    LocalAttention,
+    has_windows,
+    per_sequence,
+    variable_length,
+)
+from rerank_core.engines.packed.ops.disentangled import DisentangledAttention, distance_buckets
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
+from rerank_core.engines.packed.ops.norm import Norm
+from rerank_core.engines.packed.ops.relative import BiasedAttention, bias_rows
+from rerank_core.engines.packed.ops.rotary import Rotary
 from rerank_core.engines.packed.weights import Weights
 
 # How the layers' products are computed on a CPU; everything else there is float32. Those of fewer bits
 # begin as float32: see ``quantization``.
-_CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Linear]] = {
+_CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], Linear]] = {
     "float32": FloatLinear,
     "bfloat16": BFloat16Linear,
 }
 
 
-def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor], Linear]]:
+def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor | None], Linear]]:
     """Choose the dtype to compute in, and the layers' products."""
     return (
         (torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear))
@@ -50,6 +63,9 @@ def _has_one_kernel(device: str, dtype: torch.dtype) -> bool:
     return there and dtype in (torch.float16, torch.bfloat16)
 
 
+_POOLS: dict[PoolingMode, Pool] = {"cls": first_token, "mean": mean, "lasttoken": last_token, "max": largest}
+
+
 class Builder:
     """Puts the encoder and its head together from a checkpoint's parameters."""
 
@@ -59,95 +75,170 @@ class Builder:
         self._device = device
         self._dtype, self._product = _numbers(device, dtype)
         self._one_kernel = _has_one_kernel(device, self._dtype)
+        self._within = cache(self._attention)
+        self._biased = cache(self._distance_bias)
+        self._rotary = cache(self._tables)
 
     def encoder(self, *, first_only: bool) -> Encoder:
         """Build the encoder. ``first_only``: its last layer computes the first token of each sequence alone."""
         config = self._config
         count = config.layers - 1 if first_only else config.layers
         tokens = self._weights.get(config.name("tokens") + ".weight")
-        attend: Attention = variable_length if self._one_kernel else per_sequence
         return Encoder(
             embeddings=Embeddings(
                 tokens=tokens if self._device == "cpu" else tokens.to(self._device, self._dtype),
-                positions=self._tensor(config.name("positions") + ".weight"),
+                positions=self._tensor(config.name("positions") + ".weight") if config.has_positions else None,
                 types=self._tensor(config.name("types") + ".weight") if config.has_types else None,
-                norm=self._norm(config.name("norm")),
-                projection=self._linear(config.name("projection")) if config.has_projection else None,
+                norm=self._norm("norm"),
+                projection=self._linear("projection") if config.has_projection else None,
             ),
             layers=tuple(self._layer(number) for number in range(count)),
             heads=config.heads,
-            activation=config.activation,
-            attend=attend,
+            activate=self._activation(),
+            norm_first=config.architecture.norm_first,
+            final_norm=self._norm("final_norm") if config.has("final_norm") else None,
             last=self._last_layer(count) if first_only else None,
         )
 
-    def head(self, described: DescribedHead) -> tuple[Head, bool]:
-        """Build the head, and say whether it reads first tokens only."""
-        match described:
-            case Pooling(mode=mode):
-                return (MeanPooling(), False) if mode == "mean" else (FirstToken(), True)
-            case Classification():
-                names = self._config.architecture.classifier
-                built = ClassificationHead(
-                    dense=self._linear(names.dense),
-                    activation=classifier_activation(self._config.architecture),
-                    weight=self._tensor(names.projection + ".weight").float(),
-                    bias=self._tensor(names.projection + ".bias").float(),
-                )
-                return built, True
-            case _:
-                assert_never(described)
+    def head(self, described: DescribedHead, root: Path) -> tuple[Head, bool]:
+        """Build the head, and say whether it reads first tokens only. ``root`` holds the model's files."""
+        if described.chain is None:
+            mode: PoolingMode = self._config.classifier_pooling
+            layers = self._classifier()
+        else:
+            mode = described.chain.pooling
+            layers = [ChainLayers(root, described.chain.layers, width=self._config.hidden, device=self._device)]
+        return Head(_POOLS[mode], tuple(layers)), mode == "cls"
+
+    def _activation(self) -> Callable[[Tensor], Tensor]:
+        """Build what stands between the feed-forward's two products."""
+        function, gate = self._config.activation, self._config.architecture.gate
+        return Plain(function) if gate is None else Gated(function, second=gate == "second")
+
+    def _classifier(self) -> list[Callable[[Tensor], Tensor]]:
+        """Build the layers of the network's own classification head."""
+        names, config = self._config.architecture.classifier, self._config
+        dense = FloatLinear(*self._parameters(names.dense, has_bias="classifier_dense" not in config.unbiased))
+        layers: list[Callable[[Tensor], Tensor]] = [Dense(dense, config.classifier_activation)]
+        if names.norm is not None:
+            weight, bias = self._parameters(names.norm, has_bias="classifier_norm" not in config.unbiased)
+            layers.append(Norm(weight, bias, config.epsilon))
+        weight, bias = (self._tensor(f"{names.projection}.{part}").float() for part in ("weight", "bias"))
+        return [*layers, Projection(weight, bias)]
 
     def _layer(self, number: int) -> Layer:
-        def product(part: str) -> Linear:
-            return self._product(*self._parameters(self._config.name(part, number)))
-
         return Layer(
             qkv=self._product(*self._qkv(number)),
-            attention_out=product("attention_out"),
-            attention_norm=self._norm(self._config.name("attention_norm", number)),
-            up=product("up"),
-            down=product("down"),
-            norm=self._norm(self._config.name("layer_norm", number)),
+            attend=self._attend(number),
+            rotary=self._rotation(number),
+            attention_out=self._product(*self._part("attention_out", number)),
+            attention_norm=self._attention_norm(number),
+            up=self._product(*self._part("up", number)),
+            down=self._product(*self._part("down", number)),
+            norm=self._norm("layer_norm", number),
         )
 
     def _last_layer(self, number: int) -> LastLayer:
-        name = self._config.name
         return LastLayer(
             attention=self._last_attention(number),
-            attention_out=self._linear(name("attention_out", number)),
-            attention_norm=self._norm(name("attention_norm", number)),
-            up=self._linear(name("up", number)),
-            down=self._linear(name("down", number)),
-            norm=self._norm(name("layer_norm", number)),
+            attention_out=self._linear("attention_out", number),
+            attention_norm=self._attention_norm(number),
+            up=self._linear("up", number),
+            down=self._linear("down", number),
+            norm=self._norm("layer_norm", number),
         )
 
     def _last_attention(self, number: int) -> LastAttention:
-        if self._one_kernel:  # a loop over the sequences would cost more than keys and values
-            return WholeAttention(FloatLinear(*self._qkv(number)))
-        name, heads = self._config.name, self._config.heads
-        key, _ = self._parameters(name("key", number))
-        value, value_bias = self._parameters(name("value", number))
+        config, attention = self._config, self._config.attentions[number]
+        # On a GPU a loop over the sequences would cost more than keys and values. And only plain attention has nothing
+        # between the two products that are absorbed into one.
+        if self._one_kernel or attention != LayerAttention():
+            return WholeAttention(FloatLinear(*self._qkv(number)), self._attend(number), self._rotation(number))
+        query, (key, _), (value, value_bias) = self._query_key_value(number)
         return AbsorbedAttention(
-            query=self._linear(name("query", number)),
-            key=key.view(heads, -1, key.shape[1]),
-            value=value.view(heads, -1, value.shape[1]),
+            query=FloatLinear(*query),
+            key=key.view(config.heads, -1, key.shape[1]),
+            value=value.view(config.heads, -1, value.shape[1]),
             value_bias=value_bias,
         )
 
-    def _qkv(self, number: int) -> tuple[Tensor, Tensor]:
-        """Put the parameters of query, key and value side by side."""
-        parts = [self._parameters(self._config.name(part, number)) for part in ("query", "key", "value")]
-        return torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])
+    def _attend(self, number: int) -> Attention:
+        """Build a layer's attention; layers share what does not depend on their weights."""
+        attention = self._config.attentions[number]
+        if attention.disentangled is not None:
+            return self._disentangled(attention.disentangled, number)
+        if attention.bias is not None:
+            return self._biased(attention.bias)
+        return self._within(attention.reach)
 
-    def _linear(self, name: str) -> Linear:
-        return FloatLinear(*self._parameters(name))
+    def _disentangled(self, described: Disentangled, number: int) -> Attention:
+        table = self._tensor(self._config.name("relative") + ".weight")
+        if described.is_normalized:
+            table = self._norm("relative_norm")(table)
 
-    def _parameters(self, name: str) -> tuple[Tensor, Tensor]:
-        return self._tensor(name + ".weight"), self._tensor(name + ".bias")
+        def project(part: str, own: str) -> Tensor:
+            projected = self._linear(part if described.is_shared else own, number)(table)
+            return projected.view(len(table), self._config.heads, -1).transpose(0, 1).contiguous()
 
-    def _norm(self, name: str) -> Norm:
-        return Norm(*self._parameters(name), self._config.epsilon)
+        buckets = distance_buckets(
+            buckets=described.buckets, furthest=described.furthest, positions=self._config.positions
+        )
+        return DisentangledAttention(
+            keys=project("key", "relative_key") if described.has_keys else None,
+            queries=project("query", "relative_query") if described.has_queries else None,
+            buckets=buckets.to(self._device),
+        )
+
+    def _distance_bias(self, described: DistanceBias) -> Attention:
+        table = self._tensor(self._config.name("relative") + ".weight")
+        rows = bias_rows(rows=described.rows, furthest=described.furthest, positions=self._config.positions)
+        return BiasedAttention(table[rows.to(self._device)].t().contiguous())
+
+    def _attention(self, reach: int | None) -> Attention:
+        if self._one_kernel and (reach is None or has_windows()):
+            return partial(variable_length, reach=reach)
+        return per_sequence if reach is None else LocalAttention(reach, device=self._device, dtype=self._dtype)
+
+    def _rotation(self, number: int) -> Rotary | None:
+        """Build a layer's rotation; layers share their tables."""
+        attention = self._config.attentions[number]
+        return None if attention.theta is None else self._rotary(attention.theta, attention.stretch)
+
+    def _tables(self, theta: float, stretch: float) -> Rotary:
+        width, positions = self._config.head_width, self._config.positions
+        return Rotary.of(theta=theta, stretch=stretch, width=width, positions=positions, device=self._device)
+
+    def _qkv(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Put the parameters of query, key and value side by side, where they are not."""
+        if self._config.has("qkv"):
+            return self._part("qkv", number)
+        parts = self._query_key_value(number)
+        biases = [bias for _, bias in parts if bias is not None]
+        return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if biases else None
+
+    def _query_key_value(self, number: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Return the parameters of each of the three."""
+        if not self._config.has("qkv"):
+            return [self._part(part, number) for part in ("query", "key", "value")]
+        weight, bias = self._part("qkv", number)
+        biases = [None] * 3 if bias is None else bias.chunk(3)
+        return list(zip(weight.chunk(3), biases, strict=True))
+
+    def _attention_norm(self, number: int) -> Norm | None:
+        return self._norm("attention_norm", number) if self._config.has_attention_norm(number) else None
+
+    def _linear(self, part: str, number: int | None = None) -> Linear:
+        return FloatLinear(*self._part(part, number))
+
+    def _norm(self, part: str, number: int | None = None) -> Norm:
+        return Norm(*self._part(part, number), self._config.epsilon)
+
+    def _part(self, part: str, number: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the weight and the bias of one of the encoder's parts."""
+        return self._parameters(self._config.name(part, number), has_bias=part not in self._config.unbiased)
+
+    def _parameters(self, name: str, *, has_bias: bool) -> tuple[Tensor, Tensor | None]:
+        return self._tensor(name + ".weight"), self._tensor(name + ".bias") if has_bias else None
 
     def _tensor(self, name: str) -> Tensor:
         """Return a parameter in the dtype to compute with: where the file has it so, it stays mapped on a CPU."""

@@ -1,10 +1,15 @@
-"""The encoder stack of BERT and its family, over sequences laid end to end.
+"""The encoder stack of BERT and its successors, over sequences laid end to end.
 
 There is no padding and no mask: every operation but attention works on rows, one a token, and does not care whose
 they are; attention runs once for each sequence. As in "Attention Is All You Need", with the norm after each residual:
 
     x = norm(embeddings)
     each layer:   x = norm(x + attention(x));   x = norm(x + down(gelu(up(x))))
+
+or, ``norm_first``, with the norm before attention and feed-forward, and one at the end:
+
+    each layer:   x = x + attention(norm(x));   x = x + down(gelu(up(norm(x))))
+    x = norm(x)
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from torch.nn import functional
 
 from rerank_core.engines.packed.ops.attention import Attention, Bounds
 from rerank_core.engines.packed.ops.linear import Linear, filled
+from rerank_core.engines.packed.ops.norm import Norm
+from rerank_core.engines.packed.ops.rotary import Angles, Rotary
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +43,20 @@ class PackedSequences:
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
-    """Layer normalisation over the last dimension."""
-
-    weight: Tensor
-    bias: Tensor
-    epsilon: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Normalise the rows."""
-        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
-
-
-@dataclass(frozen=True, slots=True)
 class Embeddings:
     """Tables of tokens, positions and types [entries, width], their norm, and a projection where widths differ."""
 
     tokens: Tensor
-    positions: Tensor
+    positions: Tensor | None
     types: Tensor | None
     norm: Norm
     projection: Linear | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
         """Compute the first hidden states [tokens, hidden]."""
-        x = self.tokens[packed.token_ids].to(self.positions.dtype)
-        x += self.positions[packed.position_ids]
+        x = self.tokens[packed.token_ids].to(self.norm.weight.dtype)
+        if self.positions is not None:
+            x += self.positions[packed.position_ids]
         if self.types is not None:
             x += self.types[0] if packed.type_ids is None else self.types[packed.type_ids]
         x = self.norm(x)
@@ -70,11 +65,17 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Attention and feed-forward. ``qkv`` gives query, key and value side by side [tokens, 3 * hidden]."""
+    """Attention and feed-forward. ``qkv`` gives query, key and value side by side [tokens, 3 * hidden].
+
+    ``rotary`` rotates queries and keys by their positions, where a family has that. ``attention_norm`` is None where
+    nothing is normalised before attention: in the first layer behind normalised embeddings.
+    """
 
     qkv: Linear
+    attend: Attention
+    rotary: Rotary | None
     attention_out: Linear
-    attention_norm: Norm
+    attention_norm: Norm | None
     up: Linear
     down: Linear
     norm: Norm
@@ -83,8 +84,8 @@ class Layer:
 class LastAttention(Protocol):
     """The attention of first tokens only, to all tokens of their sequences."""
 
-    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
-        """Compute the context [rows, hidden] of ``first`` [rows, hidden], the first tokens of ``x``, filled up."""
+    def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
+        """Compute the context [rows, hidden] of the first tokens of ``x``, filled up."""
         ...
 
 
@@ -93,12 +94,19 @@ class WholeAttention:
     """Computes attention for all tokens, as every layer does, and keeps the first tokens' context."""
 
     qkv: Linear
+    attend: Attention
+    rotary: Rotary | None = None
 
-    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
+    def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
         """See ``LastAttention``."""
         context = torch.zeros_like(x)
-        attend(*split_heads(self.qkv(x), heads), bounds, context.view(len(x), heads, -1))
-        return filled_up(context[bounds.starts])
+        query, key, value = split_heads(self.qkv(x), heads)
+        if self.rotary is not None:
+            angles = self.rotary.angles(packed.position_ids)
+            angles.rotate(query)
+            angles.rotate(key)
+        self.attend(query, key, value, packed.bounds, context.view(len(x), heads, -1))
+        return filled_up(context[packed.bounds.starts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +121,20 @@ class AbsorbedAttention:
     query: Linear
     key: Tensor
     value: Tensor
-    value_bias: Tensor
+    value_bias: Tensor | None
 
-    def __call__(self, x: Tensor, first: Tensor, heads: int, attend: Attention, bounds: Bounds) -> Tensor:
+    def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
         """See ``LastAttention``."""
-        width = self.key.shape[1]
+        first, width = filled_up(x[packed.bounds.starts]), self.key.shape[1]
         queries = (self.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
         asked = torch.bmm(queries, self.key)  # W_k^T q, for each head of each sequence [heads, rows, hidden]
         mixed = torch.zeros_like(asked)
-        for row, (start, end) in enumerate(pairwise(bounds.places)):
+        for row, (start, end) in enumerate(pairwise(packed.bounds.places)):
             sequence = x[start:end]
             weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
             mixed[:, row] = weights @ sequence
         context = torch.bmm(mixed, self.value.transpose(1, 2)).transpose(0, 1).reshape(first.shape)
-        return context.add_(self.value_bias)
+        return context if self.value_bias is None else context.add_(self.value_bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,7 @@ class LastLayer:
 
     attention: LastAttention
     attention_out: Linear
-    attention_norm: Norm
+    attention_norm: Norm | None
     up: Linear
     down: Linear
     norm: Norm
@@ -143,13 +151,18 @@ class LastLayer:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """The whole stack. ``activation`` works in place."""
+    """The whole stack.
+
+    ``activate`` turns what ``up`` gives into what ``down`` reads, in the same memory. ``final_norm``: at the end of a
+    stack with its norms first.
+    """
 
     embeddings: Embeddings
     layers: tuple[Layer, ...]
     heads: int
-    activation: Callable[[Tensor], object]
-    attend: Attention
+    activate: Callable[[Tensor], Tensor]
+    norm_first: bool = False
+    final_norm: Norm | None = None
     last: LastLayer | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
@@ -159,30 +172,46 @@ class Encoder:
         """
         x = self.embeddings(packed)
         rows, hidden = x.shape
+        angles: dict[Rotary, Angles] = {}  # of a few kinds of layers, each looked up once
         # One buffer for all layers: fresh memory costs as much to touch as to compute with.
         qkv, context, intermediate = x.new_empty(rows, 3 * hidden), x.new_zeros(rows, hidden), None
         for layer in self.layers:
-            qkv = layer.qkv(x, qkv)
-            self.attend(*split_heads(qkv, self.heads), packed.bounds, context.view(rows, self.heads, -1))
+            qkv = layer.qkv(self._before(layer.attention_norm, x), qkv)
+            query, key, value = split_heads(qkv, self.heads)
+            if layer.rotary is not None:
+                if layer.rotary not in angles:
+                    angles[layer.rotary] = layer.rotary.angles(packed.position_ids)
+                angles[layer.rotary].rotate(query)
+                angles[layer.rotary].rotate(key)
+            layer.attend(query, key, value, packed.bounds, context.view(rows, self.heads, -1))
             layer.attention_out.add_to(x, context)
-            x = layer.attention_norm(x)
+            x = self._after(layer.attention_norm, x)
             x, intermediate = self._feed_forward(layer, x, intermediate)
-        return x if self.last is None else self._first_tokens(self.last, x, packed.bounds)
+        if self.last is not None:
+            x = self._first_tokens(self.last, x, packed)
+        return x if self.final_norm is None else self.final_norm(x)
 
     def _feed_forward(
         self, layer: Layer | LastLayer, x: Tensor, intermediate: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Compute the layer's second half; return it with the buffer that it used."""
-        intermediate = layer.up(x, intermediate)
-        self.activation(intermediate)
-        layer.down.add_to(x, intermediate)
-        return layer.norm(x), intermediate
+        intermediate = layer.up(self._before(layer.norm, x), intermediate)
+        layer.down.add_to(x, self.activate(intermediate))
+        return self._after(layer.norm, x), intermediate
 
-    def _first_tokens(self, layer: LastLayer, x: Tensor, bounds: Bounds) -> Tensor:
-        first = filled_up(x[bounds.starts])
-        context = layer.attention(x, first, self.heads, self.attend, bounds)
+    def _first_tokens(self, layer: LastLayer, x: Tensor, packed: PackedSequences) -> Tensor:
+        first = filled_up(x[packed.bounds.starts])
+        context = layer.attention(self._before(layer.attention_norm, x), self.heads, packed)
         layer.attention_out.add_to(first, context)
-        return self._feed_forward(layer, layer.attention_norm(first))[0]
+        return self._feed_forward(layer, self._after(layer.attention_norm, first))[0]
+
+    def _before(self, norm: Norm | None, x: Tensor) -> Tensor:
+        """Normalise what a sublayer reads."""
+        return norm(x) if self.norm_first and norm is not None else x
+
+    def _after(self, norm: Norm | None, x: Tensor) -> Tensor:
+        """Normalise the sum of a sublayer and its input."""
+        return x if self.norm_first or norm is None else norm(x)
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,51 +7,64 @@ with the reason: another activation, another kind of position, a parameter more 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
-from rerank_core.checkpoints.heads import Classification, Pooling
+from rerank_core.checkpoints.heads import Classification
 from rerank_core.engines.packed.architectures import ARCHITECTURES
-from rerank_core.engines.packed.architectures.base import Architecture
+from rerank_core.engines.packed.architectures.base import Architecture, ClassifierPooling, LayerAttention
+from rerank_core.engines.packed.ops.activations import ACTIVATIONS
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Unsupported
 
-_gelu = torch.ops.aten.gelu_
-_ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
-    "gelu": _gelu,
-    "gelu_new": partial(_gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(_gelu, approximate="tanh"),
-    "relu": torch.relu_,
-}
+_MOST_POSITIONS = 2**20  # of rotary positions, whose table no file bounds
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
     """The pieces and sizes of a checkpoint's encoder.
 
-    ``prefix`` stands before the names of the encoder's parameters. ``padding``: the id behind which positions begin;
-    None: they begin at 0.
+    ``prefix`` stands before the names of the encoder's parameters. ``unbiased``: the parts that have no bias.
+    ``attentions`` describes each layer's. ``padding``: the id behind which positions begin; None: they begin at 0.
     """
 
     architecture: Architecture
     prefix: str
+    hidden: int
     layers: int
     heads: int
+    positions: int
     epsilon: float
     activation: Callable[[Tensor], object]
+    classifier_activation: Callable[[Tensor], object]
+    classifier_pooling: ClassifierPooling
+    unbiased: frozenset[str]
+    attentions: tuple[LayerAttention, ...]
+    has_positions: bool
     has_types: bool
     has_projection: bool
     padding: int | None
+
+    @property
+    def head_width(self) -> int:
+        """The numbers of a query, a key or a value in one head of attention."""
+        return self.hidden // self.heads
 
     def name(self, part: str, layer: int | None = None) -> str:
         """Return the full name of one of ``ParameterNames``' parts."""
         local: str = getattr(self.architecture.names, part)
         return self.prefix + (local if layer is None else local.format(layer))
+
+    def has(self, part: str) -> bool:
+        """Return whether the family has a part at all."""
+        return getattr(self.architecture.names, part) is not None
+
+    def has_attention_norm(self, layer: int) -> bool:
+        """Return whether a layer normalises what its attention reads: the embeddings are normalised already."""
+        return layer > 0 or not self.architecture.norm_first
 
 
 def read_encoder_config(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
@@ -64,11 +77,7 @@ def read_encoder_config(checkpoint: Checkpoint, weights: Weights) -> EncoderConf
 
 def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
     config = checkpoint.config
-    if config.get("auto_map"):
-        raise Unsupported("config.json names code of its own (auto_map), which may compute something else")
-    architecture = ARCHITECTURES.get(str(config.get("model_type")))
-    if architecture is None:
-        raise Unsupported(f"it runs {', '.join(ARCHITECTURES)}, not {config.get('model_type')}")
+    architecture = _architecture(checkpoint, weights)
     missing = [name for name in architecture.sizes.values() if config.get(name) is None]
     if missing:
         raise Unsupported(f"config.json does not say {', '.join(missing)}")
@@ -77,77 +86,145 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         size = sizes[ours]
         if ours != "activation" and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise Unsupported(f"config.json says {name} is {size!r:.100}: it needs a number from 1 on")
-    if sizes["activation"] not in _ACTIVATIONS:
-        raise Unsupported(f"it knows the activations {', '.join(_ACTIVATIONS)}, not {sizes['activation']}")
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise Unsupported(f"it knows absolute positions, not {config['position_embedding_type']}")
+    if config.get("position_embedding_type", architecture.positions) != architecture.positions:
+        raise Unsupported(f"it knows {architecture.positions} positions, not {config['position_embedding_type']}")
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise Unsupported("it is a decoder")
+    hidden, layers, heads = int(sizes["hidden"]), int(sizes["layers"]), int(sizes["heads"])
+    if hidden % heads:
+        raise Unsupported(f"a hidden size of {hidden} does not divide into {heads} heads")
 
-    names = architecture.names
+    names, classifier = architecture.names, architecture.classifier
     prefix = names.prefix if f"{names.prefix}{names.tokens}.weight" in weights else ""
+    epsilon_field, epsilon = architecture.epsilon
+    positions = int(config["max_position_embeddings"])
+    of_classifier = config.get(classifier.activation_field or "", classifier.activation)
     found = EncoderConfig(
         architecture=architecture,
         prefix=prefix,
-        layers=int(sizes["layers"]),
-        heads=int(sizes["heads"]),
-        epsilon=float(config.get("layer_norm_eps", 1e-12)),
-        activation=_ACTIVATIONS[sizes["activation"]],
-        has_types=names.types is not None,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        positions=positions,
+        epsilon=float(config.get(epsilon_field, epsilon)),
+        activation=_activation(sizes["activation"]),
+        classifier_activation=_activation(of_classifier),
+        classifier_pooling=architecture.classifier_pooling(config),
+        unbiased=frozenset(part for part, said in architecture.biases.items() if not _has_bias(said, config)),
+        attentions=tuple(_bounded(attention, positions) for attention in architecture.attention(config, layers)),
+        has_positions=names.positions is not None and bool(config.get(architecture.positions_field or "", True)),
+        has_types=names.types is not None and config.get("type_vocab_size") != 0,
         has_projection=names.projection is not None and f"{prefix}{names.projection}.weight" in weights,
-        padding=_padding(config) if architecture.offset_positions else None,
+        padding=_padding(architecture, config),
     )
-    _check_shapes(checkpoint, weights, found, hidden=int(sizes["hidden"]), intermediate=int(sizes["intermediate"]))
+    if any(attention.theta is not None for attention in found.attentions):
+        if found.head_width % 2:
+            raise Unsupported(f"heads of {found.head_width} have no halves to rotate against each other")
+        if not 1 <= positions <= _MOST_POSITIONS:
+            raise Unsupported(f"max_position_embeddings is {positions}: it needs 1 to {_MOST_POSITIONS:,}")
+    _check_shapes(checkpoint, weights, found, intermediate=int(sizes["intermediate"]))
     return found
 
 
-def classifier_activation(architecture: Architecture) -> Callable[[Tensor], object]:
-    """Return the activation between the classification head's two products."""
-    name = architecture.classifier.activation
-    return torch.tanh_ if name == "tanh" else _ACTIVATIONS[name]
+def _architecture(checkpoint: Checkpoint, weights: Weights) -> Architecture:
+    """Find the family by the configuration, and by the names of the parameters where it has more than one way."""
+    config = checkpoint.config
+    found = ARCHITECTURES.get(str(config.get("model_type")))
+    if found is None:
+        raise Unsupported(f"it runs {', '.join(ARCHITECTURES)}, not {config.get('model_type')}")
+
+    def is_of(architecture: Architecture) -> bool:
+        names = architecture.names
+        return any(f"{prefix}{names.up.format(0)}.weight" in weights for prefix in (names.prefix, ""))
+
+    architecture = next(filter(is_of, found), found[0])
+    if (code := config.get("auto_map")) is not None:
+        task = "AutoModelForSequenceClassification" if checkpoint.head.chain is None else "AutoModel"
+        if str(code.get(task)).rpartition(".")[2] not in architecture.code:
+            raise Unsupported("config.json names code of its own (auto_map), which may compute something else")
+    return architecture
 
 
-def _padding(config: Mapping[str, Any]) -> int:
-    padding = config.get("pad_token_id", 1)
+def _bounded(attention: LayerAttention, positions: int) -> LayerAttention:
+    """Describe a layer that sees as far as any sequence is long as one that sees the whole."""
+    is_whole = attention.reach is not None and attention.reach >= positions
+    return replace(attention, reach=None) if is_whole else attention
+
+
+def _activation(name: object) -> Callable[[Tensor], object]:
+    if name not in ACTIVATIONS:
+        raise Unsupported(f"it knows the activations {', '.join(ACTIVATIONS)}, not {name!s:.100}")
+    return ACTIVATIONS[str(name)]
+
+
+def _has_bias(said: bool | str, config: Mapping[str, Any]) -> bool:
+    return said if isinstance(said, bool) else bool(config.get(said, False))
+
+
+def _padding(architecture: Architecture, config: Mapping[str, Any]) -> int | None:
+    """Read the id behind which positions begin; None: they begin at 0."""
+    if not architecture.offset_positions:
+        return None
+    padding = config.get("pad_token_id", 1) if architecture.padding is None else architecture.padding
     if padding is None:
         raise Unsupported("config.json has no pad_token_id, behind which positions begin")
     return int(padding)
 
 
-def _check_shapes(
-    checkpoint: Checkpoint, weights: Weights, encoder: EncoderConfig, *, hidden: int, intermediate: int
-) -> None:
+def _check_shapes(checkpoint: Checkpoint, weights: Weights, encoder: EncoderConfig, *, intermediate: int) -> None:
     """Refuse a parameter that is missing, has another shape than the configuration says, or is not known."""
-    if hidden % encoder.heads:
-        raise Unsupported(f"a hidden size of {hidden} does not divide into {encoder.heads} heads")
-    config, architecture = checkpoint.config, encoder.architecture
+    config, architecture, hidden = checkpoint.config, encoder.architecture, encoder.hidden
     width = int(config.get("embedding_size", hidden))
     if width != hidden and not encoder.has_projection:
         raise Unsupported(f"embeddings of {width} need a projection to {hidden}, and there is none")
-    wanted: dict[str, tuple[int, ...]] = {
-        encoder.name("tokens") + ".weight": (int(config["vocab_size"]), width),
-        encoder.name("positions") + ".weight": (int(config["max_position_embeddings"]), width),
-        **_vectors(encoder.name("norm"), width),
-    }
+    wanted: dict[str, tuple[int, ...]] = {encoder.name("tokens") + ".weight": (int(config["vocab_size"]), width)}
+
+    def product(part: str, name: str, inputs: int, outputs: int) -> None:
+        wanted[f"{name}.weight"] = (outputs, inputs)
+        if part not in encoder.unbiased:
+            wanted[f"{name}.bias"] = (outputs,)
+
+    def norm(part: str, name: str, size: int) -> None:
+        wanted[f"{name}.weight"] = (size,)
+        if part not in encoder.unbiased:
+            wanted[f"{name}.bias"] = (size,)
+
+    if encoder.has_positions:
+        wanted[encoder.name("positions") + ".weight"] = (encoder.positions, width)
     if encoder.has_types:
         wanted[encoder.name("types") + ".weight"] = (int(config.get("type_vocab_size", 2)), width)
+    norm("norm", encoder.name("norm"), width)
     if encoder.has_projection:
-        wanted |= _product(encoder.name("projection"), width, hidden)
+        product("projection", encoder.name("projection"), width, hidden)
     for layer in range(encoder.layers):
-        for part in ("query", "key", "value", "attention_out"):
-            wanted |= _product(encoder.name(part, layer), hidden, hidden)
-        wanted |= _product(encoder.name("up", layer), hidden, intermediate)
-        wanted |= _product(encoder.name("down", layer), intermediate, hidden)
-        for part in ("attention_norm", "layer_norm"):
-            wanted |= _vectors(encoder.name(part, layer), hidden)
-    match checkpoint.head:
-        case Classification(labels=labels):
-            wanted |= _product(architecture.classifier.dense, hidden, hidden)
-            wanted |= _product(architecture.classifier.projection, hidden, len(labels))
-        case Pooling():
-            pass  # it has no parameters
-        case _:
-            assert_never(checkpoint.head)
+        for part in ("qkv",) if encoder.has("qkv") else ("query", "key", "value"):
+            product(part, encoder.name(part, layer), hidden, 3 * hidden if part == "qkv" else hidden)
+        product("attention_out", encoder.name("attention_out", layer), hidden, hidden)
+        product("up", encoder.name("up", layer), hidden, (2 if architecture.gate else 1) * intermediate)
+        product("down", encoder.name("down", layer), intermediate, hidden)
+        if encoder.has_attention_norm(layer):
+            norm("attention_norm", encoder.name("attention_norm", layer), hidden)
+        norm("layer_norm", encoder.name("layer_norm", layer), hidden)
+        relative = encoder.attentions[layer].disentangled
+        if relative is not None and not relative.is_shared:
+            if relative.has_keys:
+                product("relative_key", encoder.name("relative_key", layer), hidden, hidden)
+            if relative.has_queries:
+                product("relative_query", encoder.name("relative_query", layer), hidden, hidden)
+    for bias in {attention.bias for attention in encoder.attentions if attention.bias is not None}:
+        wanted[encoder.name("relative") + ".weight"] = (bias.rows, encoder.heads)
+    tables = {attention.disentangled for attention in encoder.attentions if attention.disentangled is not None}
+    for table in tables:
+        wanted[encoder.name("relative") + ".weight"] = (table.rows, hidden)
+        if table.is_normalized:
+            norm("relative_norm", encoder.name("relative_norm"), hidden)
+    if encoder.has("final_norm"):
+        norm("final_norm", encoder.name("final_norm"), hidden)
+    if isinstance(checkpoint.head, Classification) and checkpoint.head.chain is None:
+        product("classifier_dense", architecture.classifier.dense, hidden, hidden)
+        if architecture.classifier.norm is not None:
+            norm("classifier_norm", architecture.classifier.norm, hidden)
+        product("classifier_projection", architecture.classifier.projection, hidden, len(checkpoint.head.labels))
 
     for name, shape in wanted.items():
         if name not in weights:
@@ -159,11 +236,3 @@ def _check_shapes(
         weights.use(encoder.prefix + name)
     if weights.unused:
         raise Unsupported(f"there are parameters that it does not know: {', '.join(weights.unused[:3])}")
-
-
-def _product(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def _vectors(name: str, size: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}

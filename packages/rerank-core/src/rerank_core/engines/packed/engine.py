@@ -65,7 +65,7 @@ class PackedPlan:
         dtype, config = self.target.dtype, self.config
         with torch.inference_mode():
             build = Builder(self.weights, config, device=device, dtype=dtype)
-            head, first_only = build.head(self.checkpoint.head)
+            head, first_only = build.head(self.checkpoint.head, self.checkpoint.root)
             encoder = build.encoder(first_only=first_only)
             if dtype in QUANTIZED:
                 packed = _packed(

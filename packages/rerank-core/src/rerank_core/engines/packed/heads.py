@@ -1,4 +1,7 @@
-"""Heads on the encoder: classification, or pooling. Each row of the result depends on one sequence only."""
+"""Heads on the encoder: the pooling of a sequence's hidden states, and layers behind it.
+
+Each row of the result depends on one sequence only.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +13,77 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rerank_core.engines.packed.encoder import PackedSequences
+from rerank_core.engines.packed.encoder import PackedSequences, filled_up
 from rerank_core.engines.packed.ops.linear import Linear
 
 
-class Head(Protocol):
-    """Turns the encoder's hidden states into one row a sequence."""
+class Pool(Protocol):
+    """Turns the encoder's hidden states into one row a sequence, and rows behind these that only fill up."""
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Compute logits [sequences, labels], or embeddings [sequences, hidden]."""
+        """Compute rows [sequences, hidden], filled up."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ClassificationHead:
-    """dense, activation (in place), projection to the labels in float32: of first tokens [sequences, hidden]."""
+def first_token(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take first tokens as they are: the encoder has computed no others."""
+    return hidden
 
-    dense: Linear
+
+def mean(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take the mean of all tokens [tokens, hidden]."""
+    return filled_up(torch.stack([hidden[start:end].mean(0) for start, end in pairwise(packed.bounds.places)]))
+
+
+def last_token(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take last tokens out of all [tokens, hidden]."""
+    return filled_up(hidden[packed.bounds.offsets[1:] - 1])
+
+
+def largest(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take the largest of each column of all tokens [tokens, hidden]."""
+    return filled_up(torch.stack([hidden[start:end].amax(0) for start, end in pairwise(packed.bounds.places)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A product and an activation, which works in place."""
+
+    linear: Linear
     activation: Callable[[Tensor], object]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute [rows, outputs]."""
+        x = self.linear(x)
+        self.activation(x)
+        return x
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The product with the few rows of ``weight`` [labels, hidden], in float32.
+
+    Not a matrix product: with few columns that has other bits for another number of rows.
+    """
+
     weight: Tensor
     bias: Tensor
 
-    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Compute logits [sequences, labels]."""
-        x = self.dense(hidden)
-        self.activation(x)
-        x = x.float()
-        # Not a matrix product: with few columns that has other bits for another number of rows.
-        return (x[:, None] * self.weight).sum(-1)[: len(packed.bounds.starts)] + self.bias
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute [rows, labels]."""
+        return (x.float()[:, None] * self.weight).sum(-1) + self.bias
 
 
-class MeanPooling:
-    """The mean of all tokens [tokens, hidden]."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The pooling and the layers behind it: logits [sequences, labels], or embeddings [sequences, hidden]."""
 
-    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Compute embeddings [sequences, hidden]."""
-        return torch.stack([hidden[start:end].mean(0) for start, end in pairwise(packed.bounds.places)])
-
-
-class FirstToken:
-    """The first token as it is, out of first tokens [sequences, hidden]."""
+    pool: Pool
+    layers: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
-        """Compute embeddings [sequences, hidden]."""
-        return hidden[: len(packed.bounds.starts)]
+        """Compute one row a sequence."""
+        x = self.pool(hidden, packed)
+        for layer in self.layers:
+            x = layer(x)
+        return x[: len(packed.bounds.starts)]

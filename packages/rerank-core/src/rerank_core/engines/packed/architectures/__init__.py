@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.architectures.bert import BERT
+from rerank_core.engines.packed.architectures.deberta import DEBERTA
 from rerank_core.engines.packed.architectures.distilbert import DISTILBERT
 from rerank_core.engines.packed.architectures.electra import ELECTRA
-from rerank_core.engines.packed.architectures.roberta import ROBERTA
+from rerank_core.engines.packed.architectures.gte import GTE
+from rerank_core.engines.packed.architectures.modernbert import MODERNBERT
+from rerank_core.engines.packed.architectures.mpnet import MPNET
+from rerank_core.engines.packed.architectures.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA, XLM_ROBERTA_FLASH
 
-ARCHITECTURES: dict[str, Architecture] = {
-    "bert": BERT,
-    "roberta": ROBERTA,
-    "xlm-roberta": ROBERTA,
-    "electra": ELECTRA,
-    "distilbert": DISTILBERT,
+# Where there are several, the names of the parameters decide.
+ARCHITECTURES: dict[str, tuple[Architecture, ...]] = {
+    "bert": (BERT,),
+    "roberta": (ROBERTA,),
+    "xlm-roberta": (XLM_ROBERTA, XLM_ROBERTA_FLASH),
+    "camembert": (CAMEMBERT,),
+    "electra": (ELECTRA,),
+    "distilbert": (DISTILBERT,),
+    "modernbert": (MODERNBERT,),
+    "deberta-v2": (DEBERTA,),
+    "mpnet": (MPNET,),
+    "new": (GTE,),
 }

@@ -3,6 +3,8 @@
 from rerank_core.engines.packed.architectures.base import POSITION_IDS, Architecture, ClassifierNames, ParameterNames
 
 DISTILBERT = Architecture(
+    "DistilBERT",
+    ("sentence-transformers/msmarco-distilbert-base-v4",),
     ParameterNames(
         "distilbert.",
         types=None,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from itertools import pairwise
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+_BLOCK = 64  # queries: fewer would make many small products, more would look at keys that none of them may see
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,59 @@ def per_sequence(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out:
         out[rows].copy_(attended[0].transpose(0, 1))
 
 
-def variable_length(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-    """Attend in one kernel for all sequences: on CUDA, in float16 or bfloat16, with a torch that has it."""
+class LocalAttention:
+    """Attends to tokens at most ``reach`` places away, on any device: the cost grows linearly with a sequence's length.
+
+    A sequence is computed in blocks of queries, each against the keys that any of them may see. Blocks are counted from
+    the sequence's own start, so that its company changes no bit.
+    """
+
+    def __init__(self, reach: int, *, device: str, dtype: torch.dtype) -> None:
+        self._reach = reach
+        # The mask of a block [queries, keys], whose first key is ``reach`` places before its first query.
+        ahead = torch.arange(_BLOCK + 2 * reach) - torch.arange(_BLOCK)[:, None]
+        is_near = (ahead >= 0) & (ahead <= 2 * reach)
+        self._mask = torch.where(is_near, 0.0, -torch.inf).to(device, dtype)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
+        """See ``Attention``."""
+        query, key, value = (part[None].transpose(1, 2) for part in (query, key, value))
+        for start, end in pairwise(bounds.places):
+            if end - start <= self._reach + 1:  # each token sees all others
+                self._attend(query, key, value, slice(start, end), slice(start, end), None, out)
+                continue
+            for first in range(start, end, _BLOCK):
+                rows = slice(first, min(first + _BLOCK, end))
+                seen = slice(max(first - self._reach, start), min(rows.stop + self._reach, end))
+                left = seen.start - (first - self._reach)
+                mask = self._mask[: rows.stop - first, left : left + seen.stop - seen.start]
+                self._attend(query, key, value, rows, seen, mask, out)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, rows: slice, seen: slice, mask: Tensor | None, out: Tensor
+    ) -> None:
+        attended = functional.scaled_dot_product_attention(query[:, :, rows], key[:, :, seen], value[:, :, seen], mask)
+        out[rows].copy_(attended[0].transpose(0, 1))
+
+
+def variable_length(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor, *, reach: int | None = None
+) -> None:
+    """Attend in one kernel for all sequences: on CUDA, in float16 or bfloat16, with a torch that has it.
+
+    ``reach``: only to tokens at most so many places away, where ``has_windows``.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     tokens = slice(bounds.places[-1])
     offsets, longest = bounds.offsets, bounds.longest
-    attended = varlen_attn(query[tokens], key[tokens], value[tokens], offsets, offsets, longest, longest)
+    attend = varlen_attn if reach is None else partial(varlen_attn, window_size=(reach, reach))
+    attended = attend(query[tokens], key[tokens], value[tokens], offsets, offsets, longest, longest)
     out[tokens].copy_(cast("Tensor", attended))  # alone: nothing was asked for beside it
+
+
+def has_windows() -> bool:
+    """Return whether torch's kernel for all sequences takes a ``reach``, which an older torch's does not."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "window_size" in signature(varlen_attn).parameters

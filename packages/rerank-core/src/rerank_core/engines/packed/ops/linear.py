@@ -40,29 +40,35 @@ class Linear(Protocol):
 
 
 class FloatLinear:
-    """Multiplies in the weight's own floating-point type. The weight may be mapped from a file."""
+    """Multiplies in the weight's own floating-point type. The weight may be mapped from a file.
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    ``bias`` is None for a product that has none.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight
         self.bias = bias
         self._transposed = weight.t()
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
+        if self.bias is None:
+            return torch.mm(x, self._transposed, out=out)
         return torch.addmm(self.bias, x, self._transposed, out=out)
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """See ``Linear``; the product accumulates right onto the total, without a buffer of its own."""
-        total.add_(self.bias)
+        if self.bias is not None:
+            total.add_(self.bias)
         torch.addmm(total, x, self._transposed, out=total)
 
 
 class BFloat16Linear:
     """Rounds both factors to bfloat16, sums in float32, float32 in and out: for CPUs with instructions for it."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight = weight.bfloat16()
-        self._bias = bias.bfloat16()
+        self._bias = None if bias is None else bias.bfloat16()
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""

@@ -81,4 +81,4 @@ def bias_corrected(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
 def to_float16_weights(observed: ObservedLinear) -> Linear:
     """Choose the faster of the two products on this machine; both round the weights alike."""
     product = WidenedLinear if cpu_features.widens_float16() else Float16WeightsLinear
-    return product(observed.linear.weight, observed.linear.bias, observed.mean)
+    return product(observed.linear.weight, observed.bias, observed.mean)

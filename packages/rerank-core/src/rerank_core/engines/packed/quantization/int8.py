@@ -74,4 +74,4 @@ class Int8Linear:
 def to_int8(observed: ObservedLinear) -> Int8Linear:
     """Make a product in 8 bits; its outlier columns are those of the calibration texts."""
     columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
-    return Int8Linear(observed.linear.weight, observed.linear.bias, columns, levels=cpu_features.int8_levels())
+    return Int8Linear(observed.linear.weight, observed.bias, columns, levels=cpu_features.int8_levels())

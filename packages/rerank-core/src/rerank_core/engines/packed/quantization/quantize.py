@@ -24,6 +24,12 @@ class ObservedLinear:
         self.mean = torch.zeros(linear.weight.shape[1])
         self._rows = rows
 
+    @property
+    def bias(self) -> Tensor:
+        """The product's bias; zeros where it has none."""
+        bias = self.linear.bias
+        return torch.zeros(len(self.linear.weight)) if bias is None else bias
+
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
         self._observe(x[: self._rows])

@@ -1,0 +1,53 @@
+"""Rotary positions: each query and key is rotated by an angle that grows with its position.
+
+So the product of a query and a key depends on the distance of their positions only ("RoFormer", Su et al. 2021). The
+two halves of a head are rotated against each other, as transformers stores them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rotary:
+    """The cosines and sines of all positions [positions, width / 2], in float32."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    @classmethod
+    def of(cls, *, theta: float, stretch: float, width: int, positions: int, device: str) -> Rotary:
+        """Compute the tables: a head of ``width`` has width / 2 frequencies, from 1 down to nearly 1 / ``theta``.
+
+        ``stretch``: all are lower, the lowest by so many times.
+        """
+        frequencies = 1.0 / (theta * stretch) ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+        frequencies /= stretch ** (2 / width)
+        angles = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies
+        return cls(angles.cos().to(device), angles.sin().to(device))
+
+    def angles(self, position_ids: Tensor) -> Angles:
+        """Look up the angles of tokens."""
+        return Angles(self.cosines[position_ids, None], self.sines[position_ids, None])
+
+
+@dataclass(frozen=True, slots=True)
+class Angles:
+    """The cosines and sines of tokens [tokens, 1, width / 2]."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    def rotate(self, x: Tensor) -> None:
+        """Rotate queries or keys [tokens, heads, width] in place.
+
+        Each product and sum is an operation of its own: a fused one may round a row differently in another place.
+        """
+        first, second = x.chunk(2, dim=-1)
+        rotated = first * self.cosines - second * self.sines
+        second.copy_(second * self.cosines + first * self.sines)
+        first.copy_(rotated)
