@@ -12,6 +12,10 @@ import pytest
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="SKIPPED LOUDLY: there is no make")
 
 
+# Else a make that runs the tests changes what the make in a test prints.
+OUTSIDE_OF_MAKE = {"PATH": "/usr/bin:/bin"}
+
+
 @pytest.fixture
 def repository(root: Path, tmp_path: Path) -> Path:
     """The Makefile and the manifests, with a uv that is not run, and nothing installed."""
@@ -27,7 +31,7 @@ def would_run(repository: Path, *arguments: str) -> str:
     """The commands of `make`, not run."""
     done = subprocess.run(
         ["make", "--dry-run", *arguments],
-        cwd=repository, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=repository, env=OUTSIDE_OF_MAKE, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
 
@@ -69,7 +73,9 @@ def test_a_build_that_does_not_exist_is_refused_with_those_that_do(repository: P
 
 
 def test_help_lists_every_target_below_a_heading(repository: Path) -> None:
-    done = subprocess.run(["make", "help"], cwd=repository, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        ["make", "help"], cwd=repository, env=OUTSIDE_OF_MAKE, capture_output=True, text=True, timeout=60, check=True
+    )
     targets = re.findall(r"^\.PHONY: (\S+)$", (repository / "Makefile").read_text(), re.MULTILINE)
 
     first, *groups = done.stdout.split("\n\n")
@@ -92,7 +98,7 @@ def compose(repository: Path, tmp_path: Path) -> Callable[..., tuple[dict[str, s
         (tmp_path / "environment").unlink(missing_ok=True)
         done = subprocess.run(
             ["make", *arguments, f"COMPOSE={program}"],
-            cwd=repository, env={"PATH": "/usr/bin:/bin", **environment}, capture_output=True, text=True, timeout=60,
+            cwd=repository, env=OUTSIDE_OF_MAKE | environment, capture_output=True, text=True, timeout=60,
             check=True,
         )  # fmt: skip
         lines = (tmp_path / "environment").read_text().splitlines()
