@@ -159,7 +159,7 @@ def test_a_hardened_container_scores_and_stops_cleanly(lite_image: str) -> None:
 
 def test_the_container_of_the_readme_answers_the_curl_of_the_readme(root: Path, lite_image: str) -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
-    _, *run, image = shlex.split("".join(re.findall(r"^\$ (docker run .*)$", readme, re.MULTILINE)))
+    _, *run, image = shlex.split("".join(re.findall(r"^\$ (docker run .*)$", readme, re.MULTILINE)), comments=True)
     (curl,) = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", readme, re.MULTILINE)
     port = str(free_port())
     # An engine without a bridge cannot publish ports: there the container has the host's network.
