@@ -196,7 +196,7 @@ deploy: ## registry, image and service in Azure, until it is ready
 # Tests that were compiled once stay so, also where the environment says otherwise: it is a quarter of the time.
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+PARALLEL := --maxprocesses 8 --dist loadfile
 # Tests of every day often wait for another process, so that one worker more than there are cores fills the time.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
@@ -208,7 +208,7 @@ test: $(SETUP) ## the tests of every day; what had to be skipped is listed at th
 
 .PHONY: test-all
 test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser
-	$(PYTEST) -m full $(PARALLEL)
+	$(PYTEST) -m full $(PARALLEL) --numprocesses auto
 
 .PHONY: test-release
 test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark

@@ -33,6 +33,7 @@ TIERS = {
     "packages/rerank-core/tests/engines/test_parity.py": "full",
     "packages/rerank-core/tests/engines/test_torch_settings.py": "full",
     "packages/rerank-core/tests/models/test_sentence_transformers.py": "full",
+    "packages/rerank-core/tests/text/test_tokenizer.py": "full",
     "packages/rerank-core/tests/test_forking.py": "full",
     "packages/rerank-integrations/tests/batch/test_on_ray.py": "release",
     "packages/rerank-integrations/tests/http/test_forks.py": "full",

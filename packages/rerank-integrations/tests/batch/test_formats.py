@@ -106,7 +106,10 @@ def test_an_empty_cell_is_a_row_without_a_text(tmp_path: Path) -> None:
         (b"id,query,document,score\n1,a,b,2\n", "a.csv has a column 'score' already: name another with --score"),
         (b"id,query,document\n1,a,b, c\n", "a.csv, line 2 has 4 columns, and the first line 3"),
         (b"id,query,document\n1,a,caf\xe9\n", "a.csv is not UTF-8; save the file as UTF-8"),
-        (b"id,query,document\n" + b"1,a,b\n" * 300_000 + b"1,a,\xe9\n", "a.csv is not UTF-8; save the file as UTF-8"),
+        (
+            b"id,query,document\n" + (b"1,a," + b"b" * 6000 + b"\n") * 300 + b"1,a,\xe9\n",
+            "a.csv is not UTF-8; save the file as UTF-8",
+        ),
         (b'id,query,document\n1,a,"b\n', "a.csv, line 2 cannot be read as CSV with commas between columns"),
         (b"", "a.csv is empty: its first line must have the names of the columns"),
     ],
