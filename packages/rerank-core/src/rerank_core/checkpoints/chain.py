@@ -13,6 +13,9 @@ from rerank_core.errors import CheckpointError
 PoolingMode: TypeAlias = Literal["mean", "cls", "lasttoken", "max"]
 Activation: TypeAlias = Literal["Identity", "Tanh", "Sigmoid", "ReLU", "GELU", "SiLU"]
 
+_POOLINGS: tuple[PoolingMode, ...] = get_args(PoolingMode)
+_ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+
 SCORES = "scores"  # the output of a reranker's last module
 _EMBEDDING = "sentence_embedding"  # what every other module reads and writes
 
@@ -110,13 +113,11 @@ def _pooling(path: Path) -> PoolingMode:
     modes = [wanted] if isinstance(wanted, str) else list(wanted)
     if config.get("include_prompt", True) is False:
         raise CheckpointError(f"{path} leaves the prompt out of the pooling (include_prompt): not supported")
-    for known in get_args(PoolingMode):
+    for known in _POOLINGS:
         if modes == [known]:
-            return known  # type: ignore[no-any-return]
+            return known
     asked = " and ".join(map(str, modes)) or "no"
-    raise CheckpointError(
-        f"{path} asks for {asked:.100} pooling: only {', '.join(get_args(PoolingMode))} are supported"
-    )
+    raise CheckpointError(f"{path} asks for {asked:.100} pooling: only {', '.join(_POOLINGS)} are supported")
 
 
 def _dense(config: Mapping[str, Any], path: Path, folder: str, output: str) -> Dense:
@@ -145,11 +146,11 @@ def _activation(config: Mapping[str, Any], path: Path) -> Activation:
     """Read the activation's class of torch; Tanh where an old file does not say, none for null."""
     said = config.get("activation_function", "torch.nn.Tanh")
     name = "torch.nn.Identity" if said is None else str(said)
-    for known in get_args(Activation):
+    for known in _ACTIVATIONS:
         if name.startswith("torch.nn.") and name.rpartition(".")[2] == known:
-            return known  # type: ignore[no-any-return]
+            return known
     raise CheckpointError(
-        f"{path}: activation_function is {name!r:.100}: only {', '.join(get_args(Activation))} of torch.nn are known"
+        f"{path}: activation_function is {name!r:.100}: only {', '.join(_ACTIVATIONS)} of torch.nn are known"
     )
 
 

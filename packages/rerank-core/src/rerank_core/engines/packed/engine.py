@@ -1,4 +1,4 @@
-"""The packed engine: segments of a batch are laid end to end, and the encoder runs over them without a mask."""
+"""The packed engine: sequences of a batch are laid end to end, and the encoder runs over them without a mask."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class PackedPlan:
 
 
 class PackedEngine:
-    """Runs the encoder and its head over packed batches. Each worker (a CPU has several) takes whole segments."""
+    """Runs the encoder and its head over packed batches. Each worker (a CPU has several) takes whole sequences."""
 
     name: ClassVar[str] = "packed"
 
@@ -128,18 +128,18 @@ class PackedEngine:
 
 @torch.inference_mode()
 def _rows(
-    encoder: Encoder, head: Head, batch: Batch, segments: Sequence[int], *, device: str, padding: int | None
+    encoder: Encoder, head: Head, batch: Batch, sequences: Sequence[int], *, device: str, padding: int | None
 ) -> NDArray[np.float32]:
-    packed = _packed(batch, segments, padding=padding, device=device)
+    packed = _packed(batch, sequences, padding=padding, device=device)
     rows: NDArray[np.float32] = head(encoder(packed), packed).float().cpu().numpy()
     return rows
 
 
-def _packed(batch: Batch, segments: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
-    """Lay some of a batch's segments end to end, fill them up, and copy them to the device in one piece."""
+def _packed(batch: Batch, sequences: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
+    """Lay some of a batch's sequences end to end, fill them up, and copy them to the device in one piece."""
     ends = np.cumsum(batch.lengths)
-    pieces = [slice(ends[segment] - batch.lengths[segment], ends[segment]) for segment in segments]
-    places = [0, *np.cumsum(batch.lengths[list(segments)]).tolist()]
+    pieces = [slice(ends[index] - batch.lengths[index], ends[index]) for index in sequences]
+    places = [0, *np.cumsum(batch.lengths[list(sequences)]).tolist()]
     ids = np.zeros((3, filled(places[-1])), dtype=np.int64)
     for start, piece in zip(places, pieces, strict=False):
         tokens = batch.token_ids[piece]
