@@ -32,15 +32,18 @@ def test_load_takes_each_option_with_its_default():
     }
 
 
-@pytest.mark.parametrize("command", [rank.COMMAND, info.COMMAND, evaluate.COMMAND], ids=lambda command: command.name)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_command_that_loads_a_model_takes_each_option(command, name):
-    if (command.name, name) == ("eval", "calibration"):
-        pytest.skip("it compares raw scores, which a calibration does not change")
+@pytest.mark.parametrize(
+    ("command", "left_out"),
+    # `rerank eval` compares raw scores, which a calibration does not change.
+    [(rank.COMMAND, set()), (info.COMMAND, set()), (evaluate.COMMAND, {"calibration"})],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_command_that_loads_a_model_takes_each_option(command, left_out):
     parser = argparse.ArgumentParser()
     command.configure(parser)
 
-    assert f"--{name.replace('_', '-')}" in parser.format_help().split()
+    flags = {word for word in parser.format_help().split() if word.startswith("--")}
+    assert {name for name in NAMES if f"--{name.replace('_', '-')}" not in flags} == left_out
 
 
 def test_arguments_become_the_options_that_they_name():

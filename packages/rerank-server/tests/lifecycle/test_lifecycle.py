@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from httpx import ASGITransport
+from httpx import ASGITransport, Response
 from httpx import AsyncClient as Client
 from rerank_core.errors import CheckpointError, DeviceError
 from rerank_core.testing.doubles import OverlapModel
@@ -271,14 +271,20 @@ async def until(client: Client, state: str) -> None:
         await asyncio.sleep(0)  # lets the loop turn: in process, nothing else does
 
 
-async def test_while_a_thread_is_stuck_nobody_waits_and_when_it_goes_on_requests_are_taken_again(
-    watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event], caplog: pytest.LogCaptureFixture
-) -> None:
-    client, model, watchdog, _, stopped = watched
+async def request_that_is_held(client: Client, model: OverlapModel) -> asyncio.Task[Response]:
+    """Send a request, and wait until its forward pass has begun, which ends when the model's gate is opened."""
     model.gate.clear()
     model.started.clear()
     waiting = asyncio.create_task(client.post("/rerank", json=PAIR))
     await asyncio.to_thread(model.started.wait)
+    return waiting
+
+
+async def test_while_a_thread_is_stuck_nobody_waits_and_when_it_goes_on_requests_are_taken_again(
+    watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, model, watchdog, _, stopped = watched
+    waiting = await request_that_is_held(client, model)
 
     watchdog.given = "stuck"
     await until(client, "stuck")
@@ -300,10 +306,7 @@ async def test_a_lost_thread_ends_the_process_by_force_if_it_must_be(
     watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event], caplog: pytest.LogCaptureFixture
 ) -> None:
     client, model, watchdog, timer, stopped = watched
-    model.gate.clear()
-    model.started.clear()
-    waiting = asyncio.create_task(client.post("/rerank", json=PAIR))
-    await asyncio.to_thread(model.started.wait)
+    waiting = await request_that_is_held(client, model)
 
     watchdog.given = "lost"
     await asyncio.wait_for(stopped.wait(), timeout=60)
