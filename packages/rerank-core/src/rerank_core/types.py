@@ -12,7 +12,7 @@ Truncation: TypeAlias = Literal["longest_first", "only_second"]
 TruncationSide: TypeAlias = Literal["right", "left"]
 LongDocuments: TypeAlias = Literal["truncate", "chunk"]
 ChunkScore: TypeAlias = Literal["max", "first", "mean"]
-Kind: TypeAlias = Literal["cross-encoder", "bi-encoder"]
+Kind: TypeAlias = Literal["cross-encoder", "bi-encoder", "language-model"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "truncation": ("longest_first", "only_second"),

@@ -106,6 +106,33 @@ class Pooling:
         return _SIMILARITIES[self.similarity]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogits:
+    """The output rows of one token or two, at the last position of a prompt: a language model's.
+
+    The raw score is the logit of ``true_id``, less that of ``false_id`` where there is one. An engine multiplies with
+    the one row ``W[true_id] - W[false_id]``, whose difference is taken in float32; ``W`` is ``lm_head.weight``, or the
+    token embeddings where the checkpoint ties the two.
+    """
+
+    kind: ClassVar[Kind] = "language-model"
+    chain: ClassVar[None] = None
+
+    true_id: int
+    false_id: int | None = None
+
+    @property
+    def description(self) -> str:
+        """The head in a few words."""
+        return f"the output of the last token, {self.raw_score}"
+
+    @property
+    def raw_score(self) -> str:
+        """Name the number that the raw score is."""
+        score = f"logit of token {self.true_id}"
+        return score if self.false_id is None else f"{score} minus logit of token {self.false_id}"
+
+
 Head: TypeAlias = Classification | Pooling
 
 

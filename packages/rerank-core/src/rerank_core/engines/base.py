@@ -19,12 +19,13 @@ class Batch:
     """Sequences laid end to end, without padding.
 
     ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
-    int64 [sequences], which sum up to the tokens.
+    int64 [sequences], which sum up to the tokens. ``prefixes``: int64 [sequences], see ``TokenSequence.prefix``.
     """
 
     token_ids: NDArray[np.int32]
     type_ids: NDArray[np.int32] | None
     lengths: NDArray[np.int64]
+    prefixes: NDArray[np.int64]
 
     @classmethod
     def of(cls, sequences: Sequence[TokenSequence]) -> Batch:
@@ -34,6 +35,7 @@ class Batch:
             np.frombuffer(b"".join(sequence.token_ids for sequence in sequences), dtype=np.int32),
             np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
             np.array([len(sequence) for sequence in sequences], dtype=np.int64),
+            np.array([sequence.prefix for sequence in sequences], dtype=np.int64),
         )
 
 
