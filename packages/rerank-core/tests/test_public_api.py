@@ -12,8 +12,8 @@ def test_the_public_names_are_these():
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
         "InvalidRequest", "LocalModel", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
         "RankedDocument", "Ranking", "RerankError", "ScoreOptions", "Scorer", "Scores", "Sentence", "Span",
-        "StepwiseModel", "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank",
-        "rerank", "score_pairs",
+        "StepwiseModel", "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__",
+        "load", "rank", "rerank", "score_pairs",
     }  # fmt: skip
 
 

@@ -47,8 +47,9 @@ class RerankCompressor(BaseDocumentCompressor):
 
     The documents that come back are copies with the score in ``metadata["relevance_score"]``, and with
     ``ScoreOptions(long_documents="chunk")`` the characters of a document that won in ``metadata["relevance_span"]``, as
-    ``[start, end]``. Errors are those of
-    ``Scorer.score``. Callbacks see a run of their own, with query and documents going in and documents coming out.
+    ``[start, end]``. With ``ScoreOptions(highlight="sentences")`` its best sentences, best first, are in
+    ``metadata["relevance_sentences"]``, as ``[start, end, score]``. Errors are those of ``Scorer.score``.
+    Callbacks see a run of their own, with query and documents going in and documents coming out.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -131,16 +132,21 @@ class RerankCompressor(BaseDocumentCompressor):
         await run.on_chain_end({"documents": found})
         return found
 
+    @property
+    def _options(self) -> ScoreOptions | None:
+        """The options; what is not returned need not be highlighted."""
+        return self.options and self.options.highlighting(self.top_n)
+
     def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = self.scorer.score(query, _texts(documents), options=self.options)
+            scores = self.scorer.score(query, _texts(documents), options=self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     async def _acompress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = await ascore(self.scorer, query, _texts(documents), self.options)
+            scores = await ascore(self.scorer, query, _texts(documents), self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
@@ -165,6 +171,9 @@ class RerankCrossEncoder(BaseCrossEncoder):
     def __init__(self, scorer: Scorer, *, options: ScoreOptions | None = None) -> None:
         self.scorer = scorer
         self.options = options
+
+    def __repr__(self) -> str:
+        return f"RerankCrossEncoder({self.scorer!r})"
 
     @classmethod
     def from_url(
@@ -196,7 +205,11 @@ class RerankCrossEncoder(BaseCrossEncoder):
 
 def _found(document: Document, best: RankedDocument) -> Document:
     scored = _marked(document, "relevance_score", best.score)
-    return scored if best.span is None else _marked(scored, "relevance_span", list(best.span))
+    if best.span is not None:
+        scored = _marked(scored, "relevance_span", list(best.span))
+    if best.sentences is not None:
+        scored = _marked(scored, "relevance_sentences", [list(sentence) for sentence in best.sentences])
+    return scored
 
 
 def _list(documents: Iterable[Document]) -> list[Document]:

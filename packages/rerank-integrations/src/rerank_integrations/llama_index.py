@@ -33,6 +33,7 @@ except ModuleNotFoundError as missing:
 
 _RETRIEVAL_SCORE = "retrieval_score"
 _RELEVANCE_SPAN = "relevance_span"
+_RELEVANCE_SENTENCES = "relevance_sentences"
 
 _log = logging.getLogger(__name__)
 _dispatcher = get_dispatcher(__name__)
@@ -57,7 +58,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
       leads elsewhere are not.
 
     With ``ScoreOptions(long_documents="chunk")`` the part of a long node that won is in
-    ``metadata["relevance_span"]``: ``[start, end]``, characters of what ``metadata_mode`` makes of the node.
+    ``metadata["relevance_span"]``: ``[start, end]``, characters of what ``metadata_mode`` makes of the node. With
+    ``ScoreOptions(highlight="sentences")`` its best sentences, best first, are in ``metadata["relevance_sentences"]``:
+    ``[start, end, score]``, of the same characters.
 
     The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
     ``Scorer.score``.
@@ -161,7 +164,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _rerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = self.scorer.score(query, texts, options=self.options)
+            scores = self.scorer.score(query, texts, options=self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
@@ -169,10 +172,15 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _arerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = await ascore(self.scorer, query, texts, self.options)
+            scores = await ascore(self.scorer, query, texts, self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
+
+    @property
+    def _options(self) -> ScoreOptions | None:
+        """The options; what is not returned need not be highlighted."""
+        return self.options and self.options.highlighting(self.top_n)
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
@@ -191,7 +199,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     def _found(self, retrieved: NodeWithScore, best: RankedDocument) -> BaseNode:
         kept = self._kept(retrieved)
-        return kept if best.span is None else _noted(kept, _RELEVANCE_SPAN, list(best.span))
+        if best.span is not None:
+            kept = _noted(kept, _RELEVANCE_SPAN, list(best.span))
+        if best.sentences is not None:
+            kept = _noted(kept, _RELEVANCE_SENTENCES, [list(sentence) for sentence in best.sentences])
+        return kept
 
     def _kept(self, retrieved: NodeWithScore) -> BaseNode:
         if not self.keep_retrieval_score:

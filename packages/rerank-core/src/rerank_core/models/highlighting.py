@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from rerank_core.errors import InvalidRequest
 from rerank_core.ranking import rank
@@ -14,17 +15,12 @@ from rerank_core.types import Pair, ScoreOptions, Scores, Sentence, Span
 BEST = 3  # sentences of a document that are returned
 
 
-@dataclass(frozen=True, slots=True)
-class SentencePairs:
-    """Sentences to score. ``pairs`` and ``spans`` have an entry for each.
+class SentencePair(NamedTuple):
+    """A sentence to score: its document's position in the request, its characters there, and its query beside it."""
 
-    ``ranges`` are, for each document by its position in the request, the places of its sentences among them; None for
-    one that is not highlighted.
-    """
-
-    pairs: list[Pair]
-    spans: list[Span]
-    ranges: list[range | None]
+    document: int
+    span: Span
+    pair: Pair
 
 
 def check_highlight(model: StepwiseModel, options: ScoreOptions) -> None:
@@ -42,23 +38,23 @@ def highlight(
     """Add the best sentences of each document to the scores, where the options ask for them."""
     if options.highlight is None:
         return scores
-    found = sentence_pairs(scores, pairs, options)
-    return with_sentences(scores, found, score(found.pairs, sentence_options(options)))
+    chosen = documents_to_highlight(scores, options)
+    found = sentence_pairs(scores, pairs, chosen)
+    return with_sentences(scores, chosen, found, score([one.pair for one in found], sentence_options(options)))
 
 
-def sentence_pairs(scores: Scores, pairs: Sequence[Pair], options: ScoreOptions) -> SentencePairs:
-    """Find the sentences to score: those of the part of each document that its score comes from."""
-    chosen = {best.index for best in rank(scores, top_n=options.highlight_top)}
-    found = SentencePairs([], [], [])
-    for position, (query, document) in enumerate(pairs):
-        if position not in chosen:
-            found.ranges.append(None)
-            continue
-        first = len(found.spans)
-        found.spans.extend(sentences(document, scores.spans[position] if scores.spans else None))
-        found.pairs.extend(Pair(query, document[start:end]) for start, end in found.spans[first:])
-        found.ranges.append(range(first, len(found.spans)))
-    return found
+def documents_to_highlight(scores: Scores, options: ScoreOptions) -> list[int]:
+    """Return the positions of the documents whose sentences are to be scored, best first."""
+    return [best.index for best in rank(scores, top_n=options.highlight_top)]
+
+
+def sentence_pairs(scores: Scores, pairs: Sequence[Pair], documents: Iterable[int]) -> list[SentencePair]:
+    """Find the sentences of documents, given by position: those of the part that the document's score comes from."""
+    return [
+        SentencePair(position, span, Pair(pairs[position].query, pairs[position].document[span.start : span.end]))
+        for position in documents
+        for span in sentences(pairs[position].document, scores.spans[position] if scores.spans else None)
+    ]
 
 
 def sentence_options(options: ScoreOptions) -> ScoreOptions:
@@ -75,16 +71,15 @@ def sentence_options(options: ScoreOptions) -> ScoreOptions:
     )
 
 
-def with_sentences(scores: Scores, asked: SentencePairs, found: Scores) -> Scores:
-    """Add the best sentences of each document, and the tokens that were read for them; no score changes."""
+def with_sentences(scores: Scores, documents: Iterable[int], asked: Sequence[SentencePair], found: Scores) -> Scores:
+    """Add the best sentences of ``documents``, and the tokens that were read for them; no score changes."""
     order = found.values if found.raw_values is None else found.raw_values
-
-    def best(places: range) -> tuple[Sentence, ...]:
-        chosen = sorted(places, key=lambda place: -order[place])[:BEST]
-        return tuple(Sentence(*asked.spans[place], found.values[place]) for place in chosen)
-
+    best: dict[int, list[Sentence]] = {position: [] for position in documents}
+    for place in sorted(range(len(asked)), key=lambda place: -order[place]):
+        if len(best[asked[place].document]) < BEST:
+            best[asked[place].document].append(Sentence(*asked[place].span, found.values[place]))
     return replace(
         scores,
         usage=replace(scores.usage, tokens=scores.usage.tokens + found.usage.tokens),
-        sentences=tuple(None if places is None else best(places) for places in asked.ranges),
+        sentences=tuple(tuple(best[position]) if position in best else None for position in range(len(scores))),
     )

@@ -66,14 +66,18 @@ class ModelScorer:
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
-        """See ``Scorer.score``."""
-        return self.model.score(query, documents, score_options(options, deprecated))
+        """See ``LocalModel.score``."""
+        return self.model.score(query, documents, score_options(options, deprecated), progress=progress)
 
-    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
-        """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
-        return self.model.score_pairs(pairs, options)
+    def score_pairs(
+        self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None, *, progress: bool = False
+    ) -> Scores:
+        """See ``LocalModel.score_pairs``."""
+        return self.model.score_pairs(pairs, options, progress=progress)
 
     @property
     def independent(self) -> bool:

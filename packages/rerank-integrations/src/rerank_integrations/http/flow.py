@@ -24,6 +24,7 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
+from rerank_core.progress import Advance
 from rerank_core.types import Scores
 
 from rerank_integrations.http import protocol
@@ -219,8 +220,11 @@ class RequestFlows:
         """Get the server's description of itself."""
         return self._server_info(self._deadline())
 
-    def score(self, question: protocol.Question) -> RequestFlow[Scores]:
-        """Score a whole list, in as many requests as the server's limits ask for, one after the other."""
+    def score(self, question: protocol.Question, advance: Advance | None = None) -> RequestFlow[Scores]:
+        """Score a whole list, in as many requests as the server's limits ask for, one after the other.
+
+        ``advance`` is called after each with the number of its documents.
+        """
         deadline = self._deadline()
         info = yield from self._server_info(deadline)
         question = question.fitted(info)
@@ -235,6 +239,8 @@ class RequestFlows:
                 # A server that refuses long texts, where others cut what the model cannot read.
                 question = shortened
                 answers.append((yield from self._score_part(question, part, deadline)))
+            if advance is not None:
+                advance(len(part))
         return protocol.join(answers, info)
 
     def _deadline(self) -> float:

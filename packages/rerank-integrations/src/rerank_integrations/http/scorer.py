@@ -18,6 +18,7 @@ import httpx
 from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
+from rerank_core.progress import Advance, progress_bar
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
@@ -131,27 +132,33 @@ class HTTPScorer:
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
-        """See ``Scorer.score``.
+        """See ``Scorer.score``. ``progress`` shows a bar on a terminal or in a notebook, and nothing elsewhere.
 
         Also raises ``Unavailable`` where no server can be reached, ``Overloaded`` where none has room,
         ``DeadlineExceeded`` where none answers in time, ``Unauthorized`` where the key is not taken or ``api_key()``
         has none, and ``ModelError`` where no server gives an answer that can be read and is complete.
         """
         question = _question(query, documents, score_options(options, deprecated))
-        return self._state.score(question)
+        with progress_bar(len(question.documents), shown=progress) as advance:
+            return self._state.score(question, advance)
 
     async def ascore(
         self,
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """Score as ``score`` does, without holding the thread."""
         question = _question(query, documents, score_options(options, deprecated))
-        return await self._state.ascore(question)
+        with progress_bar(len(question.documents), shown=progress) as advance:
+            return await self._state.ascore(question, advance)
 
     @property
     def independent(self) -> bool:
@@ -242,11 +249,11 @@ class _State:
     def info(self) -> protocol.ServerInfo:
         return self.driver.drive(self.flows.info())
 
-    def score(self, question: protocol.Question) -> Scores:
-        return self.driver.drive(self.flows.score(question))
+    def score(self, question: protocol.Question, advance: Advance | None) -> Scores:
+        return self.driver.drive(self.flows.score(question, advance))
 
-    async def ascore(self, question: protocol.Question) -> Scores:
-        return await self.driver.adrive(self.flows.score(question))
+    async def ascore(self, question: protocol.Question, advance: Advance | None) -> Scores:
+        return await self.driver.adrive(self.flows.score(question, advance))
 
 
 def _headers(api_key: ApiKey, request: SendRequest) -> dict[str, str]:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.text.sentences import MOST
 from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
 _SPECIAL = 4  # tokens around two texts
+_SENTENCE = 25  # tokens of a sentence
 _UNKNOWN = 5.0  # seconds to wait, while nothing is measured yet
 _LONGEST = 600.0
 
@@ -40,6 +42,22 @@ def estimated_tokens(
         )
         for pair in pairs
     )
+
+
+def estimated_sentence_tokens(pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions) -> int:
+    """Estimate the tokens of the sentences that are scored to highlight documents: none where nobody asks for it.
+
+    Each sentence is read beside the query; together they are the part of the document that the model reads at once.
+    """
+    if options.highlight is None or not pairs:
+        return 0
+    max_length = min(info.max_length, options.max_length or info.max_length)
+    tokens = 0.0
+    for pair in pairs:
+        document = min(max_length, _tokens(pair.document, options.max_document_tokens))
+        sentences = min(MOST, 1 + document // _SENTENCE)
+        tokens += document + sentences * (_SPECIAL + min(max_length, _tokens(pair.query, options.max_query_tokens)))
+    return math.ceil(tokens * min(1.0, (options.highlight_top or len(pairs)) / len(pairs)))
 
 
 def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> float:
