@@ -390,3 +390,21 @@ def test_options_of_the_client_reach_it() -> None:
     for adapter in (RerankCompressor, RerankCrossEncoder):
         made = adapter.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
         assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}
+
+
+async def test_the_best_sentences_are_in_the_metadata_of_what_comes_back(
+    documents: list[Document], scorer: Scorer, overlap: OverlapModel
+) -> None:
+    document = Document("Trains are fast. The giant panda does live in China. It rains.")
+    compressor = RerankCompressor(scorer=scorer, options=ScoreOptions(highlight="sentences"), top_n=1)
+
+    (best,) = compressor.compress_documents([*documents[2:], document], QUERY)
+
+    assert await compressor.acompress_documents([*documents[2:], document], QUERY) == [best]
+    found = [best.page_content[start:end] for start, end, _ in best.metadata["relevance_sentences"]]
+    assert found[0] == "The giant panda does live in China."
+    assert [score for *_, score in best.metadata["relevance_sentences"]] == list(overlap.score(QUERY, found))
+
+
+def test_a_cross_encoder_shows_its_scorer(overlap: OverlapModel) -> None:
+    assert repr(RerankCrossEncoder(overlap)) == f"RerankCrossEncoder({overlap!r})"

@@ -380,3 +380,19 @@ def test_options_of_the_client_reach_it() -> None:
     made = RerankPostprocessor.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
 
     assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}
+
+
+async def test_the_best_sentences_are_in_the_metadata_of_what_comes_back(scorer: Scorer, overlap: OverlapModel) -> None:
+    text = "Trains are fast. The giant panda does live in China. It rains."
+    nodes = [NodeWithScore(node=TextNode(text=text), score=0.1), NodeWithScore(node=TextNode(text="no"), score=0.2)]
+    postprocessor = RerankPostprocessor(scorer=scorer, options=ScoreOptions(highlight="sentences"), top_n=1)
+
+    (best,) = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+
+    (again,) = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+    sentences = best.node.metadata["relevance_sentences"]
+    assert again.node.metadata["relevance_sentences"] == sentences
+    found = [text[start:end] for start, end, _ in sentences]
+    assert found[0] == "The giant panda does live in China."
+    assert [score for *_, score in sentences] == list(overlap.score(QUERY, found))
+    assert "relevance_sentences" in best.node.excluded_llm_metadata_keys

@@ -1,8 +1,11 @@
 import asyncio
 import copy
 import gc
+import inspect
+import io
 import json
 import pickle
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -439,3 +442,50 @@ async def test_documents_may_come_from_an_iterator(scorer: HTTPScorer, overlap: 
     for wrong in ({"a": "b"}, None, b"text"):
         with pytest.raises(InvalidRequest, match="documents is"):
             scorer.score(QUERY, wrong)
+
+
+@pytest.mark.parametrize("top", [None, 1, 2])
+async def test_sentences_of_a_list_in_parts_are_those_in_process(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], top: int | None
+) -> None:
+    info["max_client_batch_size"] = 2
+    options = ScoreOptions(highlight="sentences", highlight_top=top)
+    documents = [f"{text} {DOCUMENTS[1]}" for text in DOCUMENTS]
+
+    expected = overlap.score(QUERY, documents, options).sentences
+
+    assert scorer.score(QUERY, documents, options).sentences == expected
+    assert (await scorer.ascore(QUERY, documents, options)).sentences == expected
+    assert expected is not None
+    assert sum(found is not None for found in expected) == (top or len(documents))
+    assert scorer.score(QUERY, [], options).sentences == overlap.score(QUERY, [], options).sentences
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_sentences_of_a_document_that_is_cut_on_the_way_are_characters_of_the_callers(
+    scorer: HTTPScorer, info: dict[str, Any], side: Any
+) -> None:
+    info["max_body_bytes"] = 3000
+    document = "Trains leave at noon. " * 1000
+    options = ScoreOptions(highlight="sentences", truncation_side=side)
+
+    (found,) = scorer.score(QUERY, [document], options).sentences or ()
+
+    assert [document[start:end] for start, end, _ in found or ()] == ["Trains leave at noon."] * 3
+    assert all((start > len(document) / 2) == (side == "left") for start, *_ in found or ())
+
+
+async def test_a_bar_counts_the_documents_that_are_answered(
+    scorer: HTTPScorer, info: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info["max_client_batch_size"] = 2
+    for ask in (scorer.score, scorer.ascore):
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", terminal)
+
+        answer = ask(QUERY, DOCUMENTS, progress=True)
+        if inspect.isawaitable(answer):
+            await answer
+
+        assert f"{len(DOCUMENTS)}/{len(DOCUMENTS)}" in terminal.getvalue()

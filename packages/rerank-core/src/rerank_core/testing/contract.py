@@ -207,6 +207,31 @@ def test_documents_may_be_any_iterable_and_are_read_once(scorer: Scorer) -> None
     assert rerank(scorer, QUERY, iter(DOCUMENTS)) == rank(wanted)
 
 
+def test_scores_are_a_sequence_of_floats(scorer: Scorer) -> None:
+    scores = scorer.score(QUERY, DOCUMENTS)
+
+    assert len(scores) == len(DOCUMENTS)
+    assert tuple(scores) == scores.values
+    assert scores[0] == scores.values[0]
+
+
+def test_the_best_sentences_are_parts_of_the_document_and_change_no_score(scorer: Scorer) -> None:
+    document = f" {DOCUMENTS[1]} {DOCUMENTS[0]}\n{DOCUMENTS[2]}"
+
+    plain = scorer.score(QUERY, [document, DOCUMENTS[1]])
+    scores = scorer.score(QUERY, [document, DOCUMENTS[1]], ScoreOptions(highlight="sentences"))
+
+    assert plain.sentences is None
+    assert scores.values == plain.values
+    assert scores.usage.tokens > plain.usage.tokens
+    assert scores.sentences is not None
+    found = [[document[start:end] for start, end, _ in sentences or ()] for sentences in scores.sentences[:1]]
+    assert set(found[0]) == set(DOCUMENTS[:3])
+    assert [sentence.score for sentence in scores.sentences[0] or ()] == list(scorer.score(QUERY, found[0]))
+    (best,) = rerank(scorer, QUERY, [DOCUMENTS[1], document], top_n=1, options=ScoreOptions(highlight="sentences"))
+    assert best.sentences in scores.sentences
+
+
 def test_one_scorer_shared_by_eight_threads_gives_the_serial_scores(scorer: Scorer) -> None:
     """A tokenizer that is reconfigured for a call cuts other threads' texts, silently."""
     caps = [ScoreOptions(max_document_tokens=cap) for cap in (1, 2, 5, 30)] * 4

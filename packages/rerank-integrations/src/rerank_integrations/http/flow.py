@@ -241,7 +241,7 @@ class RequestFlows:
                 answers.append((yield from self._score_part(question, part, deadline)))
             if advance is not None:
                 advance(len(part))
-        return protocol.join(answers, info)
+        return protocol.join(answers, info, question.options)
 
     def _deadline(self) -> float:
         return self._now() + (math.inf if self._timeout is None else self._timeout)

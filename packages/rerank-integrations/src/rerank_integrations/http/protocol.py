@@ -20,6 +20,7 @@ from rerank_core.errors import (
     error_class,
 )
 from rerank_core.pairs import joined
+from rerank_core.ranking import rank
 from rerank_core.types import ScoreOptions, Scores, Sentence, Span, Usage
 
 # What each option is called on the wire.
@@ -267,20 +268,27 @@ def read_scores(content: bytes, url: str, part: range, question: Question) -> Sc
     )
 
 
-def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
-    """Join the answers of all parts.
+def join(answers: Sequence[Scores], info: ServerInfo, options: ScoreOptions) -> Scores:
+    """Join the answers of all parts. Each has sentences for as many documents as all together should have.
 
     Raises ``Unavailable`` where the model changed on the way: scores of two models do not compare.
     """
     if not answers:
-        return Scores(values=(), raw_values=(), model=info.model, usage=Usage(pairs=0, tokens=0, truncated=0))
+        sentences = None if options.highlight is None else ()
+        usage = Usage(pairs=0, tokens=0, truncated=0)
+        return Scores(values=(), raw_values=(), model=info.model, usage=usage, sentences=sentences)
     models = list(dict.fromkeys(answer.model for answer in answers))
     if len(models) > 1:
         raise Unavailable(
             f"the model changed from {models[0]} to {models[1]} between two parts of one list: ask again, "
             "and let all servers have the same model"
         )
-    return joined(answers)
+    scores = joined(answers)
+    if scores.sentences is None or options.highlight_top is None:
+        return scores
+    best = {found.index for found in rank(scores, top_n=options.highlight_top)}
+    kept = tuple(found if index in best else None for index, found in enumerate(scores.sentences))
+    return replace(scores, sentences=kept)
 
 
 def read_own_error(content: bytes, *, retry_after: str | None = None, note: str = "") -> RerankError | None:
