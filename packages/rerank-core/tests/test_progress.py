@@ -96,7 +96,7 @@ def test_a_notebook_shows_it_though_its_standard_error_is_no_terminal(look, tiny
     assert "4/4" in file.getvalue()
 
 
-def test_without_tqdm_the_message_says_what_to_install(look, tiny_model, monkeypatch):
+def test_without_tqdm_the_message_says_what_to_install(look, monkeypatch):
     look()
     imported = builtins.__import__
 
@@ -107,8 +107,8 @@ def test_without_tqdm_the_message_says_what_to_install(look, tiny_model, monkeyp
 
     monkeypatch.setattr(builtins, "__import__", without_tqdm)
 
-    with pytest.raises(MissingExtra, match="progress=True needs tqdm: install tqdm"):
-        tiny_model("bert").score("panda", DOCUMENTS, progress=True)
+    with pytest.raises(MissingExtra, match="progress=True needs tqdm, which draws the bar: pip install tqdm"):
+        score_pairs(OverlapModel(), [("panda", "a")], progress=True)
 
 
 def test_a_scorer_of_ones_own_need_not_know_of_it():

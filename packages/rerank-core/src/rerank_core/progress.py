@@ -28,7 +28,7 @@ def progress_bar(total: int, *, unit: str = "pair", shown: bool) -> Iterator[Adv
     except ModuleNotFoundError as missing:
         if missing.name != "tqdm":
             raise
-        raise MissingExtra.needs("progress=True needs tqdm", "tqdm") from missing
+        raise MissingExtra("progress=True needs tqdm, which draws the bar: pip install tqdm") from missing
     with tqdm(total=total, unit=unit) as bar:
         yield bar.update
 
