@@ -7,8 +7,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "rerank_core": (),
     "rerank_core.errors": ("RerankError", "error_class"),
     "rerank_core.types": (
-        "Calibration", "Encoding", "ModelInfo", "Pair", "RankedDocument", "ScoreOptions", "Scored", "Scores", "Sentence",
-        "Span", "TokenSequence", "Usage",
+        "Calibration", "Encoding", "ModelInfo", "Pair", "RankedDocument", "ScoreOptions", "Scored", "Scores",
+        "Sentence", "Span", "TokenSequence", "Usage",
     ),
     "rerank_core.scorer": ("AsyncScorer", "Scorer", "StepwiseModel"),
     "rerank_core.models.task": ("Output", "Task"),

@@ -1,6 +1,8 @@
 import math
+import pickle
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,11 +97,28 @@ def test_each_result_has_its_document_where_that_is_known():
         rank(scores, ["nothing"])
 
 
+def test_numbers_from_elsewhere_can_be_ranked_too():
+    assert rank([0.25, 0.5, 0.25], ["a", "b", "c"], top_n=2) == [RankedDocument(1, 0.5), RankedDocument(0, 0.25)]
+    assert rank(np.array([0.25, 0.5], dtype=np.float32))[0] == RankedDocument(1, 0.5)
+    assert rank([]) == []
+    with pytest.raises(InvalidRequest, match="score 1 is not a number"):
+        rank([0.5, math.nan])
+
+
+@pytest.mark.parametrize("ask", [rerank, OverlapModel.score])
+def test_options_that_are_no_options_are_refused_with_what_is(ask):
+    with pytest.raises(InvalidRequest, match=r"options is a dict: pass ScoreOptions, such as ScoreOptions\(raw=True\)"):
+        ask(OverlapModel(), "panda", ["a panda"], options={"raw": True})
+
+
 def test_a_ranking_is_a_list_and_a_table():
     ranking = rerank(OverlapModel(), "giant panda", ["nothing", "a <b>giant</b>\n panda", "x" * 500], raw=True)
 
     assert isinstance(ranking, list)
     assert ranking == list(ranking)
+    assert repr(ranking[:1]).startswith("Ranking of 1 documents")
+    assert ranking[0] in ranking
+    assert pickle.loads(pickle.dumps(ranking)) == ranking
     assert repr(ranking) == (
         "Ranking of 3 documents, best first\n"
         "  index    score  document\n"

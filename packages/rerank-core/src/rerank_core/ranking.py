@@ -1,16 +1,18 @@
 """Orders documents by their scores."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar, overload
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.inputs import as_pairs
+from rerank_core.inputs import as_options, as_pairs
 from rerank_core.progress import keywords
 from rerank_core.scorer import Scorer
-from rerank_core.types import RankedDocument, ScoreOptions, Scores, Span
+from rerank_core.types import RankedDocument, ScoreOptions, Scores, Span, Usage
 
 _MOST_ROWS = 20  # that are shown
 _MOST_CHARACTERS = 80, 300  # of a document that are shown, in a console and in a notebook
@@ -20,6 +22,16 @@ Item = TypeVar("Item")
 
 class Ranking(list[RankedDocument]):
     """Documents, best first: a list that shows itself as a table, in a console and in a notebook."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> RankedDocument: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Ranking: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> RankedDocument | Ranking:
+        """One document, or a part of the ranking."""
+        return Ranking(super().__getitem__(place)) if isinstance(place, slice) else super().__getitem__(place)
 
     def __repr__(self) -> str:
         """A table of the first documents: their positions, their scores and their texts, where known."""
@@ -48,7 +60,7 @@ class Ranking(list[RankedDocument]):
 
 
 def rank(
-    scores: Scores,
+    scores: Iterable[float],
     documents: Sequence[str] | None = None,
     *,
     top_n: int | None = None,
@@ -56,19 +68,21 @@ def rank(
 ) -> Ranking:
     """Order documents by score, best first.
 
-    Raw scores decide the order where they are known: a sigmoid is 1.0 for every logit above 37, and would lose it. Ties
-    keep the caller's order, so that equal documents never swap between two identical requests. ``threshold`` keeps what
-    scores at least as much, on the scale of ``scores``; ``top_n`` keeps so many of the best. ``documents``, where
-    given, are the texts that were scored: each is then part of its result.
+    ``scores`` are ``Scores``, or any numbers in the order of the documents. Raw scores decide the order where they are
+    known: a sigmoid is 1.0 for every logit above 37, and would lose it. Ties keep the caller's order, so that equal
+    documents never swap between two identical requests. ``threshold`` keeps what scores at least as much, on the scale
+    of ``scores``; ``top_n`` keeps so many of the best. ``documents``, where given, are the texts that were scored: each
+    is then part of its result.
 
-    Raises ``InvalidRequest`` for a ``top_n`` below 1, a ``threshold`` that is not a number, and another number of
-    documents than scores.
+    Raises ``InvalidRequest`` for a ``top_n`` below 1, a score or a ``threshold`` that is not a number, and another
+    number of documents than scores.
     """
     _check(top_n, threshold)
-    if documents is not None and len(documents) != len(scores):
-        raise InvalidRequest(f"there are {len(scores)} scores and {len(documents)} documents: pass those of one call")
-    values = scores.values
-    by = values if scores.raw_values is None else scores.raw_values
+    known = _as_scores(scores)
+    values = known.values
+    if documents is not None and len(documents) != len(values):
+        raise InvalidRequest(f"there are {len(values)} scores and {len(documents)} documents: pass those of one call")
+    by = values if known.raw_values is None else known.raw_values
     order = sorted(range(len(values)), key=lambda index: -by[index])
     if threshold is not None:
         order = [index for index in order if values[index] >= threshold]
@@ -76,8 +90,8 @@ def rank(
         RankedDocument(
             index,
             values[index],
-            span=_at(scores.spans, index),
-            sentences=_at(scores.sentences, index),
+            span=_at(known.spans, index),
+            sentences=_at(known.sentences, index),
             document=_at(documents, index),
         )
         for index in order[:top_n]
@@ -102,7 +116,7 @@ def rerank(
     and ``HTTPScorer`` are. With ``highlight``, only documents that are returned are highlighted.
     """
     _check(top_n, threshold)
-    options = (options or ScoreOptions()).highlighting(top_n)
+    options = as_options(options).highlighting(top_n)
     texts = [pair.document for pair in as_pairs(query, documents)]
     scores = scorer.score(query, texts, options=replace(options, raw=True) if raw else options, **keywords(progress))
     return rank(scores, texts, top_n=top_n, threshold=threshold)
@@ -120,6 +134,16 @@ def _check(top_n: int | None, threshold: float | None) -> None:
         raise InvalidRequest(f"top_n is {top_n}: use at least 1, or none for all")
     if threshold is not None and math.isnan(threshold):
         raise InvalidRequest("threshold is not a number")
+
+
+def _as_scores(numbers: Iterable[float]) -> Scores:
+    if isinstance(numbers, Scores):
+        return numbers
+    values = tuple(float(number) for number in numbers)
+    for index, value in enumerate(values):
+        if math.isnan(value):
+            raise InvalidRequest(f"score {index} is not a number, so it has no place in an order")
+    return Scores(values=values, model="", usage=Usage(pairs=len(values), tokens=0, truncated=0))
 
 
 def _at(values: Sequence[Item] | None, index: int) -> Item | None:

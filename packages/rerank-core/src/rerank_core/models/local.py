@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_options, as_pair_list, as_pairs, score_options
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.highlighting import check_highlight, highlight
 from rerank_core.models.prefetch import prefetch
@@ -119,7 +119,7 @@ class LocalModel:
         A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document. ``progress`` as in
         ``score``.
         """
-        known, options = as_pair_list(pairs), options or ScoreOptions()
+        known, options = as_pair_list(pairs), as_options(options)
         if self.independent:
             return self._score(known, options, progress=progress)
         return score_by_query(self, known, options, progress=progress)

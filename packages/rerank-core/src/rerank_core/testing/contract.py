@@ -188,6 +188,8 @@ def test_a_lone_surrogate_is_refused_by_its_place(scorer: Scorer) -> None:
 def test_what_is_not_text_is_refused(scorer: Scorer) -> None:
     with pytest.raises(InvalidRequest, match="document 1 is int, not a string"):
         scorer.score(QUERY, ["fine", 7])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequest, match="document 1 is float, not a string: what is missing has no score"):
+        scorer.score(QUERY, ["fine", math.nan])  # type: ignore[list-item]
     with pytest.raises(InvalidRequest, match="documents is one string"):
         scorer.score(QUERY, "one string")
     with pytest.raises(InvalidRequest, match="documents is a dict, whose keys"):
