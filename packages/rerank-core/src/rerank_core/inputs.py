@@ -97,3 +97,8 @@ def check_instruction(options: ScoreOptions, info: ModelInfo) -> None:
     """Refuse an instruction to a model that takes none; an empty one asks nothing of it. Raises ``InvalidRequest``."""
     if options.instruction and not info.takes_instruction:
         raise InvalidRequest(f"{info.title} takes no instruction: leave it out, or choose a model that takes one")
+
+
+def instruction_of(options: ScoreOptions, info: ModelInfo) -> str | None:
+    """Return the instruction of a call: that of the options, else the model's own; None where there is neither."""
+    return info.instruction if options.instruction is None else options.instruction

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Unpack, cast
 
 from rerank_core.errors import RerankError
-from rerank_core.inputs import DeprecatedOptions, as_pairs, check_instruction, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pairs, check_instruction, instruction_of, score_options
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs
@@ -115,8 +115,7 @@ class OverlapModel:
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
         check_instruction(options, self._info)
-        instruction = self._info.instruction if options.instruction is None else options.instruction
-        if self._info.takes_instruction and instruction:
+        if instruction := instruction_of(options, self._info):
             query = f"{instruction} {query}"
         return self._task.encode(query, documents, options, first)
 
