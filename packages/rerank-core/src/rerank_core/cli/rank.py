@@ -21,7 +21,7 @@ from rerank_core.terminal import shorten
 from rerank_core.terminal import width as columns_of
 from rerank_core.types import ScoreOptions, Span
 
-_OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
+_OF_THE_REQUEST = ("long_documents", "instruction")  # here options of scoring
 
 
 def _configure(parser: Parser) -> None:
@@ -55,6 +55,9 @@ def _configure(parser: Parser) -> None:
         help="find the best sentences of each passage that is printed; the table shows the best one",
     )
     parser.add_argument(
+        "--instruction", metavar="TEXT", help="what the query asks for, for a model that takes an instruction"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print JSON lines: rank, index, score, text, span, sentences"
     )
     add_load_options(parser, without=_OF_THE_REQUEST)
@@ -64,7 +67,12 @@ def _run(arguments: argparse.Namespace) -> int:
     read = read_passages(arguments.file, form=arguments.format, column=arguments.column, id_column=arguments.id_column)
     passages = read.passages
     print(f"rerank: {read.description}", file=sys.stderr, flush=True)
-    options = ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents, highlight=arguments.highlight)
+    options = ScoreOptions(
+        raw=arguments.raw,
+        long_documents=arguments.long_documents,
+        highlight=arguments.highlight,
+        instruction=arguments.instruction,
+    )
     scorer = remote_scorer(arguments.url) if arguments.url else _loaded(arguments)
     ranked = rerank(
         scorer,

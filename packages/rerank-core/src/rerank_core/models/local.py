@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import DeprecatedOptions, as_options, as_pair_list, as_pairs, score_options
+from rerank_core.inputs import (
+    DeprecatedOptions,
+    as_options,
+    as_pair_list,
+    as_pairs,
+    check_instruction,
+    score_options,
+)
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.highlighting import check_highlight, highlight
 from rerank_core.models.prefetch import prefetch
@@ -167,6 +174,7 @@ class LocalModel:
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
+        check_instruction(options, self._info)
         with running():
             return self._task.encode(query, documents, options, first)
 

@@ -39,6 +39,7 @@ _NAMES = {
     "best_chunks": "best_chunks",
     "highlight": "highlight",
     "highlight_top": "highlight_top",
+    "instruction": "instruction",
 }
 
 # Codes of rerank-server that are not in core's tree of errors.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.inputs import instruction_of
 from rerank_core.text.sentences import MOST
 from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
@@ -25,19 +26,22 @@ def estimated_tokens(
     """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
 
     Tokens that will be truncated are not counted: those beyond the maximums of the options and of the model, and beyond
-    ``max_characters`` of a document that is read in windows.
+    ``max_characters`` of a document that is read in windows. An instruction is read with every pair.
     """
     max_length = min(info.max_length, options.max_length or info.max_length)
+    instruction = _tokens(instruction_of(options, info) or "", None)
     if options.windows(info.long_documents):
         most = max_characters if options.truncate else None
-        return sum(_window_tokens(pair, max_length, options, most) for pair in pairs)
+        return sum(_window_tokens(pair, instruction, max_length, options, most) for pair in pairs)
     most = max(0, max_length - _SPECIAL)
     return sum(
         _SPECIAL
         + math.ceil(
             min(
                 most,
-                _tokens(pair.query, options.max_query_tokens) + _tokens(pair.document, options.max_document_tokens),
+                instruction
+                + _tokens(pair.query, options.max_query_tokens)
+                + _tokens(pair.document, options.max_document_tokens),
             )
         )
         for pair in pairs
@@ -52,11 +56,13 @@ def estimated_sentence_tokens(pairs: Sequence[Pair], info: ModelInfo, options: S
     if options.highlight is None or not pairs:
         return 0
     max_length = min(info.max_length, options.max_length or info.max_length)
+    instruction = _tokens(instruction_of(options, info) or "", None)
     tokens = 0.0
     for pair in pairs:
         document = min(max_length, _tokens(pair.document, options.max_document_tokens))
         sentences = min(MOST, 1 + document // _SENTENCE)
-        tokens += document + sentences * (_SPECIAL + min(max_length, _tokens(pair.query, options.max_query_tokens)))
+        query = min(max_length, instruction + _tokens(pair.query, options.max_query_tokens))
+        tokens += document + sentences * (_SPECIAL + query)
     return math.ceil(tokens * min(1.0, (options.highlight_top or len(pairs)) / len(pairs)))
 
 
@@ -66,10 +72,12 @@ def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> fl
     return tokens if cap is None else min(cap, tokens)
 
 
-def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
+def _window_tokens(
+    pair: Pair, instruction: float, max_length: int, options: ScoreOptions, max_characters: int | None
+) -> int:
     """Estimate the tokens of a long document: all windows but the last one are full."""
     room = max(4, max_length - _SPECIAL)
-    query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
+    query = query_room(math.ceil(instruction + _tokens(pair.query, options.max_query_tokens)), room)
     document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
     if query + document <= room:
         return query + document + _SPECIAL
