@@ -20,7 +20,7 @@ def progress_bar(total: int, *, unit: str = "pair", shown: bool) -> Iterator[Adv
 
     Raises ``MissingExtra`` where tqdm, which draws it, is not installed.
     """
-    if not (shown and total and (_is_notebook() or sys.stderr.isatty())):
+    if not (shown and total and _is_seen()):
         yield None
         return
     try:
@@ -62,7 +62,9 @@ def keywords(progress: bool) -> dict[str, Any]:
     return {"progress": True} if progress else {}
 
 
-def _is_notebook() -> bool:
-    """Return whether the code runs in a notebook, whose standard error is no terminal but can show a bar."""
+def _is_seen() -> bool:
+    """Return whether standard error is a terminal, or that of a notebook, which is none but can show a bar."""
     ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
+        return True
+    return sys.stderr is not None and sys.stderr.isatty()  # a program without a console has none
