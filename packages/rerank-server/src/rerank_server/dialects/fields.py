@@ -138,7 +138,7 @@ class RerankRequest(ScoringFields, kw_only=True):
         Highlight | None,
         Meta(
             description="`sentences` also returns the best sentences of each document that is returned, best first. "
-            "They are scored one by one, which costs about as much again, and changes no score."
+            "They are scored one by one, which more than doubles the work for a document, and changes no score."
         ),
     ] = None
     highlight_top: Annotated[
