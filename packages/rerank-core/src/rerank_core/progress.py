@@ -24,7 +24,7 @@ def progress_bar(total: int, *, unit: str = "pair", shown: bool) -> Iterator[Adv
         yield None
         return
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no types
     except ModuleNotFoundError as missing:
         if missing.name != "tqdm":
             raise

@@ -187,16 +187,17 @@ class BiEncoderTokenizer:
             query_sequence, query_cut = query_sequences[query]
             if options.windows(self._long_documents):
                 sequences, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
-                read = (query_sequence, *sequences)
-                encodings.append(Encoding((index,), read, int(query_cut or is_cut), (Span(0, 0), *spans)))
+                sequences = [query_sequence, *sequences]
+                encodings.append(Encoding((index,), tuple(sequences), int(query_cut or is_cut), (Span(0, 0), *spans)))
                 continue
             document_sequence, document_cut = self._sequence_of(
                 text_ids[document], options.max_document_tokens, f"document {index}", options
             )
-            spans = self._spans_read(document, text_ids[document], document_cut, options) if options.highlight else None
-            encodings.append(
-                Encoding((index,), (query_sequence, document_sequence), int(query_cut or document_cut), spans)
-            )
+            encoding = Encoding((index,), (query_sequence, document_sequence), int(query_cut or document_cut))
+            if options.highlight:
+                read = self._spans_read(document, text_ids[document], document_cut, options)
+                encoding = replace(encoding, spans=read)
+            encodings.append(encoding)
         return encodings
 
     def _spans_read(self, text: str, ids: TextIds, is_cut: bool, options: ScoreOptions) -> tuple[Span, Span]:
