@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, score_options
+from rerank_core.progress import keywords
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
@@ -71,13 +72,13 @@ class ModelScorer:
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``LocalModel.score``."""
-        return self.model.score(query, documents, score_options(options, deprecated), progress=progress)
+        return self.model.score(query, documents, score_options(options, deprecated), **keywords(progress))
 
     def score_pairs(
         self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None, *, progress: bool = False
     ) -> Scores:
         """See ``LocalModel.score_pairs``."""
-        return self.model.score_pairs(pairs, options, progress=progress)
+        return self.model.score_pairs(pairs, options, **keywords(progress))
 
     @property
     def independent(self) -> bool:
