@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
@@ -117,6 +119,19 @@ def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> No
     assert estimated_tokens([Pair("a", "b" * 100_000)] * 3, info, cut) == 3 * 512
     assert estimated_tokens([], info, cut) == 0
     assert estimated_tokens([Pair("a" * 900, "b" * 900)], info, ScoreOptions(max_query_tokens=3)) == 4 + 3 + 270
+
+
+def test_an_instruction_is_counted_with_every_pair() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    takes = replace(info, takes_instruction=True, instruction="c" * 100)
+    pairs = [Pair("a" * 20, "b" * 80)] * 3
+
+    for way in ("truncate", "chunk"):
+        options = ScoreOptions(long_documents=way)
+        assert estimated_tokens(pairs, takes, options) == 3 * (34 + 30)
+        assert estimated_tokens(pairs, takes, replace(options, instruction="")) == 3 * 34
+        assert estimated_tokens(pairs, takes, replace(options, instruction="c" * 10)) == 3 * (34 + 3)
+    assert estimated_tokens(pairs, takes, ScoreOptions(instruction="c" * 100_000)) == 3 * 512
 
 
 def test_all_windows_of_a_long_document_are_estimated() -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.inputs import instruction_of
 from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
@@ -23,19 +24,22 @@ def estimated_tokens(
     """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
 
     Tokens that will be truncated are not counted: those beyond the maximums of the options and of the model, and beyond
-    ``max_characters`` of a document that is read in windows.
+    ``max_characters`` of a document that is read in windows. An instruction is read with every pair.
     """
     max_length = min(info.max_length, options.max_length or info.max_length)
+    instruction = _tokens(instruction_of(options, info) or "", None)
     if options.windows(info.long_documents):
         most = max_characters if options.truncate else None
-        return sum(_window_tokens(pair, max_length, options, most) for pair in pairs)
+        return sum(_window_tokens(pair, instruction, max_length, options, most) for pair in pairs)
     most = max(0, max_length - _SPECIAL)
     return sum(
         _SPECIAL
         + math.ceil(
             min(
                 most,
-                _tokens(pair.query, options.max_query_tokens) + _tokens(pair.document, options.max_document_tokens),
+                instruction
+                + _tokens(pair.query, options.max_query_tokens)
+                + _tokens(pair.document, options.max_document_tokens),
             )
         )
         for pair in pairs
@@ -48,10 +52,12 @@ def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> fl
     return tokens if cap is None else min(cap, tokens)
 
 
-def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
+def _window_tokens(
+    pair: Pair, instruction: float, max_length: int, options: ScoreOptions, max_characters: int | None
+) -> int:
     """Estimate the tokens of a long document: all windows but the last one are full."""
     room = max(4, max_length - _SPECIAL)
-    query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
+    query = query_room(math.ceil(instruction + _tokens(pair.query, options.max_query_tokens)), room)
     document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
     if query + document <= room:
         return query + document + _SPECIAL
