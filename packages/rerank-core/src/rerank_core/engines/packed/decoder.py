@@ -47,7 +47,7 @@ class TokenEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
-    """Attention and gated feed-forward. ``query_norm`` and ``key_norm``, where a family has them, normalise each head."""
+    """Attention and gated feed-forward. ``query_norm`` and ``key_norm`` normalise heads, where a family has them."""
 
     products: ClassVar[tuple[str, ...]] = ("query", "key", "value", "attention_out", "gate", "up", "down")
 
@@ -103,7 +103,7 @@ class Decoder:
         angles, buffers = self.rotary.angles(packed.position_ids), _Buffers()
         x = self.embeddings(packed.token_ids)
         for number, layer in enumerate(self.layers):
-            before = [prefix and prefix.layers[number] for prefix in prefixes]
+            before = [None if prefix is None else prefix.layers[number] for prefix in prefixes]
             normed = layer.attention_norm(x)
             own = self._keys_values(layer, normed, angles)
             if last_only and number == len(self.layers) - 1:

@@ -123,15 +123,21 @@ class DecoderBuilder:
         return row.to(self._device)
 
     def _layer(self, number: int) -> DecoderLayer:
-        normalizes_heads = self._config.architecture.normalizes_heads
-        products = {part: self._linear(part, number) for part in PRODUCTS}
-        norms = {part: self._norm(name.format(number)) for part, name in NORMS.items()}
-        head_norms = {
-            part: self._norm(name.format(number)) if normalizes_heads else None for part, name in HEAD_NORMS.items()
-        }
         window = self._config.windows[number]
-        reach = None if window is None or window > self._config.positions else window - 1
-        return DecoderLayer(**products, **norms, **head_norms, attend=self._attend(reach))
+        return DecoderLayer(
+            query=self._linear("query", number),
+            key=self._linear("key", number),
+            value=self._linear("value", number),
+            query_norm=self._head_norm("query_norm", number),
+            key_norm=self._head_norm("key_norm", number),
+            attend=self._attend(None if window is None or window >= self._config.positions else window - 1),
+            attention_out=self._linear("attention_out", number),
+            attention_norm=self._norm(NORMS["attention_norm"].format(number)),
+            gate=self._linear("gate", number),
+            up=self._linear("up", number),
+            down=self._linear("down", number),
+            norm=self._norm(NORMS["norm"].format(number)),
+        )
 
     def _attention(self, reach: int | None) -> ContinuedAttention:
         one_kernel = dtypes.has_one_kernel(self._device, self._dtype) and has_one_kernel(self._config.head_width)
@@ -155,6 +161,10 @@ class DecoderBuilder:
         name = self._config.prefix + PRODUCTS[part][0].format(number)
         get = self._weights.get if self._keeps_weights else self._tensor
         return self._product(get(f"{name}.weight"), get(f"{name}.bias") if self._config.has_bias(part) else None)
+
+    def _head_norm(self, part: str, number: int) -> RMSNorm | None:
+        has_norms = self._config.architecture.normalizes_heads
+        return self._norm(HEAD_NORMS[part].format(number)) if has_norms else None
 
     def _norm(self, name: str) -> RMSNorm:
         weight = self._float32(f"{self._config.prefix}{name}.weight")

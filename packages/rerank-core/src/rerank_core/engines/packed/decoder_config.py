@@ -231,7 +231,7 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, decoder: DecoderConf
     hidden, vocabulary = decoder.hidden, _size(config, "vocab_size")
     attention, keys = decoder.heads * decoder.head_width, decoder.key_heads * decoder.head_width
     intermediate = _size(config, "intermediate_size")
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "query": (attention, hidden),
         "key": (keys, hidden),
         "value": (keys, hidden),

@@ -72,4 +72,5 @@ def _one_thread() -> Iterator[None]:
 
 
 def _with_products(layer: Layer | DecoderLayer, change: Callable[[Any], Linear]) -> Any:
-    return replace(layer, **{product: change(getattr(layer, product)) for product in layer.products})
+    changed: dict[str, Any] = {product: change(getattr(layer, product)) for product in layer.products}
+    return replace(layer, **changed)
