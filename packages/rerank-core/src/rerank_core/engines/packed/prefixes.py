@@ -23,7 +23,7 @@ class PrefixKeysValues:
         return len(self.layers[0][0])
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """The memory that they take."""
         return sum(part.nbytes for layer in self.layers for part in layer)
 
