@@ -18,6 +18,9 @@ from rerank_integrations.adapters.local import ascore, local_scorer
 from rerank_integrations.http.scorer import HTTPScorer
 
 try:
+    # LangChain imports these, and LangSmith, with the first call: that would hold its event loop for some 0.3 seconds.
+    import langchain_core.tracers.context
+    import langchain_core.tracers.stdout
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
