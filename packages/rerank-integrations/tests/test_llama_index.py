@@ -230,26 +230,6 @@ async def test_callback_handlers_hear_of_it_too(nodes: list[NodeWithScore], over
         assert end.payload == {EventPayload.NODES: found}
 
 
-def test_a_key_is_in_no_dump_and_the_settings_come_back(url: str, overlap: OverlapModel) -> None:
-    postprocessor = RerankPostprocessor.from_url(
-        url,
-        api_key="secret",
-        timeout=30,
-        top_n=3,
-        threshold=0.5,
-        options=ScoreOptions(raw=True),
-        metadata_mode=MetadataMode.LLM,
-        keep_retrieval_score=True,
-        model_name="mine",
-        on_error="passthrough",
-    )
-
-    assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
-    again = RerankPostprocessor.from_dict(postprocessor.to_dict(), scorer=overlap)
-    assert again.to_dict() == postprocessor.to_dict()
-    assert again.options == ScoreOptions(raw=True)
-
-
 def test_it_survives_pickling_with_its_scorer(url: str, nodes: list[NodeWithScore]) -> None:
     postprocessor = RerankPostprocessor.from_url(url, top_n=2)
     found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
@@ -15,18 +16,22 @@ from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.adapters.remote import Timeout, remote_scorer
+from rerank_integrations.http.api_key import VARIABLE
 from rerank_integrations.http.scorer import HTTPScorer
 
 try:
     # LangChain imports these, and LangSmith, with the first call: that would hold its event loop for some 0.3 seconds.
     import langchain_core.tracers.context
-    import langchain_core.tracers.stdout
+    import langchain_core.tracers.stdout  # noqa: F401
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
-    from pydantic import ConfigDict, Field, PrivateAttr
+    from langchain_core.load.serializable import Serializable
+    from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
     from rerank_integrations.adapters.pickling import reduced
+    from rerank_integrations.adapters.saved import SavedScorer, settings_of, with_scorer
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
@@ -35,7 +40,7 @@ except ModuleNotFoundError as missing:
 _log = logging.getLogger(__name__)
 
 
-class RerankCompressor(BaseDocumentCompressor):
+class RerankCompressor(BaseDocumentCompressor, Serializable):
     """Orders retrieved documents by how well they answer the query, best first.
 
     - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
@@ -54,18 +59,46 @@ class RerankCompressor(BaseDocumentCompressor):
     ``Scorer.score``. Callbacks see a run of their own, with query and documents going in and documents coming out.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    # An error must not show the settings of a scorer, which may hold a key.
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
-    scorer: Scorer = Field(exclude=True)
+    scorer: SavedScorer
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
     on_error: OnError = "raise"
     _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, fields: Any) -> Any:
+        return with_scorer(cls, fields)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer."""
         return reduced(self)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """See ``Serializable``: ``dumpd`` and ``load`` work."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """See ``Serializable``: a key that was given is named in a dump, and not shown."""
+        return {"api_key": VARIABLE}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """See ``Serializable``: the fields of which a dump holds something else."""
+        attributes: dict[str, Any] = {"scorer": settings_of(self.scorer) or self.scorer}
+        if self.options is not None:
+            default = ScoreOptions()
+            given = asdict(self.options).items()
+            attributes["options"] = {name: value for name, value in given if value != getattr(default, name)}
+        if isinstance(self.scorer, HTTPScorer) and self.scorer.has_key:
+            attributes["api_key"] = VARIABLE  # in a dump it is the name of the secret
+        return attributes
 
     @classmethod
     def from_url(
@@ -73,7 +106,7 @@ class RerankCompressor(BaseDocumentCompressor):
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         top_n: int | None = None,
@@ -82,7 +115,14 @@ class RerankCompressor(BaseDocumentCompressor):
         on_error: OnError = "raise",
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
+        scorer = remote_scorer(
+            url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            hedge_after=hedge_after,
+            on_error=on_error,
+        )
         return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
 
     @classmethod
@@ -136,20 +176,21 @@ class RerankCompressor(BaseDocumentCompressor):
 
     def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = self.scorer.score(query, _texts(documents), options=self.options)
+            with self._fail_open.attempt(self.on_error):
+                scores = self.scorer.score(query, _texts(documents), options=self.options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     async def _acompress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = await ascore(self.scorer, query, _texts(documents), self.options)
+            with self._fail_open.attempt(self.on_error):
+                scores = await ascore(self.scorer, query, _texts(documents), self.options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
-        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [_found(documents[best.index], best) for best in ranked]
 
@@ -175,13 +216,13 @@ class RerankCrossEncoder(BaseCrossEncoder):
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         options: ScoreOptions | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
+        scorer = remote_scorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
         return cls(scorer, options=options)
 
     @classmethod

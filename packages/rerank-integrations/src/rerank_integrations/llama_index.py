@@ -15,7 +15,7 @@ from rerank_core.types import ModelInfo, RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
-from rerank_integrations.http.scorer import HTTPScorer
+from rerank_integrations.adapters.remote import Timeout, remote_scorer
 
 try:
     from llama_index.core.callbacks import CBEventType, EventPayload
@@ -23,9 +23,10 @@ try:
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-    from pydantic import ConfigDict, Field, PrivateAttr
+    from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
     from rerank_integrations.adapters.pickling import reduced
+    from rerank_integrations.adapters.saved import SavedScorer, with_scorer
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -63,9 +64,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ``Scorer.score``.
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # An error must not show the settings of a scorer, which may hold a key.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
-    scorer: Scorer = Field(exclude=True)
+    scorer: SavedScorer
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
@@ -74,6 +76,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
     model_name: str | None = None
     on_error: OnError = "raise"
     _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, fields: Any) -> Any:
+        return with_scorer(cls, fields)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer, and without the callbacks, which belong to one process."""
@@ -90,7 +97,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         top_n: int | None = None,
@@ -103,7 +110,14 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         return cls(
-            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after),
+            scorer=remote_scorer(
+                url,
+                api_key=api_key,
+                timeout=timeout,
+                max_retries=max_retries,
+                hedge_after=hedge_after,
+                on_error=on_error,
+            ),
             top_n=top_n,
             threshold=threshold,
             options=options,
@@ -161,7 +175,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _rerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = self.scorer.score(query, texts, options=self.options)
+            with self._fail_open.attempt(self.on_error):
+                scores = self.scorer.score(query, texts, options=self.options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
@@ -169,7 +184,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _arerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = await ascore(self.scorer, query, texts, self.options)
+            with self._fail_open.attempt(self.on_error):
+                scores = await ascore(self.scorer, query, texts, self.options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
@@ -178,7 +194,6 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
 
     def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
-        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [NodeWithScore(node=self._found(nodes[best.index], best), score=best.score) for best in ranked]
 

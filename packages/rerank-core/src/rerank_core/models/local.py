@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -69,6 +70,14 @@ class LocalModel:
         if self._reload is None:
             raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
         return self._reload.func, self._reload.args
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that load it again: its name, and the options of ``rerank_core.load`` as JSON has them.
+
+        Raises ``TypeError`` as pickling does.
+        """
+        _, (model, options) = self.__reduce__()
+        return {"model": model, **json.loads(str(options))}
 
     @property
     def info(self) -> ModelInfo:

@@ -51,6 +51,10 @@ class ModelScorer:
         options = "".join(f", {name}={value!r}" for name, value in sorted(self._load_options.items()))
         return f"ModelScorer({self._model!r}{options})"
 
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that load it: its name, and the options of ``rerank_core.load``."""
+        return {"model": self._model, **self._load_options}
+
     @property
     def model(self) -> LocalModel:
         """The model itself."""

@@ -116,6 +116,16 @@ class HTTPScorer:
         """Pickled and copied without its connections; with its key."""
         return _again, (type(self), tuple(self._servers), self._api_key, self._options)
 
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that make it again, without its key and without passwords of its addresses."""
+        urls = self.base_urls
+        return {"url": urls[0] if len(urls) == 1 else list(urls), **self._options}
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry an API key."""
+        return bool(self._api_key.source)
+
     @property
     def base_url(self) -> str:
         """The address of the server, or of the first of several, without the password that it may hold."""
