@@ -108,12 +108,8 @@ class Balancer:
             self._servers[endpoint].alive_at = now
 
     def was_alive(self, endpoint: Endpoint, now: float) -> bool:
-        """Return whether it gave a sign of life a moment ago."""
+        """Return whether it gave a sign of life a moment before ``now``, or later."""
         return now - self._servers[endpoint].alive_at < _ALIVE_SECONDS
-
-    def was_alive_since(self, endpoint: Endpoint, time: float) -> bool:
-        """Return whether it gave a sign of life at that time or later."""
-        return self._servers[endpoint].alive_at >= time
 
     def outrun(self, endpoint: Endpoint, now: float) -> bool:
         """Note that another server answered first. Several times in a row are a failure: True for the first."""

@@ -333,7 +333,7 @@ class RequestFlows:
                     stale.add(request.endpoint)
                     continue
                 error, cause = self._error(outcome, request, note)
-                if self._was_silent(outcome, request, since=asked_at):
+                if self._was_silent(outcome, request, asked_at):
                     error = ServerSilent(f"{error} ({_LIVEZ} was not answered either: the server is stopped or stuck)")
                 self._note_failure(request.endpoint, error, now)
                 if may_succeed_later(error):
@@ -384,10 +384,12 @@ class RequestFlows:
             SendRequest(endpoint, "GET", _LIVEZ, None, seconds, seconds, Success, _MAX_LIFE_BYTES, fresh=True),
         )
 
-    def _was_silent(self, outcome: Outcome, request: SendRequest, since: float) -> bool:
+    def _was_silent(self, outcome: Outcome, request: SendRequest, asked_at: float) -> bool:
         """Return whether the time ran out on a server that was asked whether it lives, and said nothing."""
         is_late = isinstance(outcome, TransportFailure) and outcome.how == "late"
-        return is_late and request.check is not None and not self._balancer.was_alive_since(request.endpoint, since)
+        if not is_late or request.check is None:
+            return False
+        return not self._balancer.was_alive(request.endpoint, asked_at + request.check.after)
 
     def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, BaseException | None]:
         """Make the error of an outcome that is no good answer, and return it with its cause."""
