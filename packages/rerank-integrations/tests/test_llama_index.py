@@ -1,4 +1,5 @@
 import pickle
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -354,6 +355,21 @@ async def test_nodes_may_come_from_any_iterable(given: Any, nodes: list[NodeWith
 def test_what_are_no_nodes_is_refused_in_words(given: Any, overlap: OverlapModel) -> None:
     with pytest.raises(InvalidRequest, match=r"^node"):
         RerankPostprocessor(scorer=overlap).postprocess_nodes(given, query_str=QUERY)
+
+
+@pytest.mark.parametrize(
+    ("given", "way_out"), [("text", "node=TextNode(text=text)"), (TextNode(text="text"), "node=node")]
+)
+def test_what_is_no_node_with_score_is_named_with_the_way_out(given: Any, way_out: str, overlap: OverlapModel) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"use NodeWithScore({way_out})")):
+        RerankPostprocessor(scorer=overlap).postprocess_nodes([given], query_str=QUERY)
+
+
+def test_a_query_that_is_text_is_named_with_the_argument_for_it(
+    nodes: list[NodeWithScore], overlap: OverlapModel
+) -> None:
+    with pytest.raises(InvalidRequest, match="pass a text as query_str="):
+        RerankPostprocessor(scorer=overlap).postprocess_nodes(nodes, QUERY)
 
 
 def test_options_of_the_client_reach_it() -> None:

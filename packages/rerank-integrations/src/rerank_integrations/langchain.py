@@ -247,7 +247,12 @@ def _list(documents: Iterable[Document]) -> list[Document]:
     found = as_list(documents, "documents", "documents")
     for index, document in enumerate(found):
         if not isinstance(document, Document):
-            raise InvalidRequest(f"document {index} is {type(document).__name__}, not a LangChain Document")
+            way_out = (
+                "Document(page_content=text)" if isinstance(document, str) else "langchain_core.documents.Document"
+            )
+            raise InvalidRequest(
+                f"document {index} is {type(document).__name__}, not a LangChain Document: use {way_out}"
+            )
     return found
 
 

@@ -25,6 +25,7 @@ try:
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
     from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+    from rerank_integrations.adapters.own_text import own_span
     from rerank_integrations.adapters.pickling import reduced
     from rerank_integrations.adapters.saved import SavedScorer, with_scorer
 except ModuleNotFoundError as missing:
@@ -58,7 +59,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
       leads elsewhere are not.
 
     With ``ScoreOptions(long_documents="chunk")`` the part of a long node that won is in
-    ``metadata["relevance_span"]``: ``[start, end]``, characters of what ``metadata_mode`` makes of the node.
+    ``metadata["relevance_span"]``: ``[start, end]``, characters of the node's own text, whatever metadata was read
+    before it; ``[0, 0]`` where only metadata won.
 
     The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
     ``Scorer.score``.
@@ -206,7 +208,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     def _found(self, retrieved: NodeWithScore, best: RankedDocument) -> BaseNode:
         kept = self._kept(retrieved)
-        return kept if best.span is None else _noted(kept, _RELEVANCE_SPAN, list(best.span))
+        span = best.span and own_span(retrieved.node, self.metadata_mode, best.span)
+        return kept if span is None else _noted(kept, _RELEVANCE_SPAN, list(span))
 
     def _kept(self, retrieved: NodeWithScore) -> BaseNode:
         if not self.keep_retrieval_score:
@@ -252,13 +255,19 @@ def _list(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
     found = as_list(nodes, "nodes", "NodeWithScore")
     for index, node in enumerate(found):
         if not isinstance(node, NodeWithScore):
-            raise InvalidRequest(f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore")
+            inner = "node" if isinstance(node, BaseNode) else "TextNode(text=text)"
+            way_out = f"NodeWithScore(node={inner})"
+            raise InvalidRequest(
+                f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore: use {way_out}"
+            )
     return found
 
 
 def _query(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
         raise InvalidRequest("reranking needs the query: pass query_bundle or query_str")
+    if not isinstance(query_bundle, QueryBundle):
+        raise InvalidRequest(f"query_bundle is {type(query_bundle).__name__}: pass a text as query_str=")
     return query_bundle.query_str
 
 

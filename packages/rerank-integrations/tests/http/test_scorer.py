@@ -3,6 +3,7 @@ import copy
 import gc
 import json
 import pickle
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -254,6 +255,39 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) 
 def test_what_is_no_address_is_refused_at_once(address: str) -> None:
     with pytest.raises(InvalidRequest, match="base_url"):
         HTTPScorer(address)
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "rerank", "10.0.0.7:8000/ranking/"])
+def test_an_address_without_a_scheme_is_named_with_one(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"use http://{address.rstrip('/')}") + "$"):
+        HTTPScorer(address)
+
+
+@pytest.mark.parametrize("prefix", ["", "/ranking", "/api"])
+@pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/v2/rerank", "/rerank/batch", "/v1/ranking", "/score"])
+def test_an_address_that_ends_in_a_route_is_named_without_it(prefix: str, route: str) -> None:
+    way_out = f"ends in the route {route}: use http://h:8000{prefix} (or "
+    with pytest.raises(InvalidRequest, match=re.escape(way_out)):
+        HTTPScorer(f"http://me:secret@h:8000{prefix}{route}")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/docs", "/health"])
+def test_an_address_that_is_a_route_is_named_without_it(path: str) -> None:
+    with pytest.raises(InvalidRequest, match="use http://h "):
+        HTTPScorer(f"http://h{path}")
+
+
+@pytest.mark.parametrize("address", ["http://h/ranking", "http://h/api/v1", "http://h/reranker", "http://rerank"])
+def test_a_prefix_is_no_route(address: str) -> None:
+    assert HTTPScorer(address).base_url == address
+
+
+def test_a_prefix_that_is_called_like_a_route_is_taken_with_a_slash_and_kept() -> None:
+    scorer = HTTPScorer("http://me:secret@h/rerank/")
+
+    assert scorer.base_url == "http://h/rerank"
+    assert copy.copy(scorer).base_url == pickle.loads(pickle.dumps(scorer)).base_url == scorer.base_url
+    assert HTTPScorer(scorer.configuration()["url"]).base_url == scorer.base_url
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import random
 import time
@@ -14,13 +13,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import httpx
 from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
+from rerank_integrations.http.address import read_address, without_password
 from rerank_integrations.http.api_key import ApiKey
 from rerank_integrations.http.balancer import Balancer, Endpoint
 from rerank_integrations.http.connections import Connections
@@ -81,7 +80,7 @@ class HTTPScorer:
         hedge_after: float | None = None,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else base_url
-        endpoints = list(dict.fromkeys(_endpoint(url) for url in urls))
+        endpoints = list(dict.fromkeys(read_address(url) for url in urls))
         if not endpoints:
             raise InvalidRequest("base_url is an empty list: use an address like http://localhost:8000")
         self._servers = endpoints
@@ -118,8 +117,8 @@ class HTTPScorer:
 
     def configuration(self) -> dict[str, Any]:
         """Return the settings that make it again, without its key and without passwords of its addresses."""
-        urls = self.base_urls
-        return {"url": urls[0] if len(urls) == 1 else list(urls), **self._options}
+        urls = [without_password(endpoint) for endpoint in self._servers]
+        return {"url": urls[0] if len(urls) == 1 else urls, **self._options}
 
     @property
     def has_key(self) -> bool:
@@ -280,30 +279,3 @@ def _again(
 ) -> HTTPScorer:
     """Make a copy. Its arguments have reprs that show neither key nor password."""
     return kind([endpoint.given for endpoint in endpoints], api_key=api_key.source, **options)
-
-
-def _endpoint(base_url: str) -> Endpoint:
-    """Read an address. The password leaves it here: httpx writes addresses into its log."""
-    try:
-        url = httpx.URL(base_url.strip().rstrip("/"))
-    except httpx.InvalidURL as error:
-        reason = "" if "@" in base_url else f": {error}"  # which may quote a part of a password
-        raise InvalidRequest(f"base_url cannot be read as an address{reason}") from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        start, at, rest = str(url).rpartition("@")
-        raise InvalidRequest(
-            f"base_url is {('...' if start else '') + at + rest!r}: use one like http://localhost:8000"
-        )
-    if any(character.isspace() for character in base_url.strip()):
-        raise InvalidRequest("base_url has white space in it: use one like http://localhost:8000")
-    if url.port is not None and not 0 < url.port < 65536:
-        raise InvalidRequest(f"base_url has the port {url.port}: use one from 1 to 65535")
-    try:
-        url.raw_host.decode("ascii").encode("idna")
-    except UnicodeError:
-        raise InvalidRequest("base_url has a host with an empty or too long label: use one like localhost") from None
-    shown = str(url.copy_with(userinfo=b"") if url.userinfo else url).rstrip("/")
-    if not url.userinfo:
-        return Endpoint(shown, given=shown)
-    user = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
-    return Endpoint(shown, given=str(url), authorization=f"Basic {user}")
