@@ -155,6 +155,7 @@ def test_the_schema_has_the_settings_of_servers_and_models(adapter: Adapter) -> 
         ({"url": URL}, r"from_url\(URL\)"),
         ({"model": "lite"}, r"from_model\(NAME\)"),
         ({"scorer": URL}, r"from_url\(URL\)"),
+        ({"top_n": 3}, r"from_url\(URL\)"),
         ({"scorer": {"url": URL, "timout": 3}}, "timout"),
         ({"scorer": {"device": "cpu"}}, "url"),
         ({"scorer": {"model": "lite", "devise": "cpu"}}, "devise"),

@@ -407,6 +407,12 @@ def test_a_password_is_in_no_complaint_about_the_address(address: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["timeout", "max_retries", "hedge_after"])
+def test_text_in_place_of_a_number_is_named(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name} is '5'"):
+        HTTPScorer("http://localhost:8000", **{name: "5"})
+
+
 def test_a_number_of_retries_that_cannot_be_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match="max_retries is -1"):
         HTTPScorer("http://localhost:8000", max_retries=-1)

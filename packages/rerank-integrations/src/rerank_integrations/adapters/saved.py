@@ -67,7 +67,9 @@ def with_scorer(adapter: type, fields: Any) -> Any:
         raise ValueError(f"{min(misplaced)} is not a field: {ways}")
     if isinstance(scorer, str):
         raise ValueError(f"scorer is a string: {ways}")
-    if "scorer" in fields and scorer is None:
+    if "scorer" not in fields:
+        raise ValueError(f"scorer is missing: {ways}")
+    if scorer is None:
         raise ValueError("scorer is None, as in the dump of an adapter with a scorer of your own: pass scorer=")
     if isinstance(scorer, dict):
         fields["scorer"] = _made(scorer, api_key, fields)

@@ -334,7 +334,8 @@ class RequestFlows:
                     continue
                 error, cause = self._error(outcome, request, note)
                 if self._was_silent(outcome, request, asked_at):
-                    error = ServerSilent(f"{error} ({_LIVEZ} was not answered either: the server is stopped or stuck)")
+                    source = f"{method} {request.url} was not answered within {self._timeout:g} s"
+                    error = ServerSilent(f"{source}, and neither was {_LIVEZ}: the server is stopped or stuck{note}")
                 self._note_failure(request.endpoint, error, now)
                 if may_succeed_later(error):
                     attempts.failed(request.endpoint, error.retry_after, now, self._random())

@@ -85,12 +85,12 @@ class HTTPScorer:
             raise InvalidRequest("base_url is an empty list: use an address like http://localhost:8000")
         self._servers = endpoints
         self._api_key = ApiKey.of(api_key)
-        if timeout is not None and not timeout > 0:
-            raise InvalidRequest(f"timeout is {timeout}: use seconds above 0, or None to wait without end")
-        if max_retries < 0:
-            raise InvalidRequest(f"max_retries is {max_retries}: use 0 to ask once, or more")
-        if hedge_after is not None and not hedge_after > 0:
-            raise InvalidRequest(f"hedge_after is {hedge_after}: use seconds above 0, or None to ask one server only")
+        if timeout is not None and not _is_above(timeout, 0):
+            raise InvalidRequest(f"timeout is {timeout!r}: use seconds above 0, or None to wait without end")
+        if not _is_above(max_retries, -1):
+            raise InvalidRequest(f"max_retries is {max_retries!r}: use 0 to ask once, or more")
+        if hedge_after is not None and not _is_above(hedge_after, 0):
+            raise InvalidRequest(f"hedge_after is {hedge_after!r}: use seconds above 0, or None to ask one server only")
         self._options = {"timeout": timeout, "max_retries": max_retries, "hedge_after": hedge_after}
         self._processes = PerProcess(
             partial(
@@ -256,6 +256,11 @@ class _State:
 
     async def ascore(self, question: protocol.Question) -> Scores:
         return await self.driver.adrive(self.flows.score(question))
+
+
+def _is_above(number: object, bound: float) -> bool:
+    """Return whether it is a number above the bound; text is none."""
+    return isinstance(number, int | float) and number > bound
 
 
 def _headers(api_key: ApiKey, request: SendRequest) -> dict[str, str]:
