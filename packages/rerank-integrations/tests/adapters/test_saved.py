@@ -91,6 +91,12 @@ def test_a_scorer_that_was_passed_comes_back_too(adapter: Any, again: Again, kin
     assert found.scorer.configuration() == scorer.configuration()
 
 
+def test_the_options_of_a_model_that_loads_later_can_be_json(tmp_path: Path) -> None:
+    options = ModelScorer("a model", calibration=tmp_path / "calibration.json", threads=1).configuration()
+
+    assert json.loads(json.dumps(options)) == options
+
+
 @pytest.mark.parametrize("key", [KEY, lambda: KEY, None], ids=["text", "callable", "environment"])
 @pytest.mark.parametrize("adapter", [RerankCompressor, RerankPostprocessor])
 def test_a_key_is_in_nothing_that_is_shown_or_saved(key: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,13 +71,15 @@ class LocalModel:
             raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
         return self._reload.func, self._reload.args
 
-    def configuration(self) -> dict[str, Any]:
-        """Return the settings that load it again: its name, and the options of ``rerank_core.load`` as JSON has them.
+    def configuration(self) -> dict[str, Any] | None:
+        """Return the settings that load it again, as JSON has them: its name, and the options of ``rerank_core.load``.
 
-        Raises ``TypeError`` as pickling does.
+        None for a model that ``load`` did not make.
         """
-        _, (model, options) = self.__reduce__()
-        return {"model": model, **json.loads(str(options))}
+        if self._reload is None:
+            return None
+        model, options = self._reload.args
+        return {"model": model, **json.loads(options)}
 
     @property
     def info(self) -> ModelInfo:

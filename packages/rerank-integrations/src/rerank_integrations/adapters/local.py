@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from rerank_core.forking import PerProcess
@@ -52,8 +53,9 @@ class ModelScorer:
         return f"ModelScorer({self._model!r}{options})"
 
     def configuration(self) -> dict[str, Any]:
-        """Return the settings that load it: its name, and the options of ``rerank_core.load``."""
-        return {"model": self._model, **self._load_options}
+        """Return the settings that load it, as JSON has them: its name, and the options of ``rerank_core.load``."""
+        options = self._load_options.items()
+        return {"model": self._model, **{name: str(it) if isinstance(it, Path) else it for name, it in options}}
 
     @property
     def model(self) -> LocalModel:

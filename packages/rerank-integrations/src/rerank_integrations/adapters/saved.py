@@ -39,10 +39,10 @@ class ModelSettings(LoadOptions):
 
 @runtime_checkable
 class Configured(Protocol):
-    """A scorer that knows the settings which make it again."""
+    """A scorer that may know the settings which make it again."""
 
-    def configuration(self) -> dict[str, Any]:
-        """Return settings that JSON can hold, and no key."""
+    def configuration(self) -> dict[str, Any] | None:
+        """Return settings that JSON can hold, and no key; None where nothing makes it again."""
         ...
 
 
