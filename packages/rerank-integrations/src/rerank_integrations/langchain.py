@@ -43,7 +43,8 @@ _log = logging.getLogger(__name__)
 class RerankCompressor(BaseDocumentCompressor, Serializable):
     """Orders retrieved documents by how well they answer the query, best first.
 
-    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
+    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. A dump holds the settings
+      that make it again, without a key: that comes from ``RERANK_API_KEY``.
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
@@ -51,7 +52,8 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
       ``top_n`` documents come back in the retriever's own order, whatever ``threshold`` is, with the error's code in
       ``metadata["rerank_error"]`` and no score. It is logged as a warning once, and once more when it happens after a
       success. A request that the caller must change, such as a text that is too long and may not be cut, is an error
-      all the same; a key that is not taken and an address that leads elsewhere are not.
+      all the same; a key that is not taken and an address that leads elsewhere are not. After a failure that would cost
+      the next search as much time, the scorer is not asked for some seconds; then one search tries it.
 
     The documents that come back are copies with the score in ``metadata["relevance_score"]``, and with
     ``ScoreOptions(long_documents="chunk")`` the characters of a document that won in ``metadata["relevance_span"]``, as
@@ -114,7 +116,10 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         options: ScoreOptions | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``.
+
+        ``timeout`` is 300 seconds by default, and 5 where ``on_error`` is ``passthrough``.
+        """
         scorer = remote_scorer(
             url,
             api_key=api_key,

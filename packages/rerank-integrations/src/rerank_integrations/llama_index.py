@@ -43,7 +43,8 @@ _dispatcher = get_dispatcher(__name__)
 class RerankPostprocessor(BaseNodePostprocessor):
     """Orders retrieved nodes by how well they answer the query, best first.
 
-    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
+    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. A dump holds the settings
+      that make it again, without a key: that comes from ``RERANK_API_KEY``.
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
@@ -56,7 +57,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
       error's code in ``metadata["rerank_error"]``, which neither an LLM nor an embedding gets to see. It is logged as
       a warning once, and once more when it happens after a success. A request that the caller must change, such as a
       text that is too long and may not be cut, is an error all the same; a key that is not taken and an address that
-      leads elsewhere are not.
+      leads elsewhere are not. After a failure that would cost the next search as much time, the scorer is not asked for
+      some seconds; then one search tries it.
 
     With ``ScoreOptions(long_documents="chunk")`` the part of a long node that won is in
     ``metadata["relevance_span"]``: ``[start, end]``, characters of the node's own text, whatever metadata was read
@@ -110,7 +112,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
         model_name: str | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``.
+
+        ``timeout`` is 300 seconds by default, and 5 where ``on_error`` is ``passthrough``.
+        """
         return cls(
             scorer=remote_scorer(
                 url,

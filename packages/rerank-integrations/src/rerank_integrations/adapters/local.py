@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, score_options
 from rerank_core.scorer import AsyncScorer, Scorer
@@ -26,8 +27,11 @@ _loading.get()  # before threads can ask for it
 def local_scorer(model: str, **load_options: Any) -> Scorer:
     """Load a model that scores in this process: see ``rerank_core.load``, which takes the options.
 
-    Raises what it raises, ``MissingExtra`` among them where nothing is installed that runs a model.
+    Raises what it raises, ``MissingExtra`` among them where nothing is installed that runs a model, and
+    ``InvalidRequest`` for the address of a server.
     """
+    if isinstance(model, str) and model.startswith(("http://", "https://")):
+        raise InvalidRequest(f"{model.split('@')[-1]} is an address, not a model: use from_url")
     # Here, so that whoever scores over HTTP never comes near what runs a model.
     from rerank_core.loading import load
 
