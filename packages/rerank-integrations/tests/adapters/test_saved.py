@@ -167,7 +167,7 @@ def test_the_schema_has_the_settings_of_servers_and_models(adapter: Adapter) -> 
         ({"scorer": {"model": "lite", "devise": "cpu"}}, "devise"),
         ({"scorer": OverlapModel(), "api_key": "key"}, r"from_url\(URL, api_key="),
     ],
-    ids=str,
+    ids=["url", "model", "no scorer", "text", "misspelt setting", "no address", "misspelt option", "two keys"],
 )
 def test_fields_that_make_no_scorer_are_named_with_the_way_out(adapter: Any, fields: Any, way_out: str) -> None:
     with pytest.raises(ValidationError, match=way_out):
