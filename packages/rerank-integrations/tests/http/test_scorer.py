@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import pickle
+import re
 import sys
 import threading
 from collections import deque
@@ -259,6 +260,39 @@ def test_what_is_no_address_is_refused_at_once(address: str) -> None:
         HTTPScorer(address)
 
 
+@pytest.mark.parametrize("address", ["localhost:8000", "rerank", "10.0.0.7:8000/ranking/"])
+def test_an_address_without_a_scheme_is_named_with_one(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"use http://{address.rstrip('/')}") + "$"):
+        HTTPScorer(address)
+
+
+@pytest.mark.parametrize("prefix", ["", "/ranking", "/api"])
+@pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/v2/rerank", "/rerank/batch", "/v1/ranking", "/score"])
+def test_an_address_that_ends_in_a_route_is_named_without_it(prefix: str, route: str) -> None:
+    way_out = f"ends in the route {route}: use http://h:8000{prefix} (or "
+    with pytest.raises(InvalidRequest, match=re.escape(way_out)):
+        HTTPScorer(f"http://me:secret@h:8000{prefix}{route}")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/docs", "/health"])
+def test_an_address_that_is_a_route_is_named_without_it(path: str) -> None:
+    with pytest.raises(InvalidRequest, match="use http://h "):
+        HTTPScorer(f"http://h{path}")
+
+
+@pytest.mark.parametrize("address", ["http://h/ranking", "http://h/api/v1", "http://h/reranker", "http://rerank"])
+def test_a_prefix_is_no_route(address: str) -> None:
+    assert HTTPScorer(address).base_url == address
+
+
+def test_a_prefix_that_is_called_like_a_route_is_taken_with_a_slash_and_kept() -> None:
+    scorer = HTTPScorer("http://me:secret@h/rerank/")
+
+    assert scorer.base_url == "http://h/rerank"
+    assert copy.copy(scorer).base_url == pickle.loads(pickle.dumps(scorer)).base_url == scorer.base_url
+    assert HTTPScorer(scorer.configuration()["url"]).base_url == scorer.base_url
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_timeout_that_lets_nothing_through_is_refused_at_once(timeout: float) -> None:
     with pytest.raises(InvalidRequest, match=f"timeout is {timeout}"):
@@ -374,6 +408,12 @@ def test_a_password_is_in_no_complaint_about_the_address(address: str) -> None:
 
     assert "sec" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["timeout", "max_retries", "hedge_after"])
+def test_text_in_place_of_a_number_is_named(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name} is '5'"):
+        HTTPScorer("http://localhost:8000", **{name: "5"})
 
 
 def test_a_number_of_retries_that_cannot_be_is_refused_at_once() -> None:

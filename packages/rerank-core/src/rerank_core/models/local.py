@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -86,6 +87,16 @@ class LocalModel:
         if self._reload is None:
             raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
         return self._reload.func, self._reload.args
+
+    def configuration(self) -> dict[str, Any] | None:
+        """Return the settings that load it again, as JSON has them: its name, and the options of ``rerank_core.load``.
+
+        None for a model that ``load`` did not make.
+        """
+        if self._reload is None:
+            return None
+        model, options = self._reload.args
+        return {"model": model, **json.loads(options)}
 
     @property
     def info(self) -> ModelInfo:
