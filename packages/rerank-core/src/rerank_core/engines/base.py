@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.target import Target
-from rerank_core.types import TokenSequence
+from rerank_core.types import SharedPrefix, TokenSequence
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixGroup:
+    """Sequences of a batch that share a prefix.
+
+    ``token_ids``: the prefix, int32 [prefix], which may be empty; ``sequences``: their places in the batch; ``shared``:
+    what holds the prefix for later batches, if anything does.
+    """
+
+    token_ids: NDArray[np.int32]
+    sequences: Sequence[int]
+    shared: SharedPrefix | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +33,17 @@ class Batch:
 
     ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
     int64 [sequences], which sum up to the tokens. ``prefixes``: int64 [sequences], see ``TokenSequence.prefix``.
+    ``shared``: the shared prefix of each sequence, None where no later batch has one with the same prefix.
     """
 
     token_ids: NDArray[np.int32]
     type_ids: NDArray[np.int32] | None
     lengths: NDArray[np.int64]
     prefixes: NDArray[np.int64]
+    shared: tuple[SharedPrefix | None, ...]
 
     @classmethod
-    def of(cls, sequences: Sequence[TokenSequence]) -> Batch:
+    def of(cls, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> Batch:
         """Lay sequences end to end."""
         type_ids = b"".join(sequence.type_ids for sequence in sequences)
         return cls(
@@ -36,7 +51,19 @@ class Batch:
             np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
             np.array([len(sequence) for sequence in sequences], dtype=np.int64),
             np.array([sequence.prefix for sequence in sequences], dtype=np.int64),
+            tuple(shared) or (None,) * len(sequences),
         )
+
+    def prefix_groups(self) -> list[PrefixGroup]:
+        """Group the sequences by prefix, in the order of their first ones. Requests share nothing with each other."""
+        groups: dict[tuple[SharedPrefix | None, bytes], list[int]] = {}
+        starts = np.cumsum(self.lengths) - self.lengths
+        for place, (start, prefix) in enumerate(zip(starts, self.prefixes, strict=True)):
+            ids = self.token_ids[start : start + prefix].tobytes()
+            groups.setdefault((self.shared[place], ids), []).append(place)
+        return [
+            PrefixGroup(np.frombuffer(ids, dtype=np.int32), places, shared) for (shared, ids), places in groups.items()
+        ]
 
 
 class Plan(Protocol):
@@ -67,13 +94,20 @@ class Engine(Protocol):
         ...
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Return the tokens that this engine computes for sequences: each once, and a prefix that it shares once."""
+        """Return the tokens that this engine computes for sequences: a prefix that it shares once, all others each.
+
+        Equal sequences count each, so that ``cost([one, one]) - cost([one])`` is the cost of one beside another that
+        has its prefix.
+        """
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """Compute one row a sequence: a cross-encoder's logits [sequences, labels], or embeddings [sequences, hidden].
 
-        A row depends on its own sequence only. Raises ``OutOfMemory`` where a smaller batch may go through,
-        ``DeviceError`` where only a new process helps, and ``EngineError`` for every other failure.
+        A row depends on its own sequence only. An engine that shares prefixes computes each once for all sequences of
+        the batch, and may keep it as long as its ``SharedPrefix`` lives.
+
+        Raises ``OutOfMemory`` where a smaller batch may go through, ``DeviceError`` where only a new process helps, and
+        ``EngineError`` for every other failure.
         """
         ...

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from rerank_core.engines.prefix_store import PrefixStore
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.word_tokenizer import SEPARATOR, WordTokenizer
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.checkpoints.checkpoint import Checkpoint
-    from rerank_core.engines.base import Batch, Plan
+    from rerank_core.engines.base import Batch, Plan, PrefixGroup
 
 WINDOW = 8  # documents that the network reads at once
 
@@ -54,15 +56,32 @@ class Listwise:
         return [Scored(raw) for raw in row[: len(encoding.documents)]]
 
 
+@dataclass(frozen=True, slots=True)
+class QueryWords:
+    """What ``WordEngine`` computes of a prefix: the words of the query."""
+
+    words: frozenset[int]
+
+    @property
+    def nbytes(self) -> int:
+        """A token's bytes for each word."""
+        return 4 * len(self.words)
+
+
 class WordEngine:
     """An engine that counts: words that a document shares with the query, minus those that its rivals share.
 
-    It computes a prefix once in a batch.
+    It computes a prefix once, and keeps it for later batches. ``computed`` lists the prefixes that it has computed, as
+    token ids; ``store`` has those that it keeps.
     """
 
     name: ClassVar[str] = "words"
     device = "cpu"
     batch_tokens = 64
+
+    def __init__(self, max_prefix_bytes: int = 2**20) -> None:
+        self.store: PrefixStore[QueryWords] = PrefixStore(max_prefix_bytes)
+        self.computed: list[bytes] = []
 
     @classmethod
     def plan(cls, checkpoint: Checkpoint, target: Target) -> Plan:
@@ -80,11 +99,23 @@ class WordEngine:
 
         rows = np.zeros((len(batch.lengths), WINDOW), dtype=np.float32)
         ends = np.cumsum(batch.lengths)
-        for row, end, length in zip(rows, ends, batch.lengths, strict=True):
-            query, *documents = _texts(batch.token_ids[end - length : end].tolist())
-            shared = [len(query & document) for document in documents]
-            row[: len(shared)] = [2 * own - sum(shared) for own in shared]
+        for group in batch.prefix_groups():
+            query = self._query(group)
+            for place in group.sequences:
+                start = ends[place] - batch.lengths[place] + len(group.token_ids)
+                documents = _texts(batch.token_ids[start : ends[place]].tolist())
+                shared = [len(query & document) for document in documents]
+                rows[place, : len(shared)] = [2 * own - sum(shared) for own in shared]
         return rows
+
+    def _query(self, group: PrefixGroup) -> frozenset[int]:
+        known = self.store.get(group)
+        if known is None:
+            self.computed.append(group.token_ids.tobytes())
+            (words,) = _texts(group.token_ids.tolist())
+            known = QueryWords(frozenset(words))
+            self.store.put(group, known)
+        return known.words
 
 
 def listwise_model(name: str = "listwise") -> LocalModel:
