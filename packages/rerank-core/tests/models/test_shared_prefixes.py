@@ -10,6 +10,7 @@ import pickle
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -230,7 +231,7 @@ def test_batches_keep_to_the_budget_with_each_prefix_counted_once(sequences, bud
 
     assert [sequence for batch in batches for sequence in batch] == batch_order(sequences)
     assert all(len(batch) == 1 or cost(batch) <= budget for batch in batches)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         assert cost([*batch, following[0]]) > budget
 
 
@@ -240,7 +241,7 @@ def test_sequences_of_one_prefix_stand_together_the_longest_first(sequences) -> 
 
     assert Counter(ordered) == Counter(sequences)
     prefixes = [sequence.prefix_ids for sequence in ordered]
-    changes = sum(one != other for one, other in zip(prefixes, prefixes[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(prefixes))
     assert changes == max(0, len(set(prefixes)) - 1)
     for prefix in set(prefixes):
         lengths = [len(sequence) for sequence in ordered if sequence.prefix_ids == prefix]

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
+from rerank_core.models.batching import batch_order
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, positions_by_query, reordered
@@ -180,7 +181,7 @@ class Service:
             wanted = [
                 sequence for sequence in distinct_sequences(encoded.encodings) if sequence not in tokenized.outputs
             ]
-            pending_scores.add(sorted(wanted, key=len, reverse=True))
+            pending_scores.add(batch_order(wanted))
         record.cached = len(pairs) - sum(key is not None for key in tokenized.new) if self.cache is not None else 0
         record.tokenize_seconds = time.perf_counter() - began
         return tokenized
