@@ -236,20 +236,17 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            while self._compute_next():
-                pass
+            while True:
+                batch = self._take()
+                if batch is None:
+                    return
+                if batch:
+                    self._compute_and_report(batch)
+                else:
+                    self.is_healthy = self._probe()
         except BaseException as error:  # of any kind: other requests wait for an answer
             logger.critical("the compute thread ended", exc_info=error)
             self._call_on_loop(self._fail, error)
-
-    def _compute_next(self) -> bool:
-        """Wait for the next batch and compute it; False at the end. While it waits, nothing holds the last one."""
-        batch = self._take()
-        if batch:
-            self._compute_and_report(batch)
-        elif batch is not None:
-            self.is_healthy = self._probe()
-        return batch is not None
 
     def _take(self) -> list[WorkItem[TokenSequence]] | None:
         """Wait for the next batch. Empty where it is time to probe the model, None at the end."""
