@@ -11,7 +11,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
-from rerank_core.engines.packed import builder
+from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.architectures import ARCHITECTURES
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
@@ -133,8 +133,8 @@ def test_the_road_of_cuda_computes_the_same(name, kernel, numbers, tolerance, ti
         .score(QUERY, documents, ScoreOptions(raw=True))
         .values
     )
-    monkeypatch.setattr(builder, "_numbers", lambda device, dtype: (numbers, FloatLinear))
-    monkeypatch.setattr(builder, "_has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr(dtypes, "numbers", lambda device, dtype: (numbers, FloatLinear))
+    monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
 
     ours = (

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ class Layer:
     ``rotary`` rotates queries and keys by their positions, where a family has that. ``attention_norm`` is None where
     nothing is normalised before attention: in the first layer behind normalised embeddings.
     """
+
+    products: ClassVar[tuple[str, ...]] = ("qkv", "attention_out", "up", "down")
 
     qkv: Linear
     attend: Attention
