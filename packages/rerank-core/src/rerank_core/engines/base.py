@@ -15,19 +15,6 @@ from rerank_core.types import SharedPrefix, TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
-class PrefixGroup:
-    """Sequences of a batch that share a prefix.
-
-    ``token_ids``: the prefix, int32 [prefix], which may be empty; ``sequences``: their places in the batch; ``shared``:
-    what holds the prefix for later batches, if anything does.
-    """
-
-    token_ids: NDArray[np.int32]
-    sequences: Sequence[int]
-    shared: SharedPrefix | None
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Sequences laid end to end, without padding.
 
@@ -53,17 +40,6 @@ class Batch:
             np.array([sequence.prefix for sequence in sequences], dtype=np.int64),
             tuple(shared) or (None,) * len(sequences),
         )
-
-    def prefix_groups(self) -> list[PrefixGroup]:
-        """Group the sequences by prefix, in the order of their first ones. Requests share nothing with each other."""
-        groups: dict[tuple[SharedPrefix | None, bytes], list[int]] = {}
-        starts = np.cumsum(self.lengths) - self.lengths
-        for place, (start, prefix) in enumerate(zip(starts, self.prefixes, strict=True)):
-            ids = self.token_ids[start : start + prefix].tobytes()
-            groups.setdefault((self.shared[place], ids), []).append(place)
-        return [
-            PrefixGroup(np.frombuffer(ids, dtype=np.int32), places, shared) for (shared, ids), places in groups.items()
-        ]
 
 
 class Plan(Protocol):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from rerank_core.engines.base import PrefixGroup
 from rerank_core.types import SharedPrefix
+
+Prefix: TypeAlias = tuple[SharedPrefix | None, bytes]
+"""A prefix in a batch: what shares it with other batches of its request, if anything does, and its token ids."""
 
 
 class Sized(Protocol):
-    """Something that knows its size."""
+    """Something that knows its memory."""
 
     @property
     def nbytes(self) -> int:
-        """The bytes that it keeps from being freed."""
+        """The memory in bytes."""
         ...
 
 
@@ -24,8 +27,8 @@ State = TypeVar("State", bound=Sized)
 class PrefixStore(Generic[State]):
     """Keeps the state of a prefix as long as its ``SharedPrefix`` lives, and at most ``max_bytes`` of all.
 
-    What does not fit is not kept, and computed again for the next batch. Nothing gives way to it: everything in the
-    store is still waited for.
+    What does not fit is not kept, and is computed again for the next batch. Nothing has to make room: whatever is in
+    the store is still waited for.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -38,21 +41,33 @@ class PrefixStore(Generic[State]):
 
     @property
     def nbytes(self) -> int:
-        """The bytes in the store."""
+        """The memory of all in bytes."""
         return sum(state.nbytes for _, state in self._kept.values())
 
-    def get(self, group: PrefixGroup) -> State | None:
-        """Return the state of a group's prefix, where it is kept."""
-        if group.shared is None:
-            return None
-        ids, state = self._kept.get(group.shared, (b"", None))
-        return state if ids == group.token_ids.tobytes() else None
+    def states(
+        self, prefixes: Iterable[Prefix], compute: Callable[[Sequence[bytes]], Sequence[State]]
+    ) -> dict[Prefix, State]:
+        """Return the states of the prefixes of a batch, each once; those not in the store are computed.
 
-    def put(self, group: PrefixGroup, state: State) -> None:
-        """Keep the state of a group's prefix, if it may be needed again and there is room."""
-        if group.shared is not None and self.nbytes + state.nbytes <= self._max_bytes:
-            self._kept[group.shared] = group.token_ids.tobytes(), state
+        A prefix of no tokens has no state. ``compute`` gets the token ids of several.
+        """
+        wanted = dict.fromkeys(prefix for prefix in prefixes if prefix[1])
+        found = {prefix: state for prefix in wanted if (state := self._get(*prefix)) is not None}
+        missing = [prefix for prefix in wanted if prefix not in found]
+        if missing:
+            for prefix, state in zip(missing, compute([ids for _, ids in missing]), strict=True):
+                found[prefix] = state
+                self._put(*prefix, state)
+        return found
 
     def clear(self) -> None:
         """Free all, such as where memory is short."""
         self._kept.clear()
+
+    def _get(self, shared: SharedPrefix | None, ids: bytes) -> State | None:
+        kept = self._kept.get(shared) if shared is not None else None
+        return kept[1] if kept is not None and kept[0] == ids else None
+
+    def _put(self, shared: SharedPrefix | None, ids: bytes, state: State) -> None:
+        if shared is not None and self.nbytes + state.nbytes <= self._max_bytes:
+            self._kept[shared] = ids, state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.checkpoints.checkpoint import Checkpoint
-    from rerank_core.engines.base import Batch, Plan, PrefixGroup
+    from rerank_core.engines.base import Batch, Plan
 
 WINDOW = 8  # documents that the network reads at once
 
@@ -98,24 +99,18 @@ class WordEngine:
         import numpy as np
 
         rows = np.zeros((len(batch.lengths), WINDOW), dtype=np.float32)
-        ends = np.cumsum(batch.lengths)
-        for group in batch.prefix_groups():
-            query = self._query(group)
-            for place in group.sequences:
-                start = ends[place] - batch.lengths[place] + len(group.token_ids)
-                documents = _texts(batch.token_ids[start : ends[place]].tolist())
-                shared = [len(query & document) for document in documents]
-                rows[place, : len(shared)] = [2 * own - sum(shared) for own in shared]
+        sequences = np.split(batch.token_ids, np.cumsum(batch.lengths)[:-1])
+        ids = [tokens[:prefix].tobytes() for tokens, prefix in zip(sequences, batch.prefixes, strict=True)]
+        prefixes = list(zip(batch.shared, ids, strict=True))
+        queries = self.store.states(prefixes, self._queries)
+        for row, tokens, length, prefix in zip(rows, sequences, batch.prefixes, prefixes, strict=True):
+            shared = [len(queries[prefix].words & document) for document in _texts(tokens[length:].tolist())]
+            row[: len(shared)] = [2 * own - sum(shared) for own in shared]
         return rows
 
-    def _query(self, group: PrefixGroup) -> frozenset[int]:
-        known = self.store.get(group)
-        if known is None:
-            self.computed.append(group.token_ids.tobytes())
-            (words,) = _texts(group.token_ids.tolist())
-            known = QueryWords(frozenset(words))
-            self.store.put(group, known)
-        return known.words
+    def _queries(self, prefixes: Sequence[bytes]) -> list[QueryWords]:
+        self.computed += prefixes
+        return [QueryWords(frozenset(_texts(array("i", ids))[0])) for ids in prefixes]
 
 
 def listwise_model(name: str = "listwise") -> LocalModel:
