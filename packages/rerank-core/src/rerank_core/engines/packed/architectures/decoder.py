@@ -29,13 +29,13 @@ def no_windows(config: Mapping[str, Any], layers: int) -> Sequence[int | None]:
 
 def chosen_windows(config: Mapping[str, Any], layers: int) -> Sequence[int | None]:
     """Read Qwen's windows: switched on as a whole, then for the layers that are listed, or for the upper ones."""
-    if not config.get("use_sliding_window", False):
-        types = config.get("layer_types") or [FULL]
-        if set(types) != {FULL}:
-            raise Unsupported(f"layer_types is {types!r:.100}, and use_sliding_window is not set")
-        return [None] * layers
-    size = window(config.get("sliding_window", 4096))
     types = config.get("layer_types")
+    said = config.get("sliding_window", 4096) if config.get("use_sliding_window", False) else None
+    if said is None:
+        if types is not None and set(types) != {FULL}:
+            raise Unsupported(f"layer_types is {types!r:.100}, and use_sliding_window or sliding_window is not set")
+        return [None] * layers
+    size = window(said)
     if types is None:
         first = int(config.get("max_window_layers", 28))
         types = [FULL if layer < first else SLIDING for layer in range(layers)]
