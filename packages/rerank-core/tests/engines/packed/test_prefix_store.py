@@ -1,6 +1,5 @@
 """The packed engine keeps the keys and values of a prefix between batches, and no bit of a score depends on it."""
 
-import gc
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +23,8 @@ from rerank_core.testing.word_tokenizer import WordEncoding, WordTokenizer
 from rerank_core.types import Encoding, SharedPrefix, TokenSequence
 
 RAW = ScoreOptions(raw=True)
-QUERIES = [
-    " ".join(f"{name}{number}" for number in range(length)) for name, length in [("a", 19), ("b", 40), ("c", 70)]
-]
-DOCUMENTS = [" ".join(f"word{number}" for number in range(length)) for length in (1, 3, 8, 17, 40, 90) * 2]
-DOCUMENTS = [f"{document} {place}" for place, document in enumerate(DOCUMENTS)]
+QUERIES = [" ".join(f"word{number}" for number in range(length)) for length in (19, 40, 70)]
+DOCUMENTS = [f"{place} " + "panda " * length for place, length in enumerate((0, 2, 7, 16, 39, 89) * 2)]
 PAIRS = [Pair(query, document) for query in QUERIES for document in DOCUMENTS]
 
 
@@ -52,15 +48,19 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def load(directory: Path) -> Iterator[Callable[..., PackedEngine]]:
-    """Loads an engine with so many workers, which computes so many tokens at once."""
+    """Loads an engine with so many workers."""
     before = torch.get_num_threads()
 
     def load(threads: int = 2) -> PackedEngine:
         torch.set_num_threads(threads)
         config = json.loads((directory / "config.json").read_text())
-        head = TokenLogits(true_id=5, false_id=9)
         checkpoint = Checkpoint(
-            name="tiny", revision=None, root=directory, directory=directory, config=config, head=head
+            name="tiny",
+            revision=None,
+            root=directory,
+            directory=directory,
+            config=config,
+            head=TokenLogits(true_id=5, false_id=9),
         )
         return PackedEngine.plan(checkpoint, Target("cpu", "float32")).load(
             Batch.of([TokenSequence.of(range(10, 40))]), trust_remote_code=False
@@ -170,8 +170,12 @@ def test_a_failed_batch_frees_what_other_requests_have_kept_too(load, monkeypatc
     engine, held = load(), SharedPrefix()
     one, *others = sequences(QUERIES[0])
     wanted = engine.forward(Batch.of([one], [held])).tolist()
+
+    def cramped(*_: object) -> None:
+        raise MemoryError
+
     with monkeypatch.context() as patched:
-        patched.setattr(DecoderNetwork, "rows", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        patched.setattr(DecoderNetwork, "rows", cramped)
         with pytest.raises(OutOfMemory):
             engine.forward(Batch.of(others, [held] * len(others)))
 
@@ -207,7 +211,6 @@ def test_a_request_that_fails_leaves_no_keys_and_values_behind(load, monkeypatch
 
     monkeypatch.setattr(PackedEngine, "_rows", broken)
     small_batches(monkeypatch)
-    gc.collect()
 
     with pytest.raises(EngineError):
         model_of(engine).score(QUERIES[2], DOCUMENTS)
