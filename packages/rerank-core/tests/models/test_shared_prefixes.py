@@ -10,6 +10,7 @@ import pickle
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -106,6 +107,19 @@ def test_two_calls_share_nothing() -> None:
     model.score(QUERY, DOCUMENTS)
 
     assert len(engine.computed) == 2
+    assert len(engine.store) == 0
+
+
+def test_threads_that_score_at_the_same_time_have_their_own_prefixes() -> None:
+    engine = Watched()
+    model = prompted_model(engine)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda number: model.score(f"panda {number % 3}", DOCUMENTS, RAW).values, range(12)))
+
+    wanted = [tuple(alone(f"panda {number}", document) for document in DOCUMENTS) for number in range(3)]
+    assert found == wanted * 4
+    assert len(engine.computed) == 12
     assert len(engine.store) == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from rerank_core.types import SharedPrefix
@@ -24,6 +24,12 @@ class Sized(Protocol):
 State = TypeVar("State", bound=Sized)
 
 
+class _Kept(NamedTuple, Generic[State]):
+    ids: bytes
+    state: State
+    nbytes: int
+
+
 class PrefixStore(Generic[State]):
     """Keeps the state of a prefix as long as its ``SharedPrefix`` lives, and at most ``max_bytes`` of all.
 
@@ -33,7 +39,7 @@ class PrefixStore(Generic[State]):
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._kept: WeakKeyDictionary[SharedPrefix, tuple[bytes, State]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[SharedPrefix, _Kept[State]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         """The number of prefixes in the store."""
@@ -42,7 +48,7 @@ class PrefixStore(Generic[State]):
     @property
     def nbytes(self) -> int:
         """The memory of all in bytes."""
-        return sum(state.nbytes for _, state in self._kept.values())
+        return sum(kept.nbytes for kept in self._kept.values())
 
     def states(
         self, prefixes: Iterable[Prefix], compute: Callable[[Sequence[bytes]], Sequence[State]]
@@ -55,9 +61,11 @@ class PrefixStore(Generic[State]):
         found = {prefix: state for prefix in wanted if (state := self._get(*prefix)) is not None}
         missing = [prefix for prefix in wanted if prefix not in found]
         if missing:
-            for prefix, state in zip(missing, compute([ids for _, ids in missing]), strict=True):
+            states = compute([ids for _, ids in missing])
+            room = self._max_bytes - self.nbytes
+            for prefix, state in zip(missing, states, strict=True):
                 found[prefix] = state
-                self._put(*prefix, state)
+                room -= self._put(*prefix, state, room)
         return found
 
     def clear(self) -> None:
@@ -66,8 +74,12 @@ class PrefixStore(Generic[State]):
 
     def _get(self, shared: SharedPrefix | None, ids: bytes) -> State | None:
         kept = self._kept.get(shared) if shared is not None else None
-        return kept[1] if kept is not None and kept[0] == ids else None
+        return kept.state if kept is not None and kept.ids == ids else None
 
-    def _put(self, shared: SharedPrefix | None, ids: bytes, state: State) -> None:
-        if shared is not None and self.nbytes + state.nbytes <= self._max_bytes:
-            self._kept[shared] = ids, state
+    def _put(self, shared: SharedPrefix | None, ids: bytes, state: State, room: int) -> int:
+        """Keep a state that may be needed again, where it fits. Returns the bytes that it takes."""
+        nbytes = state.nbytes
+        if shared is None or nbytes > room:
+            return 0
+        self._kept[shared] = _Kept(ids, state, nbytes)
+        return nbytes

@@ -161,8 +161,8 @@ def test_a_kept_prefix_takes_its_keys_and_values_and_no_more(load) -> None:
 
     layers, key_heads, width = 2, 2, 16
     assert engine._prefixes.nbytes == one.prefix * layers * 2 * key_heads * width * 4
-    ((_, kept),) = engine._prefixes._kept.values()
-    assert all(part.untyped_storage().nbytes() == part.nbytes for layer in kept.layers for part in layer)
+    (kept,) = engine._prefixes._kept.values()
+    assert all(part.untyped_storage().nbytes() == part.nbytes for layer in kept.state.layers for part in layer)
 
 
 def test_a_failed_batch_frees_what_other_requests_have_kept_too(load, monkeypatch: pytest.MonkeyPatch) -> None:
