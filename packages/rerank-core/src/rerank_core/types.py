@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rerank_core.deprecation import renamed
 from rerank_core.errors import InvalidRequest
+from rerank_core.valid_text import check_text
 
 Truncation: TypeAlias = Literal["longest_first", "only_second"]
 TruncationSide: TypeAlias = Literal["right", "left"]
@@ -70,6 +71,8 @@ class ScoreOptions:
     - ``max_chunks``: read no more than so many windows of a document; None: all.
     - ``chunk_score``: a document's score is its best window's (``max``), the ``first``'s, or the ``mean`` of its
       ``best_chunks`` best.
+    - ``instruction``: what the query asks for, in words, for a model that takes one (``ModelInfo.takes_instruction``);
+      other models refuse it. None: the default of the model. An empty string is an instruction of no words.
 
     Raises ``InvalidRequest`` for a value that is none of these.
     """
@@ -86,6 +89,7 @@ class ScoreOptions:
     max_chunks: int | None = None
     chunk_score: ChunkScore = "max"
     best_chunks: int = 3
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -96,6 +100,8 @@ class ScoreOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidRequest(f"{name} is {value}: use at least {least}")
+        if self.instruction is not None:
+            check_text(self.instruction, "the instruction")
 
     def windows(self, as_loaded: LongDocuments) -> bool:
         """Return whether long documents are scored in windows; ``as_loaded`` holds where the options do not say."""
@@ -218,7 +224,8 @@ class ModelInfo:
     each text for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
     cut where a request does not say. ``activation`` is what the checkpoint itself would apply: reported, never used.
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
-    sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``.
+    sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``. ``takes_instruction``:
+    whether a request may have an instruction; ``instruction`` is the one that is used where a request has none.
     """
 
     name: str
@@ -235,6 +242,8 @@ class ModelInfo:
     long_documents: LongDocuments = "truncate"
     calibration: Calibration | None = None
     languages: tuple[str, ...] = ()
+    takes_instruction: bool = False
+    instruction: str | None = None
 
     @property
     def title(self) -> str:

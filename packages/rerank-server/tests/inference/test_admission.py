@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
 from rerank_core.scorer import StepwiseModel
@@ -123,6 +125,19 @@ def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> No
     assert estimated_tokens([Pair("a" * 900, "b" * 900)], info, ScoreOptions(max_query_tokens=3)) == 4 + 3 + 270
 
 
+def test_an_instruction_is_counted_with_every_pair() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    takes = replace(info, takes_instruction=True, instruction="c" * 100)
+    pairs = [Pair("a" * 20, "b" * 80)] * 3
+
+    for way in ("truncate", "chunk"):
+        options = ScoreOptions(long_documents=way)
+        assert estimated_tokens(pairs, takes, options) == 3 * (34 + 30)
+        assert estimated_tokens(pairs, takes, replace(options, instruction="")) == 3 * 34
+        assert estimated_tokens(pairs, takes, replace(options, instruction="c" * 10)) == 3 * (34 + 3)
+    assert estimated_tokens(pairs, takes, ScoreOptions(instruction="c" * 100_000)) == 3 * 512
+
+
 def test_all_windows_of_a_long_document_are_estimated() -> None:
     info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, long_documents="chunk")
     pairs = [Pair("a", "b" * 100_000)]
@@ -188,3 +203,11 @@ def test_what_is_truncated_of_a_prompt_is_not_estimated() -> None:
 
     assert estimated_tokens([Pair(QUERY, DOCUMENT)], info, ScoreOptions(), prompt=prompt) == 100
     assert estimated_tokens([Pair("a" * 9000, DOCUMENT)], info, ScoreOptions(), prompt=prompt) == 100
+
+
+def test_an_instruction_is_estimated_as_part_of_the_query() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, takes_instruction=True)
+    prompt = PromptTokens(own=9, prefix=70, has_query=True)
+    asked = ScoreOptions(instruction="i" * 40)  # 12 tokens
+
+    assert estimated_tokens([Pair(QUERY, DOCUMENT)] * 3, info, asked, prompt=prompt) == 70 + 12 + 30 + 3 * (9 + 60)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, check_instruction, score_options
 from rerank_core.models.batching import SharedPrefixes, batch_order, micro_batches
 from rerank_core.models.prefetch import prefetch
 from rerank_core.models.scoring import distinct_sequences, to_scores
@@ -146,6 +146,7 @@ class LocalModel:
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
+        check_instruction(options, self._info)
         with running():
             return self._task.encode(query, documents, options, first)
 

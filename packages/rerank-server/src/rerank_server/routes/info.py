@@ -27,6 +27,7 @@ class ModelDescription(Struct):
     """The model. Fields that are not known before it is loaded are null.
 
     ``languages`` are those that the model card names, as codes such as `en`; the list is empty where it names none.
+    ``instruction`` is the one that is used where a request has none.
     """
 
     name: str
@@ -41,6 +42,8 @@ class ModelDescription(Struct):
     long_documents: str | None = None
     calibration: Calibration | None = None
     languages: list[str] | None = None
+    takes_instruction: bool | None = None
+    instruction: str | None = None
 
 
 class Service(Struct):
@@ -57,7 +60,8 @@ class Service(Struct):
 class Info(Struct):
     """The fields of text-embeddings-inference's ``/info``, followed by our own.
 
-    ``independent``: a document's score does not depend on the other documents of the request.
+    ``independent``: a document's score does not depend on the other documents of the request. ``takes_instruction``:
+    whether a request may have an instruction; ``instruction`` is the one that is used where it has none.
     """
 
     model_id: str
@@ -80,6 +84,8 @@ class Info(Struct):
     max_text_chars: int
     max_body_bytes: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
     independent: bool | None
+    takes_instruction: bool | None
+    instruction: str | None
 
 
 _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
@@ -132,6 +138,8 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
             independent=model.independent if model else None,
+            takes_instruction=model.info.takes_instruction if model else None,
+            instruction=model.info.instruction if model else None,
         )
         return Response(body)
 
