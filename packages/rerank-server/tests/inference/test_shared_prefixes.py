@@ -220,6 +220,30 @@ async def test_a_batch_is_reported_with_the_tokens_that_were_computed(model, eng
     assert max(tokens) <= model.batch_tokens
 
 
+async def test_over_http_usage_counts_every_pair_as_a_whole_and_a_metric_what_was_computed(
+    serve, until_ready, model
+) -> None:
+    async def metric(name: str) -> float:
+        lines = (await client.get("/metrics")).text.splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+    async def computed(tokens: int) -> None:
+        while await metric("rerank_tokens_total") != tokens:  # noqa: ASYNC110 (over HTTP there is no event)
+            await asyncio.sleep(0)
+
+    async with serve(lambda _: model, cache_mb=10) as client:
+        await until_ready(client)
+        body = {"query": QUERY, "documents": DOCUMENTS, "raw_scores": True}
+        await computed(8)  # to warm up
+        answers = [(await client.post("/v1/rerank", json=body)).json() for _ in range(2)]
+        await computed(8 + 7 + 3 * len(DOCUMENTS))
+        read = await metric("rerank_input_tokens_total")
+
+    assert [answer["usage"]["total_tokens"] for answer in answers] == [10 * len(DOCUMENTS)] * 2
+    assert answers[0]["results"] == answers[1]["results"]
+    assert read == 2 * 10 * len(DOCUMENTS)
+
+
 # ---------------------------------------------------------------------------- the queue
 
 
