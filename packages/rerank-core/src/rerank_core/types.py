@@ -226,6 +226,7 @@ class ModelInfo:
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
     sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``. ``takes_instruction``:
     whether a request may have an instruction; ``instruction`` is the one that is used where a request has none.
+    ``recipe`` names where the prompt of a language model comes from, and ``example_prompt`` is that of an example.
     """
 
     name: str
@@ -244,6 +245,8 @@ class ModelInfo:
     languages: tuple[str, ...] = ()
     takes_instruction: bool = False
     instruction: str | None = None
+    recipe: str | None = None
+    example_prompt: str | None = None
 
     @property
     def title(self) -> str:

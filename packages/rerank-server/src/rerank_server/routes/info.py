@@ -61,7 +61,8 @@ class Info(Struct):
     """The fields of text-embeddings-inference's ``/info``, followed by our own.
 
     ``independent``: a document's score does not depend on the other documents of the request. ``takes_instruction``:
-    whether a request may have an instruction; ``instruction`` is the one that is used where it has none.
+    whether a request may have an instruction; ``instruction`` is the one that is used where it has none. ``recipe``
+    names where the prompt of a language model comes from, and ``example_prompt`` is that of an example.
     """
 
     model_id: str
@@ -86,6 +87,8 @@ class Info(Struct):
     independent: bool | None
     takes_instruction: bool | None
     instruction: str | None
+    recipe: str | None
+    example_prompt: str | None
 
 
 _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
@@ -140,6 +143,8 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             independent=model.independent if model else None,
             takes_instruction=model.info.takes_instruction if model else None,
             instruction=model.info.instruction if model else None,
+            recipe=model.info.recipe if model else settings.recipe,
+            example_prompt=model.info.example_prompt if model else None,
         )
         return Response(body)
 
