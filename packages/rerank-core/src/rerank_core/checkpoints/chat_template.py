@@ -110,10 +110,14 @@ def prompt_of(render: Render, name: str, *, default: str | None = None) -> Promp
     ``name``, where the query or the document is not in the prompt, or is changed there.
     """
     plain = _layout(render, name, None)
-    with_probe = render(_PROBES["instruction"], _PROBES["query"], _PROBES["document"])
-    if _PROBES["instruction"] not in with_probe:
-        return Prompt(plain=plain)
-    instructed = _layout(render, name, _PROBES["instruction"])
+    try:
+        if _PROBES["instruction"] not in render(_PROBES["instruction"], _PROBES["query"], _PROBES["document"]):
+            return Prompt(plain=plain)
+        instructed = _layout(render, name, _PROBES["instruction"])
+    except CheckpointError:
+        if default is not None:
+            raise
+        return Prompt(plain=plain)  # it was not made for a message before those of the pair
     own = _own_instruction(plain, instructed)
     if own is not None:  # the template has a default of its own, so that there is no prompt without an instruction
         return Prompt(instructed=instructed, instruction=own if default is None else default)

@@ -69,8 +69,8 @@ class AnswerHead:
     """The logit of a language model's answer at the last token: one row of the network's output, in float32."""
 
     def __init__(self, model: Any, answer: TokenLogits) -> None:
-        weight = model.get_output_embeddings().weight
-        self._row = weight[answer.true_id].float()
+        weight: torch.Tensor = model.get_output_embeddings().weight
+        self._row: torch.Tensor = weight[answer.true_id].float()
         if answer.false_id is not None:
             self._row = self._row - weight[answer.false_id].float()
 

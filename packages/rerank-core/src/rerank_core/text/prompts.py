@@ -73,8 +73,12 @@ class Place:
 
     @property
     def own_tokens(self) -> int:
-        """The number of tokens that are the prompt's."""
+        """The number of tokens that are the prompt's, whatever the text is."""
         return len(self.head) + len(self.tail)
+
+    def own_in(self, ids: Sequence[int]) -> int:
+        """Count the tokens of a filled place that are the prompt's: one that has a character of the text is not."""
+        return len(_common(self.before_ids, ids)) + len(self.tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ class PromptTokenizer:
             )
         most = limit - prompt.length(0)
         if options.max_document_tokens is not None:
-            most = min(most, options.max_document_tokens + prompt.document.own_tokens)
+            most = min(most, options.max_document_tokens + prompt.document.own_in(ids.ids))
         is_cut = ids.is_cut or len(ids.ids) > most
         kept = prompt.document.cut(ids.ids, most, side_of(options)) if is_cut else ids.ids
         whole = (Span(0, len(document)),) if options.windows(self._long_documents) else None
@@ -229,8 +233,9 @@ class PromptTokenizer:
         place, document = places["query"], places["document"]
         text = place.text(query)
         found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
-        room -= document.own_tokens
-        most = self._query_limit(len(found.ids), place.own_tokens, room, options, beside_windows=beside_windows)
+        own_tokens = place.own_in(found.ids)
+        least = document.own_tokens + 1
+        most = self._query_limit(len(found.ids), own_tokens, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         ids = tuple(place.cut(found.ids, most, side_of(options)) if is_cut else found.ids)
         number = segments.index(document)
@@ -252,7 +257,7 @@ class PromptTokenizer:
         text = slot.fill(query)
         room -= self._joint_tokens(joint)
         found = self._text_ids({text: room + 1 if options.truncate else None})[text]
-        most = self._query_limit(len(found.ids), 0, room, options, beside_windows=beside_windows)
+        most = self._query_limit(len(found.ids), 0, room, 1, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         if is_cut:
             text = self._text_ids.first_tokens(text, most)
@@ -264,12 +269,15 @@ class PromptTokenizer:
         return FilledPrompt(_flat(segments[:number]), document, _flat(segments[number + 1 :]), is_cut)
 
     def _query_limit(
-        self, length: int, own_tokens: int, room: int, options: ScoreOptions, *, beside_windows: bool
+        self, length: int, own_tokens: int, room: int, least: int, options: ScoreOptions, *, beside_windows: bool
     ) -> int:
-        """Count the tokens of the query's place that may be kept, ``own_tokens`` of them the prompt's."""
+        """Count the tokens of the query's place that may be kept, where ``least`` are left to the document's.
+
+        ``own_tokens`` are the prompt's.
+        """
         cap = room if options.max_query_tokens is None else min(room, options.max_query_tokens + own_tokens)
         length = min(length, cap)
-        fills_room = length >= room
+        fills_room = length + least > room
         if fills_room and (not options.truncate or (options.truncation or self._truncation) == "only_second"):
             raise query_too_long(f"{length} tokens or more", room)
         if not (fills_room or beside_windows or self._prompt.cuts_query):
@@ -349,7 +357,13 @@ class PromptTokenizer:
                 yield tuple(self._ids(texts[0]))
 
     def _around(self, before: str, slot: Slot, after: str) -> Iterator[Segment]:
-        """Leave with a place only the fixed text that the tokenizer may join to it."""
+        """Leave with a place only the fixed text that the tokenizer may join to it.
+
+        All of it where a rule counts it as a part of the query.
+        """
+        if self._prompt.cuts_query:
+            yield self._place(before, slot, after)
+            return
         start, end = self._text_ids.last_cut(before) or 0, self._text_ids.first_cut(after)
         end = len(after) if end is None else end
         yield tuple(self._ids(before[:start]))
