@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import rerank_core
 import torch
 from rerank_core import EngineError, Pair, ScoreOptions
 from rerank_core.checkpoints.checkpoint import Checkpoint
@@ -217,3 +218,25 @@ def test_a_request_that_fails_leaves_no_keys_and_values_behind(load, monkeypatch
 
     assert calls == [0, 1, 1]
     assert len(engine._prefixes) == 0
+
+
+def test_windows_of_long_documents_share_the_prompt_of_a_loaded_model(
+    directory: Path, computed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = rerank_core.load(
+        str(directory), device="cpu", engine="packed", recipe="qwen3-reranker", max_length=250, long_documents="chunk"
+    )
+    small_batches(monkeypatch, 300)
+    documents = [f"{number} " + "the giant panda eats bamboo. " * number for number in range(1, 60, 7)]
+    alone = [model.score("what is a panda?", [document], RAW).values[0] for document in documents]
+    computed.clear()
+
+    scores = model.score("what is a panda?", documents, RAW)
+
+    assert list(scores.values) == alone
+    encodings = model.encode("what is a panda?", documents, RAW)
+    assert max(len(encoding.sequences) for encoding in encodings) > 3
+    prefixes = {one.prefix_ids for encoding in encodings for one in encoding.sequences}
+    assert sorted(computed) == sorted(prefixes)
+    assert len(computed) <= 2  # one token more where a window begins with a space
+    assert len(model._engine._prefixes) == 0
