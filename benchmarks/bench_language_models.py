@@ -110,7 +110,7 @@ class Ours:
             return list(self._model.score(QUERY, documents, ScoreOptions(raw=True)).values)
         encodings = self._model.encode(QUERY, documents, ScoreOptions())
         sequences = [replace(sequence, prefix=0) for encoding in encodings for sequence in encoding.sequences]
-        return [output for output in self._model.forward(sequences)]
+        return list(self._model.forward(sequences))
 
 
 class Card:

@@ -111,7 +111,7 @@ def sequence(prefix: int, rest: int, query: int = 0) -> TokenSequence:
 
 
 SEQUENCES = [sequence(0, rest) for rest in RESTS] + [
-    sequence(prefix, rest) for number, prefix in enumerate(PREFIXES[1:]) for rest in RESTS[number % 3 :: 3]
+    sequence(prefix, rest) for number, prefix in enumerate(PREFIXES[1:]) for rest in RESTS[number % 7 :: 7]
 ]
 
 
