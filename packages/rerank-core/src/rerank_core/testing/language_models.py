@@ -71,7 +71,7 @@ def write_tiny_language_model(
     network = AutoConfig.for_model(family, vocab_size=tokenizer.get_vocab_size() + 3, num_labels=labels, **fields)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        auto = AutoModelForCausalLM if head == "causal" else AutoModelForSequenceClassification
+        auto: Any = AutoModelForCausalLM if head == "causal" else AutoModelForSequenceClassification
         model = auto.from_config(network).eval()
         for parameter in model.parameters():
             if parameter.dim() == 2:
@@ -149,7 +149,7 @@ def _byte_level(pattern: str) -> Tokenizer:
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([*_WORDS.split() * 50, *["?\n", ".\n"] * 50, _TEXT], trainer)
+    tokenizer.train_from_iterator([*_WORDS.split() * 50, *["?\n", ".\n", " +"] * 50, _TEXT], trainer)
     return tokenizer
 
 

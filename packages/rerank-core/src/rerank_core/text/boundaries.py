@@ -25,6 +25,9 @@ _SPACES = " \n\t\r"
 _PER_WORD_NORMALIZERS = {
     "BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "StripAccents",
 }  # fmt: skip
+# How Qwen's and Llama 3's tokenizers split words off: none goes on behind a letter or a mark, over a space or a tab.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORD_PATTERNS = {_WORDS % numbers for numbers in (r"\p{N}", r"\p{N}{1,3}")}
 _DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 _PER_WORD_MODELS = {"WordPiece", "Unigram", "WordLevel", "BPE"}
 _SPACED = "一-鿿"  # BERT's normalizer puts each of these between spaces
@@ -63,6 +66,17 @@ class Boundaries:
                 return text[starts[-1] :]
             last, width = first - 1, 2 * width
         return None
+
+    def last_cut(self, text: str) -> int | None:
+        """Find the last place where a text can be cut in two, whatever stands before and behind it."""
+        return max(self._cuts(text), default=None)
+
+    def first_cut(self, text: str) -> int | None:
+        """Find the first such place."""
+        return min(self._cuts(text), default=None)
+
+    def _cuts(self, text: str) -> list[int]:
+        return [found.start() for found in self._ends.finditer(text)] if self.allows_suffix else []
 
     def squeeze(self, text: str, begin: int = 0, end: int | None = None) -> str:
         """Put one character in place of long white space, where that changes no token.
@@ -104,6 +118,10 @@ def _boundaries(
             spaces, drops = _SPACES, True
         case {"type": "ByteLevel", **rest} if rest.get("use_regex", True):
             spaces, drops = _SPACES, False
+        case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False} if (
+            pattern in _WORD_PATTERNS
+        ):
+            spaces, drops = " \t", False
         case {"type": "Metaspace", **rest} if rest.get("split", True) and rest.get("replacement") == _WORD_MARK:
             spaces, drops = " ", False
         case _:
