@@ -40,6 +40,7 @@ _TYPE_VOCAB = {
     "electra": 2,
     "roberta": 2,
     "xlm-roberta": 2,
+    "xlm-roberta-xl": 1,
 }  # transformers' own, where config.json is silent
 
 _UNLIMITED = 1_000_000  # tokenizer configurations write 1e30 for "no limit"

@@ -32,6 +32,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
     "roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "xlm-roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
+    "xlm-roberta-xl": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "camembert": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "mpnet": _SIZES | {"max_position_embeddings": 130},
     "modernbert": _SIZES
@@ -63,16 +64,16 @@ def write_tiny_checkpoint(
 ) -> Path:
     """Write a random two-layer model and its tokenizer: 128 tokens, lower case, characters and a few words.
 
-    ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta, camembert,
-    mpnet, modernbert, deberta-v2); ``config`` changes fields of its configuration. A bi-encoder is written in the
-    layout of sentence-transformers, with mean pooling.
+    ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta,
+    xlm-roberta-xl, camembert, mpnet, modernbert, deberta-v2); ``config`` changes fields of its configuration. A
+    bi-encoder is written in the layout of sentence-transformers, with mean pooling.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
     from rerank_core.engines.reference import no_progress_bar
 
-    sentencepiece = family in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+    sentencepiece = family in {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}
     tokenizer = _unigram_tokenizer() if sentencepiece else _wordpiece_tokenizer()
     pad = tokenizer.token_to_id("<pad>" if sentencepiece else "[PAD]")
     fields = _FAMILIES[family] | dict(config or {})
