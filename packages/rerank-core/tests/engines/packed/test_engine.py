@@ -170,7 +170,7 @@ def test_other_families_run_on_the_reference_engine_which_says_why(tiny):
     ("changes", "reason"),
     [
         ({"hidden_act": "selu"}, "not selu"),
-        ({"position_embedding_type": "relative_key"}, "not relative_key"),
+        ({"position_embedding_type": "relative_key"}, "distance_embedding.weight is missing"),
         ({"add_cross_attention": True}, "decoder"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "code of its own"),
         ({"num_hidden_layers": 1}, "parameters that it does not know"),

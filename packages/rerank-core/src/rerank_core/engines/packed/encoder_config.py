@@ -96,7 +96,9 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
     if position_type not in architecture.positions:
         raise Unsupported(f"it knows {', '.join(architecture.positions)} positions, not {position_type!s:.100}")
     if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise Unsupported("it is a decoder")
+        raise Unsupported("is_decoder or add_cross_attention is set: it is a decoder")
+    if config.get("pruned_heads"):
+        raise Unsupported("pruned_heads is set: it knows layers with all of their heads")
     hidden, layers, heads = int(sizes["hidden"]), int(sizes["layers"]), int(sizes["heads"])
     if hidden % heads:
         raise Unsupported(f"a hidden size of {hidden} does not divide into {heads} heads")
