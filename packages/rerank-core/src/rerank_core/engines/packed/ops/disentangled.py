@@ -59,7 +59,9 @@ class DisentangledBias:
         bias = torch.zeros(rows.shape, dtype=query.dtype, device=query.device)
         if self._keys is not None:
             bias += torch.gather(query @ self._keys[:, used].transpose(1, 2), 2, rows)
-        if self._queries is not None:  # for each key first, so that a row is gathered for all queries
+        if self._queries is not None and queries == 1:  # one row for each key
+            bias += (key * self._queries[:, self._buckets[distances[0] + middle]]).sum(-1)[:, None]
+        elif self._queries is not None:  # for each key first, so that a row is gathered for all queries
             of_keys = torch.gather(key @ self._queries[:, used].transpose(1, 2), 2, rows.transpose(1, 2))
             bias += of_keys.transpose(1, 2)
         return bias.mul_(self.scale)
