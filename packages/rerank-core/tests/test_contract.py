@@ -6,7 +6,9 @@ from rerank_core.testing.contract import *  # noqa: F403
 from rerank_core.testing.doubles import OverlapModel
 
 
-@pytest.fixture(params=["overlap", "bert", "xlm-roberta", "modernbert", "deberta-v2", "bi-encoder", "lite"])
+@pytest.fixture(
+    params=["overlap", "bert", "xlm-roberta", "modernbert", "deberta-v2", "bert-relative", "bi-encoder", "lite"]
+)
 def scorer(request, tiny_model) -> Scorer:
     match request.param:
         case "overlap":

@@ -165,7 +165,7 @@ def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "float16-weights"])
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "xlm-roberta-xl", "electra", "modernbert", "deberta-v2"])
 def test_a_network_of_one_layer_is_a_network(tiny, tmp_path, family, dtype):
     directory = one_layer(tiny(family), tmp_path / "model")
     golden = [row[0] for row in golden_rows(directory, "a panda", DOCUMENTS)]

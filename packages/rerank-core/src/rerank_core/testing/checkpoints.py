@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_core.types import Kind
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
 
 _TEXT = """
@@ -51,6 +52,11 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
     },
 }
+# Networks of a family that differ from its usual ones.
+_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert-relative": ("bert", {"position_embedding_type": "relative_key_query"}),
+    "deberta-v2-convolution": ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
+}
 
 
 def write_tiny_checkpoint(
@@ -65,18 +71,20 @@ def write_tiny_checkpoint(
     """Write a random two-layer model and its tokenizer: 128 tokens, lower case, characters and a few words.
 
     ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta,
-    xlm-roberta-xl, camembert, mpnet, modernbert, deberta-v2); ``config`` changes fields of its configuration. A
-    bi-encoder is written in the layout of sentence-transformers, with mean pooling.
+    xlm-roberta-xl, camembert, mpnet, modernbert, deberta-v2), or bert-relative (with relative positions) or
+    deberta-v2-convolution; ``config`` changes fields of its configuration. A bi-encoder is written in the layout of
+    sentence-transformers, with mean pooling.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
     from rerank_core.engines.reference import no_progress_bar
 
+    family, special = _VARIANTS.get(family, (family, {}))
     sentencepiece = family in {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}
     tokenizer = _unigram_tokenizer() if sentencepiece else _wordpiece_tokenizer()
     pad = tokenizer.token_to_id("<pad>" if sentencepiece else "[PAD]")
-    fields = _FAMILIES[family] | dict(config or {})
+    fields = _FAMILIES[family] | special | dict(config or {})
     network = AutoConfig.for_model(
         family, vocab_size=tokenizer.get_vocab_size(), num_labels=labels, pad_token_id=pad, **fields
     )
@@ -84,6 +92,8 @@ def write_tiny_checkpoint(
         torch.manual_seed(seed)
         auto = AutoModel if kind == "bi-encoder" else AutoModelForSequenceClassification
         model = auto.from_config(network).eval()
+        if "relative" in str(fields.get("position_embedding_type")):
+            _add_distances(model)
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embeddings" not in name:
                 torch.nn.init.normal_(parameter, 0.0, 0.25)
@@ -104,6 +114,16 @@ def write_tiny_checkpoint(
     if kind == "bi-encoder":
         _write_modules(directory, hidden=network.hidden_size)
     return directory
+
+
+def _add_distances(model: torch.nn.Module) -> None:
+    """Give each layer's attention the table of relative positions that BERT had in transformers 4."""
+    import torch
+
+    rows, heads = 2 * model.config.max_position_embeddings - 1, model.config.num_attention_heads
+    for name, module in list(model.named_modules()):
+        if name.endswith("attention.self"):
+            module.distance_embedding = torch.nn.Embedding(rows, model.config.hidden_size // heads)
 
 
 def _write_modules(directory: Path, *, hidden: int) -> None:

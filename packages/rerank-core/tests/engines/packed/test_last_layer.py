@@ -9,8 +9,7 @@ import rerank_core
 import torch
 from rerank_core import ScoreOptions
 from rerank_core.engines.base import Batch
-from rerank_core.testing.checkpoints import edit_json, write_tiny_checkpoint
-from safetensors.torch import load_file, save_file
+from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 TOKENS = 1024
@@ -32,15 +31,6 @@ def work(directory: Path, tokens: int = TOKENS) -> int:
     return counter.get_total_flops()
 
 
-def relative_bert(directory: Path, layers: int) -> Path:
-    write_tiny_checkpoint(directory, "bert", config={"num_hidden_layers": layers, "max_position_embeddings": TOKENS})
-    path = directory / "model.safetensors"
-    names = [f"bert.encoder.layer.{layer}.attention.self.distance_embedding.weight" for layer in range(layers)]
-    save_file(load_file(path) | {name: torch.ones(2 * TOKENS - 1, 8) for name in names}, path)
-    edit_json(directory / "config.json", position_embedding_type="relative_key_query")
-    return directory
-
-
 def family(name: str, **fields: Any) -> Callable[[Path, int], Path]:
     def write(directory: Path, layers: int) -> Path:
         sizes = {"num_hidden_layers": layers, "max_position_embeddings": TOKENS + 2}
@@ -55,7 +45,7 @@ def rotary(kind: str) -> Callable[[Path, int], Path]:
 
 NETWORKS = {
     "absolute": family("bert"),
-    "relative": relative_bert,
+    "relative": family("bert-relative"),
     "rotary": rotary("full_attention"),
     "local": rotary("sliding_attention"),
     "disentangled": family("deberta-v2", position_buckets=32),

@@ -16,7 +16,7 @@ import torch
 from rerank_core import CheckpointError, ScoreOptions
 from rerank_core.testing.checkpoints import WORDS, edit_json, write_tiny_checkpoint
 from rerank_core.types import TokenSequence
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,27 +42,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def write(directory: Path, family: str, fields: dict[str, Any]) -> Path:
-    """A random checkpoint with a table of distances in each layer; its absolute positions are there, and not read."""
-    plain = {name: value for name, value in fields.items() if name != "position_embedding_type"}
-    write_tiny_checkpoint(directory, family, config=plain)
-    path = directory / "model.safetensors"
-    config = json.loads((directory / "config.json").read_text())
-    prefix = {"bert": "bert.", "electra": "electra."}.get(family, "roberta.")
-    shape = 2 * config["max_position_embeddings"] - 1, config["hidden_size"] // config["num_attention_heads"]
-    draw = torch.Generator().manual_seed(1)
-    tables = {
-        f"{prefix}encoder.layer.{layer}.attention.self.distance_embedding.weight": torch.randn(shape, generator=draw)
-        for layer in range(config["num_hidden_layers"])
-    }
-    save_file(load_file(path) | tables, path, metadata={"format": "pt"})
-    edit_json(directory / "config.json", **fields)
-    return directory
-
-
 @pytest.fixture(scope="module", params=CASES)
 def directory(request, tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("relative"), *CASES[request.param])
+    """A checkpoint with a table of distances in each layer; that of absolute positions is there, and not read."""
+    family, fields = CASES[request.param]
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("relative"), family, config=fields)
 
 
 def golden_logit(directory: Path, token_ids: list[int], type_ids: list[int]) -> float:
@@ -149,19 +133,15 @@ def test_company_order_and_threads_change_no_bit(directory):
 
 
 @pytest.mark.parametrize(
-    ("family", "fields", "reason"),
+    ("fields", "reason"),
     [
-        ("bert", {"position_embedding_type": "absolute"}, "parameters that it does not know: .*distance_embedding"),
-        ("bert", {"position_embedding_type": "relative"}, "absolute, relative_key, relative_key_query positions"),
-        (
-            "bert",
-            {"max_position_embeddings": 64},
-            r"distance_embedding.weight has the shape \(255, 8\), not \(127, 8\)",
-        ),
+        ({"position_embedding_type": "absolute"}, "parameters that it does not know: .*distance_embedding"),
+        ({"position_embedding_type": "relative"}, "absolute, relative_key, relative_key_query positions"),
+        ({"max_position_embeddings": 64}, r"distance_embedding.weight has the shape \(255, 8\), not \(127, 8\)"),
     ],
 )
-def test_a_table_of_distances_and_the_configuration_have_to_agree(tmp_path, family, fields, reason):
-    write(tmp_path, family, {"position_embedding_type": "relative_key"})
+def test_a_table_of_distances_and_the_configuration_have_to_agree(tmp_path, fields, reason):
+    write_tiny_checkpoint(tmp_path, "bert", config={"position_embedding_type": "relative_key"})
     edit_json(tmp_path / "config.json", **fields)
 
     with pytest.raises(CheckpointError, match=reason):
