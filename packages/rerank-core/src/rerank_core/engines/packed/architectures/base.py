@@ -172,7 +172,8 @@ def first_token(config: Mapping[str, Any]) -> ClassifierPooling:
 class Architecture:
     """One family of encoders.
 
-    - ``name``, ``examples``: of the family, and of models on the hub, for the documentation.
+    - ``name``, ``examples``: of the family, and of models on the hub, for the documentation. ``base``: a network that
+      such models are trained from, where none is well known.
     - ``code``: the classes of a checkpoint's own code (auto_map) that compute the same.
     - ``sizes`` has the configuration's name for each of ours.
     - ``epsilon``: the configuration's field of the norms' epsilon, and its default.
@@ -211,3 +212,4 @@ class Architecture:
     convolution: Callable[[Mapping[str, Any]], ConvolutionSize | None] = no_convolution
     classifier_pooling: Callable[[Mapping[str, Any]], ClassifierPooling] = first_token
     ignored: tuple[str, ...] = ()
+    base: str | None = None

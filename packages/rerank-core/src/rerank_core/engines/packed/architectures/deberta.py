@@ -63,7 +63,7 @@ def _convolution(config: Mapping[str, Any]) -> ConvolutionSize | None:
 
 DEBERTA = Architecture(
     "DeBERTa-v2",
-    ("mixedbread-ai/mxbai-rerank-base-v1", "microsoft/deberta-v2-xlarge-mnli"),
+    ("mixedbread-ai/mxbai-rerank-base-v1",),
     ParameterNames(
         "deberta.",
         query="encoder.layer.{}.attention.self.query_proj",

@@ -31,7 +31,8 @@ CAMEMBERT = replace(ROBERTA, name="CamemBERT", examples=("antoinelouis/crossenco
 XLM_ROBERTA_XL = replace(
     XLM_ROBERTA,
     name="XLM-RoBERTa-XL",
-    examples=("facebook/xlm-roberta-xl",),
+    examples=(),
+    base="facebook/xlm-roberta-xl",
     names=ParameterNames(
         "roberta.",
         norm=None,
