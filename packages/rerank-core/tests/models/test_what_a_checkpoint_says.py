@@ -276,6 +276,14 @@ def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):
     assert "config_sentence_transformers.json: similarity_fn_name is 'maxsim'" in refusal(directory)
 
 
+@pytest.mark.parametrize("value", [0, True, "many"])
+def test_a_number_of_dimensions_that_is_none_is_refused(tiny, tmp_path, value):
+    directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
+    edit_json(directory / "config_sentence_transformers.json", truncate_dim=value)
+
+    assert f"config_sentence_transformers.json: truncate_dim is {value!r}, not a number" in refusal(directory)
+
+
 def test_the_similarity_changes_the_fingerprint(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
     before = load(directory).fingerprint()

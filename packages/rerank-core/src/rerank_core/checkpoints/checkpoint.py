@@ -202,6 +202,7 @@ def _read_checkpoint(source: Source) -> Checkpoint:
             chain=chain,
             similarity=library.similarity,
             normalizes=library.normalizes,
+            dimensions=library.dimensions,
             prompts=library.prompts,
         ),
     )
