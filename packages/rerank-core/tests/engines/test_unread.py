@@ -53,7 +53,9 @@ def test_positions_that_transformers_no_longer_computes_are_refused_by_name(copy
         load(directory, engine)
 
 
-@pytest.mark.parametrize(("family", "positions"), [("albert", "absolute"), ("albert", None), ("modernbert", "rope")])
+@pytest.mark.parametrize(
+    ("family", "positions"), [("albert", "absolute"), ("albert", None), ("modernbert", "sans_pos")]
+)
 def test_positions_that_transformers_does_compute_are_not_refused(copy, tiny, family, positions):
     assert scores(copy(family, position_embedding_type=positions)) == scores(tiny(family))
 

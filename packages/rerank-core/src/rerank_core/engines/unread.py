@@ -16,7 +16,7 @@ def unread_fields(config: Mapping[str, Any], known: Collection[str]) -> Iterator
     """Yield fields that ask for what a network does not compute. ``known``: the fields that its configuration has."""
     for name, nothing in _NOTHING.items():
         value = config.get(name)
-        is_rotary = "rope_parameters" in known and value in ("rope", "rotary")
+        is_rotary = "rope_parameters" in known and value in ("rope", "rotary", "sans_pos")
         if value not in nothing and name not in known and not is_rotary:
             yield f"{name} {value!r:.100}"
 
