@@ -9,6 +9,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
+from rerank_core.engines.unread import unread_parameters
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import edit_json
 from safetensors.torch import load_file, save_file
@@ -85,6 +86,13 @@ def test_a_parameter_of_a_layer_that_is_not_computed_is_refused_by_name(copy, ki
 )
 def test_other_heads_layers_that_are_left_out_and_buffers_are_not_refused(copy, tiny, name):
     assert scores(copy(parameters=(name,))) == scores(tiny("bert"))
+
+
+def test_a_buffer_that_an_older_file_has_in_a_layer_is_not_missed():
+    modules, buffers = ["encoder", "encoder.layers", "encoder.layers.0"], ["encoder.layers.0.rotary.inv_freq"]
+    files = ["model.encoder.layers.0.rotary.inv_freq", "model.encoder.layers.0.rotary.scale"]
+
+    assert unread_parameters(files, modules, buffers) == ["model.encoder.layers.0.rotary.scale"]
 
 
 @pytest.mark.parametrize("family", ["bert", "albert"])

@@ -133,7 +133,8 @@ class ReferencePlan:
         fields = []
         if config.__module__.startswith("transformers."):  # not a checkpoint's own code
             fields = list(unread_fields(self.checkpoint.config, inspect.signature(config).parameters))
-        parameters = unread_parameters(unknown, (name for name, _ in model.named_modules()))
+        modules, buffers = (dict(named) for named in (model.named_modules(), model.named_buffers()))
+        parameters = unread_parameters(unknown, modules, buffers)
         if fields or parameters:
             what = f"parameters of its layers ({', '.join(parameters[:3])})" if parameters else ""
             raise CheckpointError(

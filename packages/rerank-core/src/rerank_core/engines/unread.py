@@ -21,11 +21,14 @@ def unread_fields(config: Mapping[str, Any], known: Collection[str]) -> Iterator
             yield f"{name} {value!r:.100}"
 
 
-def unread_parameters(unknown: Iterable[str], modules: Iterable[str]) -> list[str]:
+def unread_parameters(unknown: Iterable[str], modules: Iterable[str], buffers: Iterable[str]) -> list[str]:
     """List the parameters that lie in a layer of the network, out of those that it does not know.
 
     A part of a layer that is not computed, such as an adapter or positions of its own, means other scores. Other
-    heads, and layers that the configuration leaves out, do not. ``modules``: the names of the network's modules.
+    heads, layers that the configuration leaves out, and buffers that the network computes anew do not. ``modules``,
+    ``buffers``: the names of the network's own.
     """
     layers = [f".{name}." for name in modules if name.rpartition(".")[2].isdecimal()]
-    return sorted(name for name in unknown if any(layer in f".{name}" for layer in layers))
+    computed = tuple(f".{name}" for name in buffers)
+    names = sorted(name for name in unknown if not f".{name}".endswith(computed))
+    return [name for name in names if any(layer in f".{name}" for layer in layers)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.heads import Head as DescribedHead
 from rerank_core.engines.chain import ChainLayers
-from rerank_core.engines.packed.architectures import base as described
+from rerank_core.engines.packed.architectures import base
 from rerank_core.engines.packed.architectures.base import LayerAttention
 from rerank_core.engines.packed.encoder import Embeddings, Encoder, LastAttention, LastLayer, Layer
 from rerank_core.engines.packed.encoder_config import EncoderConfig
@@ -177,7 +177,7 @@ class Builder:
             return self._distance_keys(attention.distances, number)
         return None if attention.bias is None else self._biased(attention.bias)
 
-    def _disentangled(self, wanted: described.Disentangled, number: int) -> Bias:
+    def _disentangled(self, wanted: base.Disentangled, number: int) -> Bias:
         table = self._tensor(self._config.name("relative") + ".weight")
         if wanted.is_normalized:
             table = self._norm("relative_norm")(table)
@@ -197,7 +197,7 @@ class Builder:
             device=self._device,
         )
 
-    def _distance_keys(self, wanted: described.DistanceKeys, number: int) -> Bias:
+    def _distance_keys(self, wanted: base.DistanceKeys, number: int) -> Bias:
         table = self._tensor(self._config.name("distances", number) + ".weight")[None]
         return DisentangledBias(
             keys=table,
@@ -207,12 +207,12 @@ class Builder:
             device=self._device,
         )
 
-    def _distance_bias(self, wanted: described.DistanceBias) -> Bias:
+    def _distance_bias(self, wanted: base.DistanceBias) -> Bias:
         table = self._tensor(self._config.name("relative") + ".weight")
         rows = bias_rows(rows=wanted.rows, furthest=wanted.furthest, positions=self._config.positions)
         return DistanceBias(table[rows.to(self._device)].t().contiguous(), scale=self._config.head_width**-0.5)
 
-    def _convolution(self, wanted: described.ConvolutionSize) -> Convolution:
+    def _convolution(self, wanted: base.ConvolutionSize) -> Convolution:
         weight, bias = self._part("convolution")  # [outputs, inputs, neighbours]
         return Convolution(
             FloatLinear(weight.transpose(1, 2).flatten(1), bias),

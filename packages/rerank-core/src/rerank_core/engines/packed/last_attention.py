@@ -106,7 +106,7 @@ class FirstTokenAttention:
         mixed = x.new_zeros(heads, len(first), x.shape[1])
         for row, (start, end) in enumerate(pairwise(places)):
             q, k = query[:, row : row + 1], key[:, start:end]
-            scores = q @ k.transpose(1, 2) * scale  # [heads, 1, tokens]
+            scores = (q * scale) @ k.transpose(1, 2)  # [heads, 1, tokens]
             if self.bias is not None:
                 scores += self.bias(q, k)
             mixed[:, row] = torch.softmax(scores[:, 0], dim=1) @ sequences[start:end]

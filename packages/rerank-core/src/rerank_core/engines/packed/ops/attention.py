@@ -90,12 +90,12 @@ class LocalAttention:
 
 
 class Bias(Protocol):
-    """What a family adds to the products of queries and keys, by the distance of their tokens.
+    """What a family adds to the products of queries and keys, by the distance of their tokens."""
 
-    ``scale``: these products are multiplied by it; the bias is not.
-    """
-
-    scale: float
+    @property
+    def scale(self) -> float:
+        """The factor of these products, to which the bias is added."""
+        ...
 
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """Compute [heads, queries, keys] for a sequence's first queries and its keys, both [heads, tokens, width]."""

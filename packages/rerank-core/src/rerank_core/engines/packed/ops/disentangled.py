@@ -42,11 +42,16 @@ class DisentangledBias:
     def __init__(
         self, keys: Tensor | None, queries: Tensor | None, buckets: Tensor, *, scale: float, device: str
     ) -> None:
-        self.scale = scale
+        self._scale = scale
         self._keys = keys
         self._queries = queries
         self._buckets = buckets.to(device)
         self._rows: list[int] = buckets.tolist()
+
+    @property
+    def scale(self) -> float:
+        """See ``Bias``."""
+        return self._scale
 
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """See ``Bias``."""
@@ -64,4 +69,4 @@ class DisentangledBias:
         elif self._queries is not None:  # for each key first, so that a row is gathered for all queries
             of_keys = torch.gather(key @ self._queries[:, used].transpose(1, 2), 2, rows.transpose(1, 2))
             bias += of_keys.transpose(1, 2)
-        return bias.mul_(self.scale)
+        return bias.mul_(self._scale)
