@@ -104,10 +104,10 @@ def spread(values: Sequence[float]) -> float:
 
 def operations(config: Mapping[str, Any], lengths: Sequence[int]) -> float:
     """The nominal operations of all layers over real tokens: products and attention, to tokens that are seen."""
-    hidden, wide, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    hidden, wide, layers = (int(config[name]) for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     products = 4 * hidden**2 + (3 if config.get("model_type") in GATED else 2) * hidden * wide
-    local = sum(kind == "sliding_attention" for kind in config.get("layer_types") or ())
-    window = config.get("local_attention", 0) + 1
+    local = list(config.get("layer_types") or ()).count("sliding_attention")
+    window = int(config.get("local_attention", 0)) + 1
 
     def attention(tokens: int) -> int:
         return 4 * hidden * tokens * ((layers - local) * tokens + local * min(tokens, window))

@@ -93,7 +93,7 @@ def write_tiny_checkpoint(
         auto = AutoModel if kind == "bi-encoder" else AutoModelForSequenceClassification
         model = auto.from_config(network).eval()
         if "relative" in str(fields.get("position_embedding_type")):
-            _add_distances(model)
+            _add_distances(model, rows=2 * network.max_position_embeddings - 1)
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embeddings" not in name:
                 torch.nn.init.normal_(parameter, 0.0, 0.25)
@@ -116,14 +116,14 @@ def write_tiny_checkpoint(
     return directory
 
 
-def _add_distances(model: torch.nn.Module) -> None:
+def _add_distances(model: torch.nn.Module, *, rows: int) -> None:
     """Give each layer's attention the table of relative positions that BERT had in transformers 4."""
     import torch
 
-    rows, heads = 2 * model.config.max_position_embeddings - 1, model.config.num_attention_heads
     for name, module in list(model.named_modules()):
         if name.endswith("attention.self"):
-            module.distance_embedding = torch.nn.Embedding(rows, model.config.hidden_size // heads)
+            width = int(getattr(module, "attention_head_size", 0))
+            module.distance_embedding = torch.nn.Embedding(rows, width)
 
 
 def _write_modules(directory: Path, *, hidden: int) -> None:
