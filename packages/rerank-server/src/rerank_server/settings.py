@@ -101,9 +101,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="The maximum number of characters in a text that must not be truncated (`truncate` is false). "
-            "Of other texts, this many are read for windows (`long_documents` is `chunk`), and by a tokenizer that "
-            "cannot read only the beginning; else the size of the body is the limit. `/rerank` with pairs: 10,000.",
+            description="The maximum number of characters in a text that must not be truncated (`truncate` is false), "
+            "and in an instruction. Of other texts, this many are read for windows (`long_documents` is `chunk`), and "
+            "by a tokenizer that cannot read only the beginning; else the size of the body is the limit. `/rerank` "
+            "with pairs: 10,000.",
         ),
     ] = 100_000
     max_body_bytes: Annotated[

@@ -386,4 +386,3 @@ def test_a_part_has_few_pairs_and_few_characters() -> None:
     assert batch_bounds([long] * 3) == [0, 1, 2, 3]
     assert batch_bounds([Pair("q", "d" * 9_999)] * 12) == [0, 5, 10, 12]
     assert batch_bounds([Pair("q", "d" * 500_000)] * 2) == [0, 1, 2]
-    assert batch_bounds([Pair("q", "d" * 4_999)] * 12, instruction=5_000) == [0, 5, 10, 12]

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
-from rerank_core.inputs import instruction_of
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, positions_by_query, reordered
@@ -29,22 +28,20 @@ _BATCH_PAIRS = 64
 _BATCH_CHARACTERS = 50_000
 
 
-def batch_bounds(pairs: Sequence[Pair], *, independent: bool = True, instruction: int = 0) -> list[int]:
+def batch_bounds(pairs: Sequence[Pair], *, independent: bool = True) -> list[int]:
     """The positions at which the batches of a request begin, followed by its length.
 
-    Pairs that are not ``independent`` are divided between two queries only. ``instruction``: the number of characters
-    that are read with every pair.
+    Pairs that are not ``independent`` are divided between two queries only.
     """
     if not independent:
         lengths = [len(list(group)) for _, group in groupby(pairs, key=lambda pair: pair.query)]
         return [0, *accumulate(lengths)]
     bounds, characters = [0], 0
     for place, pair in enumerate(pairs):
-        own = len(pair.query) + len(pair.document) + instruction
-        characters += own
+        characters += len(pair.query) + len(pair.document)
         if place - bounds[-1] == _BATCH_PAIRS or (characters > _BATCH_CHARACTERS and place > bounds[-1]):
             bounds.append(place)
-            characters = own
+            characters = len(pair.query) + len(pair.document)
     return [*bounds, len(pairs)] if pairs else bounds
 
 
@@ -168,14 +165,12 @@ class Service:
         began = time.perf_counter()
         tokenized = Tokenized()
         waiting = []
-        instruction = len(instruction_of(options, self.model.info) or "")
-        bounds = batch_bounds(pairs, independent=self.model.independent, instruction=instruction)
-        for start, end in pairwise(bounds):
+        for start, end in pairwise(batch_bounds(pairs, independent=self.model.independent)):
             batch = pairs[start:end]
             waiting.append(
                 pending_tokens.add(
                     partial(self._encode_batch, batch, options, start),
-                    characters=_characters(batch) + len(batch) * instruction,
+                    characters=_characters(batch),
                     tokens=estimated_tokens(batch, self.model.info, options, self._max_text_chars),
                 )
             )
