@@ -25,6 +25,7 @@ BENCHMARKS = {
         *("--max-length", "128", "--rounds", "1"),
     ],
     "local_attention": ["--lengths", "32", "64", "--rounds", "1"],
+    "language_models": ["--small", "--layers", "2", "--documents", "3", "--lengths", "20", "40"],
     "steady": ["--pairs", "60", "--request", "10", "--every", "20", "--max-length", "128"],
     "http": [
         *("--requests", "4", "--documents", "10", "--crowd", "8", "--large", "200", "--length", "64", "--probes", "5"),
@@ -35,6 +36,7 @@ BENCHMARKS = {
 }
 
 OF_MEMORY = {"memory", "steady", "soak"}  # they skip themselves, loudly, where memory is not counted
+WITHOUT_CHECKPOINT = {"language_models"}  # it makes its own
 WITH_CHART = {"engines", "load", "soak"}
 
 
@@ -46,7 +48,9 @@ def main() -> int:
         failed: list[str] = []
         written: list[Path] = []
         for name, arguments in BENCHMARKS.items():
-            command = [sys.executable, str(HERE / f"bench_{name}.py"), str(checkpoint), *arguments]
+            command = [sys.executable, str(HERE / f"bench_{name}.py"), *arguments]
+            if name not in WITHOUT_CHECKPOINT:
+                command.insert(2, str(checkpoint))
             outputs = {"--json": scratch / f"{name}.json"}
             if name in WITH_CHART:
                 outputs["--chart"] = scratch / f"{name}.svg"

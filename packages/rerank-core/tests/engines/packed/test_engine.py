@@ -12,7 +12,7 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
 from rerank_core.engines.packed import dtypes
-from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
@@ -161,7 +161,7 @@ def test_other_families_run_on_the_reference_engine_which_says_why(tiny):
     info = rerank_core.load(str(tiny("albert")), device="cpu").info
 
     assert info.engine == "reference"
-    assert f"packed does not: it runs {', '.join(ARCHITECTURES)}, not albert" in info.engine_reason
+    assert f"packed does not: it runs {', '.join([*ARCHITECTURES, *DECODERS])}, not albert" in info.engine_reason
     with pytest.raises(CheckpointError, match=r"the packed engine does not run .*not albert"):
         rerank_core.load(str(tiny("albert")), device="cpu", engine="packed")
 
