@@ -18,7 +18,7 @@ from pathlib import Path
 from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, ScoreOptions, TokenSequence
+from rerank_core.types import Encoding, ScoreOptions, SharedPrefix, TokenSequence
 from rerank_server.lifecycle import watchdog
 from rerank_server.observability.logs import configure_logging
 from rerank_server.process.server import serve
@@ -34,7 +34,7 @@ class PanicException(BaseException):
 
 
 class Obedient(OverlapModel):
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         said = {token for sequence in sequences for token in array("i", sequence.token_ids)}
         if word("hold") in said:
             Path(os.environ["FIFO"]).read_bytes()

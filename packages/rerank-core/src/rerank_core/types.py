@@ -147,9 +147,10 @@ class TokenSequence:
     """The tokens that the network reads at once.
 
     ``token_ids`` and ``type_ids`` hold one int32 a token, in this machine's byte order: compact, hashable, and read
-    without a copy by ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types. ``prefix``: so
-    many first tokens are the same for other documents of the request, so that an engine may compute them once; its own
-    pair alone decides it.
+    without a copy by ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types. ``prefix``: the
+    number of first tokens that other documents of the query share, so that an engine may compute them once; its own
+    pair alone decides it. Two sequences of the same tokens with different prefixes are different: the prefix decides
+    how an engine sums up, and so the last bits of its output.
     """
 
     token_ids: bytes
@@ -164,6 +165,22 @@ class TokenSequence:
     def __len__(self) -> int:
         """The number of its tokens."""
         return len(self.token_ids) // 4
+
+    @property
+    def prefix_ids(self) -> bytes:
+        """The token ids of its prefix."""
+        return self.token_ids[: 4 * self.prefix]
+
+
+class SharedPrefix:
+    """The prefix that sequences of one query share in one request.
+
+    Whoever has such sequences left to compute holds the object. While it lives, an engine may keep what it has computed
+    of the prefix, and no longer: so there is nothing to release. It is equal to itself only, and no two requests have
+    the same one.
+    """
+
+    __slots__ = ("__weakref__",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +210,9 @@ class Scored(NamedTuple):
 class Usage:
     """The cost of a request.
 
-    ``tokens`` the model really read, special tokens included, each distinct sequence once; ``truncated`` counts the
-    pairs that were cut.
+    ``tokens`` the model really read, special tokens included, each distinct sequence once and as a whole: also where
+    sequences share a prefix that is computed once, so that the number is the same on every engine. ``truncated`` counts
+    the pairs that were cut.
     """
 
     pairs: int

@@ -4,6 +4,7 @@ import pytest
 import rerank_core
 from rerank_core import InvalidRequest, ScoreOptions, Sentence, score_pairs
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.testing.language_models import write_tiny_language_model
 from rerank_core.testing.listwise import listwise_model
 
 QUERY = "where does the giant panda live"
@@ -13,9 +14,16 @@ SENTENCES = ScoreOptions(highlight="sentences")
 DOCUMENTS = [f"  {FILLER}{ANSWER} {FILLER}", "No answer here", FILLER * 3, ""]
 
 
-@pytest.fixture(params=["cross-encoder", "bi-encoder"])
-def model(request, tiny_model):
+@pytest.fixture(params=["cross-encoder", "bi-encoder", "language-model"])
+def model(request, tiny_model, tmp_path):
+    if request.param == "language-model":
+        return language_model(tmp_path)
     return tiny_model("bert", request.param)
+
+
+def language_model(directory, **options):
+    write_tiny_language_model(directory, "qwen3", card="# Qwen3-Reranker-0.6B\n")
+    return rerank_core.load(str(directory), device="cpu", **options)
 
 
 def texts(document: str, found: tuple[Sentence, ...] | None) -> list[str]:
@@ -89,6 +97,24 @@ def test_the_span_of_a_document_that_is_cut_is_what_was_read_of_it(tiny, kind, s
     start, end = scores.spans[0]
     assert model.score("panda", [document[start:end]], ScoreOptions(truncate=False)).values == scores.values
     assert scores.usage.truncated == 1
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_span_of_what_a_language_model_reads_is_found_beside_its_prompt(tmp_path, side):
+    model = language_model(tmp_path, max_length=160)
+    document = "panda china china " * 100
+    options = ScoreOptions(highlight="sentences", truncation_side=side)
+
+    scores = model.score("panda", [document], options)
+
+    assert scores.values == model.score("panda", [document], ScoreOptions(truncation_side=side)).values
+    assert scores.spans is not None
+    assert scores.spans[0] is not None
+    start, end = scores.spans[0]
+    assert 0 < end - start < len(document) / 2
+    assert (start == 0) if side == "right" else (end >= len(document) - 1)
+    assert scores.sentences is not None
+    assert scores.sentences[0]
 
 
 def test_of_a_document_in_windows_the_best_one_has_sentences():

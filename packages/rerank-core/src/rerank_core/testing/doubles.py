@@ -25,6 +25,7 @@ from rerank_core.types import (
     Scored,
     ScoreOptions,
     Scores,
+    SharedPrefix,
     TokenSequence,
 )
 
@@ -128,7 +129,7 @@ class OverlapModel:
         """Return the number of tokens."""
         return sum(map(len, sequences))
 
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         """See ``StepwiseModel.forward``."""
         self.started.set()
         self.gate.wait()

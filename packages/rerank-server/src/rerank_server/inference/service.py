@@ -10,6 +10,7 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
+from rerank_core.models.batching import batch_order
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.highlighting import (
     SentencePair,
@@ -24,7 +25,13 @@ from rerank_core.pairs import encode_pairs, positions_by_query, reordered
 from rerank_core.scorer import Output, StepwiseModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, TokenSequence
 
-from rerank_server.inference.admission import Admission, Reservation, estimated_sentence_tokens, estimated_tokens
+from rerank_server.inference.admission import (
+    Admission,
+    Reservation,
+    estimated_sentence_tokens,
+    estimated_tokens,
+    prompt_tokens,
+)
 from rerank_server.inference.cache import CacheEntry, ScoreCache
 from rerank_server.inference.progress import Progress
 from rerank_server.inference.scheduler import BatchObserver, PendingScores, Scheduler
@@ -84,6 +91,7 @@ class Service:
         )
         self.tokenizing = TokenizeThread()
         self._max_text_chars = max_text_chars
+        self._prompt = prompt_tokens(model)
         self._requests: dict[Reservation, tuple[PendingScores, PendingTokens]] = {}
         self._forecast: tuple[object, float, dict[Reservation, float] | None] = (None, 0.0, None)
 
@@ -116,8 +124,8 @@ class Service:
         self, pairs: Sequence[Pair], options: ScoreOptions, seconds: float, record: RequestRecord
     ) -> Scores:
         check_highlight(self.model, options)
-        tokens = estimated_tokens(pairs, self.model.info, options, self._max_text_chars)
-        sentence_tokens = estimated_sentence_tokens(pairs, self.model.info, options)
+        tokens = self._estimated_tokens(pairs, options)
+        sentence_tokens = estimated_sentence_tokens(pairs, self.model.info, options, self._prompt)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
             self.admission.reserve(len(pairs), tokens + sentence_tokens, seconds=seconds) as reservation,
@@ -182,6 +190,9 @@ class Service:
             waiting.append(pending_tokens.add(find, characters=characters, tokens=0))
         return [one for batch in waiting for one in await pending_scores.cancel_on_failure(batch)]
 
+    def _estimated_tokens(self, pairs: Sequence[Pair], options: ScoreOptions) -> int:
+        return estimated_tokens(pairs, self.model.info, options, self._max_text_chars, self._prompt)
+
     async def warm_up(self) -> None:
         """Tokenize and score a few pairs, so that the first request needs no initialization. Raises ``ModelError``."""
         with self.tokenizing.open(float("inf")) as pending_tokens:
@@ -217,7 +228,7 @@ class Service:
                 pending_tokens.add(
                     partial(self._encode_batch, batch, options, start),
                     characters=_characters(batch),
-                    tokens=estimated_tokens(batch, self.model.info, options, self._max_text_chars),
+                    tokens=self._estimated_tokens(batch, options),
                 )
             )
         for encoding in waiting:
@@ -226,7 +237,7 @@ class Service:
             wanted = [
                 sequence for sequence in distinct_sequences(encoded.encodings) if sequence not in tokenized.outputs
             ]
-            pending_scores.add(sorted(wanted, key=len, reverse=True))
+            pending_scores.add(batch_order(wanted))
         record.tokenize_seconds += time.perf_counter() - began
         return tokenized
 

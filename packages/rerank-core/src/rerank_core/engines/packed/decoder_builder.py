@@ -40,7 +40,7 @@ from rerank_core.engines.packed.heads import (
     mean,
 )
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, has_one_kernel
-from rerank_core.engines.packed.ops.linear import Linear
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, Linear, WideningLinear
 from rerank_core.engines.packed.ops.norm import RMSNorm
 from rerank_core.engines.packed.ops.rotary import Rotary, frequencies, lowered
 from rerank_core.engines.packed.weights import Weights
@@ -59,8 +59,6 @@ class DecoderBuilder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
-        # What a CPU computes in bfloat16 has its weights from the file as they are.
-        self._keeps_weights = device == "cpu" and dtype == "bfloat16"
         self._attend = cache(self._attention)
 
     def decoder(self) -> Decoder:
@@ -159,8 +157,13 @@ class DecoderBuilder:
 
     def _linear(self, part: str, number: int) -> Linear:
         name = self._config.prefix + PRODUCTS[part][0].format(number)
-        get = self._weights.get if self._keeps_weights else self._tensor
-        return self._product(get(f"{name}.weight"), get(f"{name}.bias") if self._config.has_bias(part) else None)
+        weight = self._weights.get(f"{name}.weight")
+        bias = self._tensor(f"{name}.bias") if self._config.has_bias(part) else None
+        if self._product is BFloat16Linear:
+            return BFloat16Linear(weight, bias)  # a weight that the file has so stays mapped
+        if self._device == "cpu" and self._dtype == torch.float32 != weight.dtype:
+            return WideningLinear(weight, bias)
+        return self._product(weight.to(self._device, self._dtype), bias)
 
     def _head_norm(self, part: str, number: int) -> RMSNorm | None:
         has_norms = self._config.architecture.normalizes_heads

@@ -166,7 +166,9 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
         theta=theta,
         long_waves=long_waves,
         is_causal=is_causal,
-        ties_embeddings=bool(config.get("tie_word_embeddings", architecture.ties_embeddings)),
+        # As transformers does: an output of its own that is in the file counts, whatever the configuration says.
+        ties_embeddings=bool(config.get("tie_word_embeddings", architecture.ties_embeddings))
+        and f"{OUTPUT}.weight" not in weights,
         pooling=architecture.pooling(config),
         padding=None if padding is None else int(padding),
         temperature=temperature,
@@ -257,7 +259,7 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, decoder: DecoderConf
         for token in (head.true_id, head.false_id):
             if token is not None and not 0 <= token < vocabulary:
                 raise Unsupported(f"there is no token {token} among {vocabulary}, whose logit is the score")
-        if not decoder.ties_embeddings or output in weights:
+        if not decoder.ties_embeddings:
             wanted[output] = (vocabulary, hidden)
     else:
         weights.use(output)  # which nothing reads

@@ -26,8 +26,10 @@ from rerank_core.engines.packed.quantization.float16 import to_float16_weights
 from rerank_core.engines.packed.quantization.int8 import to_int8
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 from rerank_core.engines.packed.weights import Weights
+from rerank_core.engines.prefix_store import PrefixStore
 from rerank_core.engines.target import Target
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
+from rerank_core.forking import PerProcess
 from rerank_core.types import TokenSequence
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
@@ -39,6 +41,9 @@ _CUDA_TOKENS = 16384
 # hundredths of a narrow one's: that waits until each worker has computed so many tokens.
 _WIDE = 1024
 _TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
+
+# Keys and values of prefixes between batches: those of twenty queries to a network of half a billion weights, about.
+_PREFIX_BYTES = 512 * 2**20
 
 _FIRST = Batch.of([TokenSequence.of([0] * 8)])  # any tokens do
 
@@ -89,6 +94,8 @@ class PackedEngine:
     def __init__(self, network: Network, *, device: str) -> None:
         self.device = device
         self._network = network
+        # A child would never free what its parent's threads hold: it has a store of its own.
+        self._prefixes = PerProcess(lambda: PrefixStore[PrefixKeysValues](_PREFIX_BYTES))
         self._tokens_since = 0  # memory was given back
         self._worker_count = torch.get_num_threads() if device == "cpu" else 1
         # No method: the workers would hold the engine, as it holds them.
@@ -120,31 +127,44 @@ class PackedEngine:
     @translates_failures
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """See ``Engine.forward``. First the prefixes, each in one worker, then the sequences behind them."""
-        prefixes = self._network.prefixes(batch)
-        computed = self._keys_values(prefixes)
-        behind = [length - token_count(prefix) for length, prefix in zip(batch.lengths.tolist(), prefixes, strict=True)]
+        try:
+            rows = self._rows(batch)
+        except BaseException:
+            self._prefixes.get().clear()  # memory may be short
+            raise
+        if self.device == "cpu":
+            self._give_back(len(batch.token_ids))
+        return rows
+
+    def _rows(self, batch: Batch) -> NDArray[np.float32]:
+        ids = self._network.prefixes(batch)
+        prefixes = list(zip(batch.shared, ids, strict=True))
+        computed = self._prefixes.get().states(prefixes, self._keys_values)
+        places = {prefix: place for place, prefix in enumerate(computed)}
+        behind = [length - token_count(prefix) for length, prefix in zip(batch.lengths.tolist(), ids, strict=True)]
         # Sequences of one prefix lie side by side, so that it is laid before them once.
-        parts = [sorted(part, key=prefixes.__getitem__) for part in balanced(behind, self._worker_count)]
+        parts = [
+            sorted(part, key=lambda index: places.get(prefixes[index], -1))
+            for part in balanced(behind, self._worker_count)
+        ]
         rows = self._workers.map(
             lambda part: self._network.rows(batch, part, [computed.get(prefixes[index]) for index in part]), parts
         )
-        if self.device == "cpu":
-            self._give_back(len(batch.token_ids))
         result = np.empty((len(batch.lengths), rows[0].shape[1]), dtype=np.float32)
         for part, row in zip(parts, rows, strict=True):
             result[part] = row
         return result
 
-    def _keys_values(self, prefixes: Sequence[bytes]) -> dict[bytes, PrefixKeysValues]:
-        """Compute what each prefix of a batch leaves for the sequences behind it; b"" is none."""
-        wanted = sorted({prefix for prefix in prefixes if prefix})
-        parts = balanced([token_count(prefix) for prefix in wanted], self._worker_count)
-        computed = self._workers.map(lambda part: self._network.keys_values([wanted[index] for index in part]), parts)
-        return {
-            wanted[index]: found
-            for part, results in zip(parts, computed, strict=True)
-            for index, found in zip(part, results, strict=True)
+    def _keys_values(self, prefixes: Sequence[bytes]) -> list[PrefixKeysValues]:
+        """Compute what prefixes leave for the sequences behind them."""
+        parts = balanced([token_count(prefix) for prefix in prefixes], self._worker_count)
+        computed = self._workers.map(lambda part: self._network.keys_values([prefixes[index] for index in part]), parts)
+        found = {
+            index: state
+            for part, states in zip(parts, computed, strict=True)
+            for index, state in zip(part, states, strict=True)
         }
+        return [found[index] for index in range(len(prefixes))]
 
     def _give_back(self, tokens: int) -> None:
         self._tokens_since += tokens
