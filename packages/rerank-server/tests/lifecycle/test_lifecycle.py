@@ -309,7 +309,7 @@ class Timer:
 def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[Verdicts]:
     """The watchdogs of all servers, which look at their threads all the time."""
     monkeypatch.setattr("rerank_server.lifecycle.lifecycle.Watchdog", Verdicts)
-    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.TICK", 0.001)
+    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.TICK", 0.0)
     Verdicts.made = []
     return Verdicts.made
 
@@ -394,7 +394,8 @@ async def test_a_thread_that_is_lost_while_the_model_loads_ends_the_process(
 
     app = create_app(Settings(), load=load, stop=stopped.set, exit_timer=timer)
     async with app.lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
-        await asyncio.sleep(0.005)  # there is nothing to watch yet
+        for _ in "watch":
+            await asyncio.sleep(0)  # there is nothing to watch yet
         may_load.set()
         await asyncio.to_thread(model.started.wait)
         verdicts[-1].given = "stuck"
@@ -434,9 +435,9 @@ async def test_a_model_that_loads_after_the_end_is_dropped() -> None:
 
     app = create_app(Settings(), load=load, stop=lambda: None)
     async with app.lifespan():
+        while not loading:  # noqa: ASYNC110 (a thread has no event)
+            await asyncio.sleep(0)
         state = app.lifecycle.state
-    while not loading:  # noqa: ASYNC110 (a thread has no event)
-        await asyncio.sleep(0)
     may_load.set()
     await asyncio.to_thread(loading[0].join)
     await asyncio.sleep(0)  # in which the model arrives

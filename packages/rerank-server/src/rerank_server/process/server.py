@@ -71,6 +71,8 @@ def serve(settings: Settings, *, load: Callable[[Settings], StepwiseModel] = loa
     finally:
         if unix:
             unix.remove()
+        for listening in sockets:  # those of a server that has not started
+            listening.close()
     if process.ended_by is not None:
         return 128 + process.ended_by
     return 1 if failed else 0
