@@ -95,10 +95,8 @@ async def test_a_full_server_that_has_measured_nothing_yet_refuses_without_a_for
     model.gate.clear()
 
     def score() -> object:
-        pairs = [Pair("panda", "panda")]
-        return service.score_pairs(
-            pairs, ScoreOptions(), seconds=60, record=RequestRecord(request_id="", method="", route="")
-        )
+        record = RequestRecord(request_id="", method="", route="")
+        return service.score_pairs([Pair("panda", "panda")], ScoreOptions(), seconds=60, record=record)
 
     first = asyncio.ensure_future(score())
     await asyncio.to_thread(model.started.wait)
