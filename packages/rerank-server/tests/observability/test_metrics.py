@@ -120,7 +120,7 @@ def test_a_batch_is_counted_by_sequences_tokens_and_seconds(metrics: Metrics) ->
     assert value(metrics, "rerank_batches_total") == 1
     assert value(metrics, "rerank_batch_failures_total") == 0
     assert value(metrics, "rerank_tokens_total") == 900
-    assert value(metrics, "rerank_batch_segments_sum") == 8
+    assert value(metrics, "rerank_batch_sequences_sum") == 8
     assert value(metrics, "rerank_batch_tokens_sum") == 900
     assert value(metrics, "rerank_batch_seconds_sum") == 0.2
 

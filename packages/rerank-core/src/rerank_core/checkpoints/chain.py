@@ -126,7 +126,8 @@ def _dense(config: Mapping[str, Any], path: Path, folder: str, output: str) -> D
     target = config.get("module_output_name") or source
     if (source, target) != (_EMBEDDING, output):
         raise CheckpointError(
-            f"{path} reads {source!r:.100} and gives {target!r:.100}: only {_EMBEDDING} and {output} are supported"
+            f"{path} reads {source!r:.100} and gives {target!r:.100}: "
+            f"only a module that reads {_EMBEDDING} and gives {output} is supported there"
         )
     if config.get("use_residual"):
         raise CheckpointError(f"{path} has use_residual, which is not supported")

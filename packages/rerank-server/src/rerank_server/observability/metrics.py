@@ -63,7 +63,7 @@ _HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "rerank_request_pairs": ("Number of pairs in a scoring request.", (), _NUMBERS),
     "rerank_request_tokens": ("Number of tokens in a scoring request.", (), _TOKENS),
     "rerank_batch_seconds": ("Duration of a forward pass of the model, in seconds.", (), _BATCH_SECONDS),
-    "rerank_batch_segments": (
+    "rerank_batch_sequences": (
         "Number of sequences in a forward pass; a pair has one, or several for a bi-encoder or a long document.",
         (),
         _NUMBERS,
@@ -102,7 +102,7 @@ _THEIRS: dict[str, tuple[str, dict[str, str]]] = {
     "te_request_queue_duration": ("rerank_queue_seconds", {}),
     "te_request_inference_duration": ("rerank_forward_seconds", {}),
     "te_request_input_length": ("rerank_request_tokens", {}),
-    "te_batch_next_size": ("rerank_batch_segments", {}),
+    "te_batch_next_size": ("rerank_batch_sequences", {}),
     "te_batch_next_tokens": ("rerank_batch_tokens", {}),
 }
 _THEIR_COUNTERS = {
@@ -161,7 +161,7 @@ class Metrics:
         else:
             self._count("rerank_tokens_total", tokens)
         self._observe("rerank_batch_seconds", seconds)
-        self._observe("rerank_batch_segments", sequences)
+        self._observe("rerank_batch_sequences", sequences)
         self._observe("rerank_batch_tokens", tokens)
 
     def watch(self, **gauges: Callable[[], float]) -> None:
