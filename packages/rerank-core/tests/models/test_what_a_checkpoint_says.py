@@ -165,7 +165,7 @@ def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "float16-weights"])
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "xlm-roberta-xl", "electra", "modernbert", "deberta-v2"])
 def test_a_network_of_one_layer_is_a_network(tiny, tmp_path, family, dtype):
     directory = one_layer(tiny(family), tmp_path / "model")
     golden = [row[0] for row in golden_rows(directory, "a panda", DOCUMENTS)]
@@ -276,6 +276,14 @@ def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):
     assert "config_sentence_transformers.json: similarity_fn_name is 'maxsim'" in refusal(directory)
 
 
+@pytest.mark.parametrize("value", [0, True, "many"])
+def test_a_number_of_dimensions_that_is_none_is_refused(tiny, tmp_path, value):
+    directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
+    edit_json(directory / "config_sentence_transformers.json", truncate_dim=value)
+
+    assert f"config_sentence_transformers.json: truncate_dim is {value!r}, not a number" in refusal(directory)
+
+
 def test_the_similarity_changes_the_fingerprint(tiny, tmp_path):
     directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
     before = load(directory).fingerprint()
@@ -303,13 +311,13 @@ def test_an_encoder_that_a_switch_makes_causal_is_refused(tiny, tmp_path, model_
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tiny("bert") / name, tmp_path / name)
 
-    assert "LLM rerankers are not supported" in refusal(tmp_path)
+    assert "a language model, which is scored by a prompt" in refusal(tmp_path)
 
 
 def test_a_decoder_by_its_switch_is_refused(copy):
     edit_json(copy / "config.json", is_decoder=True)
 
-    assert "LLM rerankers are not supported" in refusal(copy)
+    assert "a language model, which is scored by a prompt" in refusal(copy)
 
 
 def test_pairs_of_a_checkpoint_that_is_cut_left_are_the_same_by_score_pairs(copy):
