@@ -59,7 +59,7 @@ ROADS: list[Any] = [
 
 @pytest.mark.parametrize(("adapter", "again"), ROADS)
 def test_an_adapter_of_servers_comes_back_with_all_that_was_configured(adapter: Adapter, again: Again) -> None:
-    configured = {"top_n": 3, "threshold": 0.5, "options": OPTIONS, "on_error": "passthrough"}
+    configured = {"top_n": 3, "threshold": 0.5, "options": OPTIONS, "instruction": "find", "on_error": "passthrough"}
     if adapter is RerankPostprocessor:
         configured |= {"metadata_mode": MetadataMode.LLM, "keep_retrieval_score": True, "model_name": "mine"}
     urls = [URL, "http://other:8000"]
