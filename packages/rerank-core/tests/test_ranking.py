@@ -92,6 +92,7 @@ def test_each_result_has_its_document_where_that_is_known():
         "nothing",
     ]
     assert [best.document for best in rank(scores, list(documents.values()))] == ["a giant panda", "nothing"]
+    assert [best.document for best in rank(scores, documents.values())] == ["a giant panda", "nothing"]
     assert [best.document for best in rank(scores)] == [None, None]
     with pytest.raises(InvalidRequest, match="there are 2 scores and 1 documents"):
         rank(scores, ["nothing"])
@@ -116,7 +117,7 @@ def test_a_ranking_is_a_list_and_a_table():
 
     assert isinstance(ranking, list)
     assert ranking == list(ranking)
-    assert repr(ranking[:1]).startswith("Ranking of 1 documents")
+    assert repr(ranking[:1]).startswith("Ranking of 1 document, best first\n")
     assert ranking[0] in ranking
     assert pickle.loads(pickle.dumps(ranking)) == ranking
     assert repr(ranking) == (

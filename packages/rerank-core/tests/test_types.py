@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from rerank_core import InvalidRequest, ModelInfo, RankedDocument, ScoreOptions, Scores, Span, Usage
+from rerank_core import InvalidRequest, ModelInfo, RankedDocument, ScoreOptions, Scores, Span, Usage, rank
 from rerank_core.types import Encoding, TokenSequence
 
 
@@ -96,6 +96,7 @@ def test_pandas_takes_scores_as_a_column_of_numbers():
     assert frame.loc[8, "score"] == 0.75
     assert pandas.Series(SCORES).tolist() == list(SCORES)
     assert frame.assign(score=SCORES)["score"].idxmax() == 8
+    assert [(best.index, best.document) for best in rank(SCORES, frame["text"])] == [(1, "b"), (2, "c"), (0, "a")]
 
 
 def test_the_repr_of_scores_is_short_however_many_there_are():

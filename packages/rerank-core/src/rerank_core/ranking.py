@@ -9,7 +9,7 @@ from html import escape
 from typing import SupportsIndex, TypeVar, overload
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.inputs import as_options, as_pairs
+from rerank_core.inputs import as_list, as_options, as_pairs
 from rerank_core.progress import keywords
 from rerank_core.scorer import Scorer
 from rerank_core.types import RankedDocument, ScoreOptions, Scores, Span, Usage
@@ -35,7 +35,7 @@ class Ranking(list[RankedDocument]):
 
     def __repr__(self) -> str:
         """A table of the first documents: their positions, their scores and their texts, where known."""
-        lines = [f"Ranking of {len(self)} documents, best first"]
+        lines = [f"Ranking of {len(self)} document{'' if len(self) == 1 else 's'}, best first"]
         if self:
             lines.append("  index    score  document")
         lines += [
@@ -61,7 +61,7 @@ class Ranking(list[RankedDocument]):
 
 def rank(
     scores: Iterable[float],
-    documents: Sequence[str] | None = None,
+    documents: Iterable[str] | None = None,
     *,
     top_n: int | None = None,
     threshold: float | None = None,
@@ -80,8 +80,10 @@ def rank(
     _check(top_n, threshold)
     known = _as_scores(scores)
     values = known.values
-    if documents is not None and len(documents) != len(values):
-        raise InvalidRequest(f"there are {len(values)} scores and {len(documents)} documents: pass those of one call")
+    # As a list: a column of pandas is indexed by its labels.
+    texts = None if documents is None else as_list(documents, "documents", "strings")
+    if texts is not None and len(texts) != len(values):
+        raise InvalidRequest(f"there are {len(values)} scores and {len(texts)} documents: pass those of one call")
     by = values if known.raw_values is None else known.raw_values
     order = sorted(range(len(values)), key=lambda index: -by[index])
     if threshold is not None:
@@ -92,7 +94,7 @@ def rank(
             values[index],
             span=_at(known.spans, index),
             sentences=_at(known.sentences, index),
-            document=_at(documents, index),
+            document=_at(texts, index),
         )
         for index in order[:top_n]
     )
