@@ -212,7 +212,7 @@ test-all: test ## and parity of all families and dtypes, forks, command lines, r
 
 .PHONY: test-release
 test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark
-	$(PYTEST) -m release
+	$(PYTEST) -m release --numprocesses 2 --dist loadfile
 
 .PHONY: coverage
 coverage: $(SETUP) ## the tests of every day, and for each package the lines and branches that they did not run
@@ -298,6 +298,17 @@ bench: $(SETUP) ## measure engines and peers, memory, scaling and growth (CHECKP
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
 	$(BIN)/python benchmarks/bench_growth.py $(CHECKPOINT) --json $(RESULTS)/growth.json
+
+MODERNBERT := $(RESULTS)/modernbert-base
+
+.PHONY: bench-modernbert
+bench-modernbert: $(SETUP) ## measure a random network of ModernBERT-base's shape: against peers, and up to 8192 tokens
+	$(BIN)/python benchmarks/bench_local_attention.py --write $(MODERNBERT)
+	$(BIN)/python benchmarks/bench_engines.py $(MODERNBERT) --mixed 20 --equal 512 --agree 1e-4 \
+		--systems packed reference 'transformers, sorted, b16' 'transformers, sorted, b1' sentence-transformers \
+		--json $(RESULTS)/modernbert.json --chart $(RESULTS)/modernbert.svg
+	$(BIN)/python benchmarks/bench_local_attention.py $(MODERNBERT) --json $(RESULTS)/local_attention.json
+	rm -r $(MODERNBERT)
 
 .PHONY: charts
 charts: $(SETUP) ## draw the charts of docs/performance.md, and write its figures, from docs/figures/*.json

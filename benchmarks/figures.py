@@ -12,6 +12,7 @@ from systems import REDUCED
 
 PACKED = "packed"
 BASELINE = "transformers, sorted, b16"
+GATED = {"modernbert", "new"}  # families whose feed-forward has three products
 RIVALS = (BASELINE, "sentence-transformers", "FlagEmbedding", "FlagEmbedding, b16", "infinity")
 
 
@@ -102,6 +103,13 @@ def spread(values: Sequence[float]) -> float:
 
 
 def operations(config: Mapping[str, Any], lengths: Sequence[int]) -> float:
-    """The nominal operations of all layers over real tokens: products and attention."""
-    hidden, wide, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-    return float(sum(layers * (2 * n * (4 * hidden**2 + 2 * hidden * wide) + 4 * n * n * hidden) for n in lengths))
+    """The nominal operations of all layers over real tokens: products and attention, to tokens that are seen."""
+    hidden, wide, layers = (int(config[name]) for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    products = 4 * hidden**2 + (3 if config.get("model_type") in GATED else 2) * hidden * wide
+    local = list(config.get("layer_types") or ()).count("sliding_attention")
+    window = int(config.get("local_attention", 0)) + 1
+
+    def attention(tokens: int) -> int:
+        return 4 * hidden * tokens * ((layers - local) * tokens + local * min(tokens, window))
+
+    return float(sum(2 * layers * products * tokens + attention(tokens) for tokens in lengths))

@@ -24,7 +24,8 @@ BENCHMARKS = {
         *("--passages", "1", "3", "--length", "32", "--lengths", "32", "64", "--tokens", "64"),
         *("--max-length", "128", "--rounds", "1"),
     ],
-    "local_attention": ["--lengths", "32", "64", "--rounds", "1"],
+    "engines of modernbert": ["--systems", *SYSTEMS, *SMALL, "--equal", "64", "--tokens", "256", "--agree", "1e-4"],
+    "local_attention of modernbert": ["--lengths", "32", "64", "--rounds", "1"],
     "language_models": ["--small", "--layers", "2", "--documents", "3", "--lengths", "20", "40"],
     "steady": ["--pairs", "60", "--request", "10", "--every", "20", "--max-length", "128"],
     "http": [
@@ -43,16 +44,18 @@ WITH_CHART = {"engines", "load", "soak"}
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        checkpoint = write_tiny_checkpoint(scratch / "tiny", "bert")
-        write_manifest(checkpoint, model="tiny", revision=None)
+        checkpoints = {"": write_tiny_checkpoint(scratch / "tiny", "bert")}
+        checkpoints["modernbert"] = write_tiny_checkpoint(scratch / "modernbert", "modernbert")
+        write_manifest(checkpoints[""], model="tiny", revision=None)
         failed: list[str] = []
         written: list[Path] = []
         for name, arguments in BENCHMARKS.items():
-            command = [sys.executable, str(HERE / f"bench_{name}.py"), *arguments]
+            bench, _, family = name.partition(" of ")
+            command = [sys.executable, str(HERE / f"bench_{bench}.py"), *arguments]
             if name not in WITHOUT_CHECKPOINT:
-                command.insert(2, str(checkpoint))
+                command.insert(2, str(checkpoints[family]))
             outputs = {"--json": scratch / f"{name}.json"}
-            if name in WITH_CHART:
+            if bench in WITH_CHART:
                 outputs["--chart"] = scratch / f"{name}.svg"
             if is_counted() or name not in OF_MEMORY:
                 written += outputs.values()

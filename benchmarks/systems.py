@@ -35,7 +35,7 @@ def transformers_sorted(checkpoint: str, max_length: int, *, batch_size: int) ->
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{checkpoint}/tokenizer.json")
     network = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     pad = network.config.pad_token_id
-    has_types = network.config.type_vocab_size > 1
+    has_types = getattr(network.config, "type_vocab_size", 0) > 1
 
     @torch.inference_mode()
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:

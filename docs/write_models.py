@@ -13,7 +13,7 @@ HEAD = "| network | kind | for example | engine |\n|---|---|---|---|\n"
 def rows() -> Iterator[str]:
     """One row for each family, and one for whatever else transformers loads."""
     for architecture in (architecture for family in ARCHITECTURES.values() for architecture in family):
-        examples = ", ".join(f"`{name}`" for name in architecture.examples)
+        examples = ", ".join(f"`{name}`" for name in architecture.examples) or f"trained from `{architecture.base}`"
         yield f"| {architecture.name} | cross-encoder, bi-encoder | {examples} | `packed`, our own: fast |"
     yield "| others that transformers loads | cross-encoder, bi-encoder | - | `reference`: transformers |"
 

@@ -14,6 +14,7 @@ from rerank_core.testing.doubles import OverlapModel
         "xlm-roberta",
         "modernbert",
         "deberta-v2",
+        "bert-relative",
         "bi-encoder",
         "lite",
     ]

@@ -155,12 +155,14 @@ def load(
                 text.tokenizer, truncation=truncation, query_prompt=before_query, **common
             )
             task = CrossEncoder(tokenizer, columns)
-        case Pooling(prompts=prompts, similarity=similarity, normalizes=normalizes):
+        case Pooling(prompts=prompts) as head:
             query_prompt, document_prompt = prompts["query"], prompts["document"]
             tokenizer = BiEncoderTokenizer(
                 text.tokenizer, query_prompt=query_prompt, document_prompt=document_prompt, **common
             )
-            task = BiEncoder(tokenizer, similarity=similarity, normalizes=normalizes)
+            task = BiEncoder(
+                tokenizer, similarity=head.similarity, normalizes=head.normalizes, dimensions=head.dimensions
+            )
         case _:
             assert_never(checkpoint.head)
     check_tokens(checkpoint, text.tokenizer, tokenizer.template)

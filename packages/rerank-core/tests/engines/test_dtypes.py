@@ -47,7 +47,19 @@ def dtype(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["minilm-ce", "bert", "xlm-roberta", "modernbert", "deberta-v2", "lite"])
+@pytest.fixture(
+    params=[
+        "minilm-ce",
+        "bert",
+        "bert-relative",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "modernbert",
+        "deberta-v2",
+        "deberta-v2-convolution",
+        "lite",
+    ]
+)
 def source(request, tiny, shared) -> str:
     if request.param == "lite":
         return "lite"

@@ -19,7 +19,19 @@ from rerank_core.models.scoring import distinct_sequences, sigmoid
 from rerank_core.testing.checkpoints import WORDS, write_tiny_checkpoint
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-FAMILIES = ["bert", "xlm-roberta", "roberta", "camembert", "distilbert", "electra", "mpnet", "modernbert", "deberta-v2"]
+FAMILIES = [
+    "bert",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "roberta",
+    "camembert",
+    "distilbert",
+    "electra",
+    "mpnet",
+    "modernbert",
+    "deberta-v2",
+    "deberta-v2-convolution",
+]
 QUERY = "where does the giant panda live?"
 
 
@@ -151,7 +163,9 @@ def test_lite_is_the_cosine_of_sentence_transformers(lite, golden_library):
     assert lite.score(QUERY, TEXTS).values == tuple(map(sigmoid, ours.values))
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize(
+    "family", ["bert", "xlm-roberta", "xlm-roberta-xl", "distilbert", "modernbert", "deberta-v2-convolution"]
+)
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 def test_a_bi_encoder_is_the_cosine_of_sentence_transformers(golden_library, tmp_path, family, pooling, engine):
     """From the layout that sentence-transformers writes today, with prompts and lower case."""

@@ -99,6 +99,20 @@ def test_a_long_document_has_the_score_of_its_windows_each_alone_to_the_bit(mode
     assert (found.score, found.span) == (sigmoid(scored.raw), scored.span)
 
 
+@pytest.mark.parametrize("family", ["modernbert", "xlm-roberta-xl", "bert-relative", "deberta-v2-convolution"])
+def test_so_it_has_in_every_family(tiny_model, family) -> None:
+    model = tiny_model(family)
+    document = FILLER * 60 + ANSWER + FILLER * 20
+    (encoding,) = model.encode(QUERY, [document], CHUNK)
+    alone = [model.forward([sequence])[0] for sequence in encoding.sequences]
+
+    together = model.score(QUERY, [FILLER, document, ANSWER], options=CHUNK)
+
+    (scored,) = model.scores(encoding, alone, CHUNK)
+    assert len(alone) > 3
+    assert together.values[1] == sigmoid(scored.raw)
+
+
 def test_a_window_of_whole_words_scores_as_its_text_alone() -> None:
     model = rerank_core.load("lite", max_length=64, device="cpu")
     document = FILLER * 20 + ANSWER + FILLER * 20

@@ -9,6 +9,8 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
+from rerank_core.checkpoints.checkpoint import read_checkpoint
+from rerank_core.checkpoints.sources import locate
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import edit_json, write_tiny_checkpoint
 from safetensors.torch import load_file, save_file
@@ -222,6 +224,26 @@ def test_a_bi_encoders_embeddings_may_go_through_dense_layers(library, tmp_path,
     ours = load(tmp_path / "saved", engine=engine).score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert list(ours) == pytest.approx(golden, abs=1e-5)
+
+
+@pytest.mark.parametrize("normalizes", [True, False])
+@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean"])
+def test_only_the_dimensions_that_the_model_asks_for_are_compared(library, tmp_path, name, normalizes):
+    """Of a model that was trained so that few will do (Matryoshka)."""
+
+    def modules(of: Any) -> list[Any]:
+        return [of.Pooling(32, "mean"), *([of.Normalize()] if normalizes else [])]
+
+    theirs = saved_chain(library, tmp_path, "bert", modules, similarity_fn_name=name, truncate_dim=5)
+    query = theirs.encode_query(["a panda"])
+    golden = [theirs.similarity(query, theirs.encode_document([document])).item() for document in DOCUMENTS]
+
+    model = load(tmp_path / "saved")
+    ours = model.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
+
+    assert query.shape == (1, 5)
+    assert list(ours) == pytest.approx(golden, abs=1e-5)
+    assert "the first 5 dimensions" in read_checkpoint(locate(str(tmp_path / "saved"))).head.description
 
 
 def test_a_dense_layer_of_an_old_file_has_the_tanh_that_it_does_not_name(library, tmp_path):

@@ -165,7 +165,7 @@ def test_token_types_that_the_table_does_not_have_are_refused_with_both_numbers(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "float16-weights"])
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "xlm-roberta-xl", "electra", "modernbert", "deberta-v2"])
 def test_a_network_of_one_layer_is_a_network(tiny, tmp_path, family, dtype):
     directory = one_layer(tiny(family), tmp_path / "model")
     golden = [row[0] for row in golden_rows(directory, "a panda", DOCUMENTS)]
@@ -274,6 +274,14 @@ def test_a_similarity_that_is_not_known_is_refused_by_name(tiny, tmp_path):
     edit_json(directory / "config_sentence_transformers.json", similarity_fn_name="maxsim")
 
     assert "config_sentence_transformers.json: similarity_fn_name is 'maxsim'" in refusal(directory)
+
+
+@pytest.mark.parametrize("value", [0, True, "many"])
+def test_a_number_of_dimensions_that_is_none_is_refused(tiny, tmp_path, value):
+    directory = Path(shutil.copytree(tiny("bert", "bi-encoder"), tmp_path / "model"))
+    edit_json(directory / "config_sentence_transformers.json", truncate_dim=value)
+
+    assert f"config_sentence_transformers.json: truncate_dim is {value!r}, not a number" in refusal(directory)
 
 
 def test_the_similarity_changes_the_fingerprint(tiny, tmp_path):

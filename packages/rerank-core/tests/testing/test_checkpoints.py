@@ -13,7 +13,19 @@ def test_the_same_seed_is_the_same_checkpoint_and_another_is_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "family", ["bert", "xlm-roberta", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"]
+    "family",
+    [
+        "bert",
+        "bert-relative",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "roberta",
+        "distilbert",
+        "electra",
+        "modernbert",
+        "deberta-v2",
+        "deberta-v2-convolution",
+    ],
 )
 def test_the_scores_of_a_tiny_checkpoint_tell_documents_apart(tiny_model, family):
     """A network that says the same of everything would let every test pass."""

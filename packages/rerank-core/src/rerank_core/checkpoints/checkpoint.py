@@ -42,6 +42,7 @@ _TYPE_VOCAB = {
     "electra": 2,
     "roberta": 2,
     "xlm-roberta": 2,
+    "xlm-roberta-xl": 1,
 }  # transformers' own, where config.json is silent
 
 _UNLIMITED = 1_000_000  # tokenizer configurations write 1e30 for "no limit"
@@ -238,6 +239,7 @@ def _head(
         chain=chain,
         similarity=library.similarity,
         normalizes=library.normalizes,
+        dimensions=library.dimensions,
         prompts=library.prompts,
     )
 

@@ -85,6 +85,7 @@ class Pooling:
 
     - ``chain``: how the vector is made of the hidden states.
     - ``similarity``, ``normalizes``: how vectors are compared, and whether they become unit vectors first.
+    - ``dimensions``: the first numbers of a vector, which alone are compared; None: all.
     - ``prompts``: what is put before a ``query`` and before a ``document``.
     """
 
@@ -93,12 +94,15 @@ class Pooling:
     chain: Chain
     similarity: Similarity = "cosine"
     normalizes: bool = False
+    dimensions: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
         """The head in a few words."""
-        return f"{self.chain}, Normalize" if self.normalizes else str(self.chain)
+        first = f"the first {self.dimensions} dimensions" if self.dimensions is not None else None
+        parts = [str(self.chain), "Normalize" if self.normalizes else None, first]
+        return ", ".join(filter(None, parts))
 
     @property
     def raw_score(self) -> str:

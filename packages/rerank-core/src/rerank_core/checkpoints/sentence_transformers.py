@@ -174,6 +174,14 @@ class Library:
         return "Normalize" in self.modules
 
     @property
+    def dimensions(self) -> int | None:
+        """The first numbers of an embedding, which alone are compared; None: all."""
+        value = self.config.get("truncate_dim")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise CheckpointError(f"{self.root / CONFIG}: truncate_dim is {value!r:.100}, not a number of dimensions")
+        return value
+
+    @property
     def is_pooled_reranker(self) -> bool:
         """Whether it is a cross-encoder whose modules pool the hidden states and give the scores."""
         return self.model_type == "CrossEncoder" and self.modules[:2] == ("Transformer", "Pooling")

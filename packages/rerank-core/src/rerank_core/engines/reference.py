@@ -7,7 +7,8 @@ it would be, so batches are padded there, if the network gives the same with and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -33,6 +34,7 @@ from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.padding import groups_of, padded
 from rerank_core.engines.target import Target, Unsupported
+from rerank_core.engines.unread import unread_fields, unread_parameters
 from rerank_core.engines.workers import WorkerPool, in_own_thread
 from rerank_core.errors import CheckpointError
 from rerank_core.types import TokenSequence
@@ -98,6 +100,8 @@ class ReferencePlan:
         checkpoint = self.checkpoint
         chain = checkpoint.head.chain
         config_path = checkpoint.directory / "config.json"
+        # Products in pieces give the same numbers, and fail for most lengths.
+        whole = {"chunk_size_feed_forward": 0} if checkpoint.config.get("chunk_size_feed_forward") else {}
         try:
             with no_progress_bar():
                 model, report = _auto_class(checkpoint).from_pretrained(
@@ -107,6 +111,7 @@ class ReferencePlan:
                     local_files_only=True,
                     trust_remote_code=trust_remote_code,
                     output_loading_info=True,
+                    **whole,
                 )
         except Exception as error:  # a foreign configuration may fail in as many ways as transformers has models
             raise CheckpointError(
@@ -120,6 +125,8 @@ class ReferencePlan:
                 f"{weight_files(checkpoint.directory)[0]} lacks {len(missing)} parameters of the network "
                 f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): it is not a trained reranker"
             )
+        self._check_all_is_read(model, report["unexpected_keys"])
+        model.config.return_dict = True  # whatever the configuration says
         model = model.to(device).eval()
         if checkpoint.is_causal:
             model.config.get_text_config().use_cache = False  # keys and values that nothing reads
@@ -137,6 +144,21 @@ class ReferencePlan:
         if _is_parallel(device):
             engine.pad_if_the_same(checkpoint.config.get("pad_token_id"), calibration_batch)
         return engine
+
+    def _check_all_is_read(self, model: Any, unknown: Iterable[str]) -> None:
+        """Refuse a checkpoint of which transformers would pass over something, and compute other scores."""
+        config_path, config = self.checkpoint.directory / "config.json", type(model.config)
+        fields = []
+        if config.__module__.startswith("transformers."):  # not a checkpoint's own code
+            fields = list(unread_fields(self.checkpoint.config, inspect.signature(config).parameters))
+        modules, buffers = (dict(named) for named in (model.named_modules(), model.named_buffers()))
+        parameters = unread_parameters(unknown, modules, buffers)
+        if fields or parameters:
+            what = f"parameters of its layers ({', '.join(parameters[:3])})" if parameters else ""
+            raise CheckpointError(
+                f"{config_path} has {' and '.join(filter(None, [*fields, what]))}, which {type(model).__name__} of "
+                "transformers does not read: its scores would be others than those of the network that was trained"
+            )
 
 
 class ReferenceEngine:

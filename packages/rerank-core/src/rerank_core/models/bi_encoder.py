@@ -20,17 +20,24 @@ class BiEncoder:
     """Raw score: the similarity of the two embeddings, larger for more alike.
 
     ``similarity``: the cosine, the dot product, or the Euclidean or Manhattan distance with a minus before it.
-    ``normalizes``: embeddings become unit vectors first, which the cosine does anyway.
+    ``normalizes``: embeddings become unit vectors first, which the cosine does anyway. ``dimensions``: only the first
+    so many numbers of these are compared; None: all.
     """
 
     independent: ClassVar[bool] = True
 
     def __init__(
-        self, tokenizer: BiEncoderTokenizer, *, similarity: Similarity = "cosine", normalizes: bool = True
+        self,
+        tokenizer: BiEncoderTokenizer,
+        *,
+        similarity: Similarity = "cosine",
+        normalizes: bool = True,
+        dimensions: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._similarity = similarity
-        self._normalizes = normalizes or similarity == "cosine"
+        self._normalizes = normalizes
+        self._dimensions = dimensions
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``Task.encode``. Equal texts become equal sequences, so each is embedded once."""
@@ -41,10 +48,11 @@ class BiEncoder:
         import numpy as np
 
         vectors = list(rows.astype(np.float64))
-        if not self._normalizes:
-            return vectors
-        with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
-            return [vector / np.sqrt(np.square(vector).sum()) for vector in vectors]
+        is_cosine = self._similarity == "cosine"  # whose unit vectors are those of the dimensions that are compared
+        if self._normalizes and not is_cosine:
+            vectors = [_unit(vector) for vector in vectors]
+        vectors = [vector[: self._dimensions] for vector in vectors]
+        return [_unit(vector) for vector in vectors] if is_cosine else vectors
 
     def scores(self, encoding: Encoding, outputs: Sequence[NDArray[np.float64]], options: ScoreOptions) -> list[Scored]:
         """Compare the query, which is the first sequence, with the document, or with the windows of a long one."""
@@ -60,3 +68,11 @@ class BiEncoder:
         if self._similarity == "manhattan":
             return -float(np.abs(query - document).sum())
         return float((query * document).sum())
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    with np.errstate(all="ignore"):  # whatever the program around us has set: what is not finite is found later
+        unit: NDArray[np.float64] = vector / np.sqrt(np.square(vector).sum())
+    return unit

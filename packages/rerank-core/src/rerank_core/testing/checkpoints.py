@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_core.types import Kind
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
 
 _TEXT = """
@@ -32,6 +33,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
     "roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "xlm-roberta": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
+    "xlm-roberta-xl": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "camembert": _SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1},
     "mpnet": _SIZES | {"max_position_embeddings": 130},
     "modernbert": _SIZES
@@ -50,6 +52,11 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
     },
 }
+# Networks of a family that differ from its usual ones.
+_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert-relative": ("bert", {"position_embedding_type": "relative_key_query"}),
+    "deberta-v2-convolution": ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
+}
 
 
 def write_tiny_checkpoint(
@@ -63,19 +70,21 @@ def write_tiny_checkpoint(
 ) -> Path:
     """Write a random two-layer model and its tokenizer: 128 tokens, lower case, characters and a few words.
 
-    ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta, camembert,
-    mpnet, modernbert, deberta-v2); ``config`` changes fields of its configuration. A bi-encoder is written in the
-    layout of sentence-transformers, with mean pooling.
+    ``family`` is one of transformers' model types (bert, albert, electra, distilbert, roberta, xlm-roberta,
+    xlm-roberta-xl, camembert, mpnet, modernbert, deberta-v2), or bert-relative (with relative positions) or
+    deberta-v2-convolution; ``config`` changes fields of its configuration. A bi-encoder is written in the layout of
+    sentence-transformers, with mean pooling.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
     from rerank_core.engines.reference import no_progress_bar
 
-    sentencepiece = family in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+    family, special = _VARIANTS.get(family, (family, {}))
+    sentencepiece = family in {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}
     tokenizer = _unigram_tokenizer() if sentencepiece else _wordpiece_tokenizer()
     pad = tokenizer.token_to_id("<pad>" if sentencepiece else "[PAD]")
-    fields = _FAMILIES[family] | dict(config or {})
+    fields = _FAMILIES[family] | special | dict(config or {})
     network = AutoConfig.for_model(
         family, vocab_size=tokenizer.get_vocab_size(), num_labels=labels, pad_token_id=pad, **fields
     )
@@ -83,6 +92,8 @@ def write_tiny_checkpoint(
         torch.manual_seed(seed)
         auto = AutoModel if kind == "bi-encoder" else AutoModelForSequenceClassification
         model = auto.from_config(network).eval()
+        if "relative" in str(fields.get("position_embedding_type")):
+            _add_distances(model, rows=2 * network.max_position_embeddings - 1)
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embeddings" not in name:
                 torch.nn.init.normal_(parameter, 0.0, 0.25)
@@ -103,6 +114,16 @@ def write_tiny_checkpoint(
     if kind == "bi-encoder":
         _write_modules(directory, hidden=network.hidden_size)
     return directory
+
+
+def _add_distances(model: torch.nn.Module, *, rows: int) -> None:
+    """Give each layer's attention the table of relative positions that BERT had in transformers 4."""
+    import torch
+
+    for name, module in list(model.named_modules()):
+        if name.endswith("attention.self"):
+            width = int(getattr(module, "attention_head_size", 0))
+            module.distance_embedding = torch.nn.Embedding(rows, width)
 
 
 def _write_modules(directory: Path, *, hidden: int) -> None:

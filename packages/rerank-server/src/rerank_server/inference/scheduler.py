@@ -327,13 +327,11 @@ class Scheduler:
     def _complete(self, batch: list[WorkItem[TokenSequence]], outcomes: list[_Outcome], seconds: float) -> None:
         with self._wakeup:
             owners = [self._queue.complete(item) for item in batch]
-        present = {request for requests in owners for request in requests if request in self._pending}
-        for request in present:
+        for request in {request for requests in owners for request in requests}:
             self._pending[request].forward_seconds += seconds
         for item, requests, outcome in zip(batch, owners, outcomes, strict=True):
             for request in requests:
-                if request in present:
-                    self._pending[request].complete(item.work, outcome)
+                self._pending[request].complete(item.work, outcome)
 
     def _fail(self, error: BaseException) -> None:
         self._end(

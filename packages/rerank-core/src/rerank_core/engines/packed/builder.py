@@ -13,30 +13,32 @@ from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.heads import Head as DescribedHead
 from rerank_core.engines.chain import ChainLayers
 from rerank_core.engines.packed import dtypes
-from rerank_core.engines.packed.architectures.base import Disentangled, DistanceBias, LayerAttention
-from rerank_core.engines.packed.encoder import (
-    AbsorbedAttention,
-    Embeddings,
-    Encoder,
-    LastAttention,
-    LastLayer,
-    Layer,
-    WholeAttention,
-)
+from rerank_core.engines.packed.architectures import base
+from rerank_core.engines.packed.architectures.base import LayerAttention
+from rerank_core.engines.packed.encoder import Embeddings, Encoder, LastAttention, LastLayer, Layer
 from rerank_core.engines.packed.encoder_config import EncoderConfig
 from rerank_core.engines.packed.heads import Dense, Head, Pool, Projection, first_token, largest, last_token, mean
-from rerank_core.engines.packed.ops.activations import Gated, Plain
+from rerank_core.engines.packed.last_attention import (
+    AbsorbedAttention,
+    AbsorbedValue,
+    FirstTokenAttention,
+    WholeAttention,
+)
+from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gated, Plain
 from rerank_core.engines.packed.ops.attention import (
     Attention,
+    Bias,
+    BiasedAttention,
     LocalAttention,
     has_windows,
     per_sequence,
     variable_length,
 )
-from rerank_core.engines.packed.ops.disentangled import DisentangledAttention, distance_buckets
+from rerank_core.engines.packed.ops.convolution import Convolution
+from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
 from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
 from rerank_core.engines.packed.ops.norm import Norm
-from rerank_core.engines.packed.ops.relative import BiasedAttention, bias_rows
+from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
 from rerank_core.engines.packed.ops.rotary import Rotary
 from rerank_core.engines.packed.weights import Weights
 
@@ -66,7 +68,8 @@ class Builder:
                 tokens=tokens if self._device == "cpu" else tokens.to(self._device, self._dtype),
                 positions=self._tensor(config.name("positions") + ".weight") if config.has_positions else None,
                 types=self._tensor(config.name("types") + ".weight") if config.has_types else None,
-                norm=self._norm("norm"),
+                norm=self._norm("norm") if config.has("norm") else None,
+                dtype=self._dtype,
                 projection=self._linear("projection") if config.has_projection else None,
             ),
             layers=tuple(self._layer(number) for number in range(count)),
@@ -75,16 +78,17 @@ class Builder:
             norm_first=config.architecture.norm_first,
             final_norm=self._norm("final_norm") if config.has("final_norm") else None,
             last=self._last_layer(count) if first_only else None,
+            convolution=None if config.convolution is None else self._convolution(config.convolution),
         )
 
-    def head(self, described: DescribedHead, root: Path) -> tuple[Head, bool]:
+    def head(self, wanted: DescribedHead, root: Path) -> tuple[Head, bool]:
         """Build the head, and say whether it reads first tokens only. ``root`` holds the model's files."""
-        if described.chain is None:
+        if wanted.chain is None:
             mode: PoolingMode = self._config.classifier_pooling
             layers = self._classifier()
         else:
-            mode = described.chain.pooling
-            layers = [ChainLayers(root, described.chain.layers, width=self._config.hidden, device=self._device)]
+            mode = wanted.chain.pooling
+            layers = [ChainLayers(root, wanted.chain.layers, width=self._config.hidden, device=self._device)]
         return Head(_POOLS[mode], tuple(layers)), mode == "cls"
 
     def _activation(self) -> Callable[[Tensor], Tensor]:
@@ -127,49 +131,72 @@ class Builder:
 
     def _last_attention(self, number: int) -> LastAttention:
         config, attention = self._config, self._config.attentions[number]
-        # On a GPU a loop over the sequences would cost more than keys and values. And only plain attention has nothing
-        # between the two products that are absorbed into one.
-        if self._one_kernel or attention != LayerAttention():
-            return WholeAttention(FloatLinear(*self._qkv(number)), self._attend(number), self._rotation(number))
-        query, (key, _), (value, value_bias) = self._query_key_value(number)
-        return AbsorbedAttention(
-            query=FloatLinear(*query),
-            key=key.view(config.heads, -1, key.shape[1]),
-            value=value.view(config.heads, -1, value.shape[1]),
-            value_bias=value_bias,
-        )
+        bias, rotary = self._bias(number), self._rotation(number)
+        if self._one_kernel and bias is None:  # there a loop over the sequences would cost more than it saves
+            return WholeAttention(FloatLinear(*self._qkv(number)), self._attend(number), rotary)
+        query, key, (value, value_bias) = self._query_key_value(number)
+        values = AbsorbedValue(value.view(config.heads, -1, value.shape[1]), value_bias)
+        if attention == LayerAttention():  # nothing is between the products of query and key
+            return AbsorbedAttention(FloatLinear(*query), key[0].view(config.heads, -1, key[0].shape[1]), values)
+        return FirstTokenAttention(FloatLinear(*query), FloatLinear(*key), values, rotary, bias, attention.reach)
 
     def _attend(self, number: int) -> Attention:
         """Build a layer's attention; layers share what does not depend on their weights."""
+        bias = self._bias(number)
+        return self._within(self._config.attentions[number].reach) if bias is None else BiasedAttention(bias)
+
+    def _bias(self, number: int) -> Bias | None:
+        """Build what a layer adds to its attention's scores, where a family has that."""
         attention = self._config.attentions[number]
         if attention.disentangled is not None:
             return self._disentangled(attention.disentangled, number)
-        if attention.bias is not None:
-            return self._biased(attention.bias)
-        return self._within(attention.reach)
+        if attention.distances is not None:
+            return self._distance_keys(attention.distances, number)
+        return None if attention.bias is None else self._biased(attention.bias)
 
-    def _disentangled(self, described: Disentangled, number: int) -> Attention:
+    def _disentangled(self, wanted: base.Disentangled, number: int) -> Bias:
         table = self._tensor(self._config.name("relative") + ".weight")
-        if described.is_normalized:
+        if wanted.is_normalized:
             table = self._norm("relative_norm")(table)
 
         def project(part: str, own: str) -> Tensor:
-            projected = self._linear(part if described.is_shared else own, number)(table)
+            projected = self._linear(part if wanted.is_shared else own, number)(table)
             return projected.view(len(table), self._config.heads, -1).transpose(0, 1).contiguous()
 
-        buckets = distance_buckets(
-            buckets=described.buckets, furthest=described.furthest, positions=self._config.positions
-        )
-        return DisentangledAttention(
-            keys=project("key", "relative_key") if described.has_keys else None,
-            queries=project("query", "relative_query") if described.has_queries else None,
-            buckets=buckets.to(self._device),
+        terms = 1 + wanted.has_keys + wanted.has_queries
+        return DisentangledBias(
+            keys=project("key", "relative_key") if wanted.has_keys else None,
+            queries=project("query", "relative_query") if wanted.has_queries else None,
+            buckets=distance_buckets(
+                buckets=wanted.buckets, furthest=wanted.furthest, positions=self._config.positions
+            ),
+            scale=(self._config.head_width * terms) ** -0.5,
+            device=self._device,
         )
 
-    def _distance_bias(self, described: DistanceBias) -> Attention:
+    def _distance_keys(self, wanted: base.DistanceKeys, number: int) -> Bias:
+        table = self._tensor(self._config.name("distances", number) + ".weight")[None]
+        return DisentangledBias(
+            keys=table,
+            queries=table if wanted.has_queries else None,
+            buckets=torch.arange(table.shape[1]),
+            scale=self._config.head_width**-0.5,
+            device=self._device,
+        )
+
+    def _distance_bias(self, wanted: base.DistanceBias) -> Bias:
         table = self._tensor(self._config.name("relative") + ".weight")
-        rows = bias_rows(rows=described.rows, furthest=described.furthest, positions=self._config.positions)
-        return BiasedAttention(table[rows.to(self._device)].t().contiguous())
+        rows = bias_rows(rows=wanted.rows, furthest=wanted.furthest, positions=self._config.positions)
+        return DistanceBias(table[rows.to(self._device)].t().contiguous(), scale=self._config.head_width**-0.5)
+
+    def _convolution(self, wanted: base.ConvolutionSize) -> Convolution:
+        weight, bias = self._part("convolution")  # [outputs, inputs, neighbours]
+        return Convolution(
+            FloatLinear(weight.transpose(1, 2).flatten(1), bias),
+            wanted.kernel,
+            ACTIVATIONS[wanted.activation],
+            self._norm("convolution_norm"),
+        )
 
     def _attention(self, reach: int | None) -> Attention:
         if self._one_kernel and (reach is None or has_windows()):

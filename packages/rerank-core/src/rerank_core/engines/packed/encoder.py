@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.packed.ops.attention import Attention, Bounds
+from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.linear import Linear, filled
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.rotary import Angles, Rotary
@@ -44,22 +44,26 @@ class PackedSequences:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Tables of tokens, positions and types [entries, width], their norm, and a projection where widths differ."""
+    """Tables of tokens, positions and types [entries, width], their norm, and a projection where widths differ.
+
+    ``dtype``: of the sum; the table of tokens may have another one.
+    """
 
     tokens: Tensor
     positions: Tensor | None
     types: Tensor | None
-    norm: Norm
+    norm: Norm | None
+    dtype: torch.dtype
     projection: Linear | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
         """Compute the first hidden states [tokens, hidden]."""
-        x = self.tokens[packed.token_ids].to(self.norm.weight.dtype)
+        x = self.tokens[packed.token_ids].to(self.dtype)
         if self.positions is not None:
             x += self.positions[packed.position_ids]
         if self.types is not None:
             x += self.types[0] if packed.type_ids is None else self.types[packed.type_ids]
-        x = self.norm(x)
+        x = x if self.norm is None else self.norm(x)
         return x if self.projection is None else self.projection(x)
 
 
@@ -92,54 +96,6 @@ class LastAttention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WholeAttention:
-    """Computes attention for all tokens, as every layer does, and keeps the first tokens' context."""
-
-    qkv: Linear
-    attend: Attention
-    rotary: Rotary | None = None
-
-    def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
-        """See ``LastAttention``."""
-        context = torch.zeros_like(x)
-        query, key, value = split_heads(self.qkv(x), heads)
-        if self.rotary is not None:
-            angles = self.rotary.angles(packed.position_ids)
-            angles.rotate(query)
-            angles.rotate(key)
-        self.attend(query, key, value, packed.bounds, context.view(len(x), heads, -1))
-        return filled_up(context[packed.bounds.starts])
-
-
-@dataclass(frozen=True, slots=True)
-class AbsorbedAttention:
-    """Computes attention without keys and values.
-
-    For each head, q·(W_k x) is (W_k^T q)·x, and the weighted sum of W_v x is W_v applied to the weighted sum of x. The
-    key's bias adds the same to every weight before the softmax, and so nothing. ``key`` and ``value`` are [heads, head
-    width, hidden].
-    """
-
-    query: Linear
-    key: Tensor
-    value: Tensor
-    value_bias: Tensor | None
-
-    def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
-        """See ``LastAttention``."""
-        first, width = filled_up(x[packed.bounds.starts]), self.key.shape[1]
-        queries = (self.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
-        asked = torch.bmm(queries, self.key)  # W_k^T q, for each head of each sequence [heads, rows, hidden]
-        mixed = torch.zeros_like(asked)
-        for row, (start, end) in enumerate(pairwise(packed.bounds.places)):
-            sequence = x[start:end]
-            weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
-            mixed[:, row] = weights @ sequence
-        context = torch.bmm(mixed, self.value.transpose(1, 2)).transpose(0, 1).reshape(first.shape)
-        return context if self.value_bias is None else context.add_(self.value_bias)
-
-
-@dataclass(frozen=True, slots=True)
 class LastLayer:
     """A layer of which only the first token of each sequence is wanted."""
 
@@ -156,7 +112,7 @@ class Encoder:
     """The whole stack.
 
     ``activate`` turns what ``up`` gives into what ``down`` reads, in the same memory. ``final_norm``: at the end of a
-    stack with its norms first.
+    stack with its norms first. ``convolution``: reads what the first layer reads, and is added to what that gives.
     """
 
     embeddings: Embeddings
@@ -166,6 +122,7 @@ class Encoder:
     norm_first: bool = False
     final_norm: Norm | None = None
     last: LastLayer | None = None
+    convolution: Convolution | None = None
 
     def __call__(self, packed: PackedSequences) -> Tensor:
         """Compute hidden states [tokens, hidden]; with a ``LastLayer``, of first tokens only [sequences, hidden].
@@ -177,6 +134,7 @@ class Encoder:
         angles: dict[Rotary, Angles] = {}  # of a few kinds of layers, each looked up once
         # One buffer for all layers: fresh memory costs as much to touch as to compute with.
         qkv, context, intermediate = x.new_empty(rows, 3 * hidden), x.new_zeros(rows, hidden), None
+        convolved = None if self.convolution is None else self.convolution(x, packed.bounds)
         for layer in self.layers:
             qkv = layer.qkv(self._before(layer.attention_norm, x), qkv)
             query, key, value = split_heads(qkv, self.heads)
@@ -189,6 +147,8 @@ class Encoder:
             layer.attention_out.add_to(x, context)
             x = self._after(layer.attention_norm, x)
             x, intermediate = self._feed_forward(layer, x, intermediate)
+            if self.convolution is not None and convolved is not None:
+                x, convolved = self.convolution.norm(x + convolved), None
         if self.last is not None:
             x = self._first_tokens(self.last, x, packed)
         return x if self.final_norm is None else self.final_norm(x)

@@ -15,7 +15,12 @@ from torch import Tensor
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import Classification
 from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
-from rerank_core.engines.packed.architectures.base import Architecture, ClassifierPooling, LayerAttention
+from rerank_core.engines.packed.architectures.base import (
+    Architecture,
+    ClassifierPooling,
+    ConvolutionSize,
+    LayerAttention,
+)
 from rerank_core.engines.packed.ops.activations import ACTIVATIONS
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Unsupported
@@ -43,6 +48,7 @@ class EncoderConfig:
     classifier_pooling: ClassifierPooling
     unbiased: frozenset[str]
     attentions: tuple[LayerAttention, ...]
+    convolution: ConvolutionSize | None
     has_positions: bool
     has_types: bool
     has_projection: bool
@@ -63,8 +69,8 @@ class EncoderConfig:
         return getattr(self.architecture.names, part) is not None
 
     def has_attention_norm(self, layer: int) -> bool:
-        """Return whether a layer normalises what its attention reads: the embeddings are normalised already."""
-        return layer > 0 or not self.architecture.norm_first
+        """Return whether a layer has a norm for its attention: embeddings may be normalised already."""
+        return layer > 0 or not self.architecture.norm_first or not self.has("norm")
 
 
 def read_encoder_config(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
@@ -86,10 +92,13 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         size = sizes[ours]
         if ours != "activation" and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise Unsupported(f"config.json says {name} is {size!r:.100}: it needs a number from 1 on")
-    if config.get("position_embedding_type", architecture.positions) != architecture.positions:
-        raise Unsupported(f"it knows {architecture.positions} positions, not {config['position_embedding_type']}")
+    position_type = config.get("position_embedding_type", architecture.positions[0])
+    if position_type not in architecture.positions:
+        raise Unsupported(f"it knows {', '.join(architecture.positions)} positions, not {position_type!s:.100}")
     if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise Unsupported("it is a decoder")
+        raise Unsupported("is_decoder or add_cross_attention is set: it is a decoder")
+    if config.get("pruned_heads"):
+        raise Unsupported("pruned_heads is set: it knows layers with all of their heads")
     hidden, layers, heads = int(sizes["hidden"]), int(sizes["layers"]), int(sizes["heads"])
     if hidden % heads:
         raise Unsupported(f"a hidden size of {hidden} does not divide into {heads} heads")
@@ -112,7 +121,10 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         classifier_pooling=architecture.classifier_pooling(config),
         unbiased=frozenset(part for part, said in architecture.biases.items() if not _has_bias(said, config)),
         attentions=tuple(_bounded(attention, positions) for attention in architecture.attention(config, layers)),
-        has_positions=names.positions is not None and bool(config.get(architecture.positions_field or "", True)),
+        convolution=_known(architecture.convolution(config)),
+        has_positions=names.positions is not None
+        and position_type == "absolute"
+        and bool(config.get(architecture.positions_field or "", True)),
         has_types=names.types is not None and config.get("type_vocab_size") != 0,
         has_projection=names.projection is not None and f"{prefix}{names.projection}.weight" in weights,
         padding=_padding(architecture, config),
@@ -157,6 +169,12 @@ def _activation(name: object) -> Callable[[Tensor], object]:
     return ACTIVATIONS[str(name)]
 
 
+def _known(convolution: ConvolutionSize | None) -> ConvolutionSize | None:
+    if convolution is not None:
+        _activation(convolution.activation)
+    return convolution
+
+
 def _has_bias(said: bool | str, config: Mapping[str, Any]) -> bool:
     return said if isinstance(said, bool) else bool(config.get(said, False))
 
@@ -191,9 +209,12 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, encoder: EncoderConf
 
     if encoder.has_positions:
         wanted[encoder.name("positions") + ".weight"] = (encoder.positions, width)
+    elif encoder.has("positions"):
+        weights.use(encoder.name("positions") + ".weight")  # a table that the network has, and does not read
     if encoder.has_types:
-        wanted[encoder.name("types") + ".weight"] = (int(config.get("type_vocab_size", 2)), width)
-    norm("norm", encoder.name("norm"), width)
+        wanted[encoder.name("types") + ".weight"] = (2 if checkpoint.type_rows is None else checkpoint.type_rows, width)
+    if encoder.has("norm"):
+        norm("norm", encoder.name("norm"), width)
     if encoder.has_projection:
         product("projection", encoder.name("projection"), width, hidden)
     for layer in range(encoder.layers):
@@ -211,6 +232,12 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, encoder: EncoderConf
                 product("relative_key", encoder.name("relative_key", layer), hidden, hidden)
             if relative.has_queries:
                 product("relative_query", encoder.name("relative_query", layer), hidden, hidden)
+        if encoder.attentions[layer].distances is not None:
+            wanted[encoder.name("distances", layer) + ".weight"] = (2 * encoder.positions - 1, encoder.head_width)
+    if encoder.convolution is not None:
+        wanted[encoder.name("convolution") + ".weight"] = (hidden, hidden, encoder.convolution.kernel)
+        wanted[encoder.name("convolution") + ".bias"] = (hidden,)
+        norm("convolution_norm", encoder.name("convolution_norm"), hidden)
     for bias in {attention.bias for attention in encoder.attentions if attention.bias is not None}:
         wanted[encoder.name("relative") + ".weight"] = (bias.rows, encoder.heads)
     tables = {attention.disentangled for attention in encoder.attentions if attention.disentangled is not None}

@@ -78,16 +78,36 @@ DEBERTA: dict[str, dict[str, Any]] = {
         "position_buckets": 10,
         "max_relative_positions": 60,
     },
+    # As the two largest of version 2 are.
+    "with a convolution": {
+        "conv_kernel_size": 3,
+        "conv_act": "gelu",
+        "attention_head_size": 8,
+        "position_buckets": 16,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "pos_att_type": "p2c|c2p",
+    },
+    "with a wide convolution": {"conv_kernel_size": 11, "hidden_size": 36, "num_hidden_layers": 3},
 }
 
+POSITIONS = {"max_position_embeddings": LIMIT + 2}  # of families whose positions begin behind the padding
+
 MPNET: dict[str, dict[str, Any]] = {
-    "mpnet": {"num_hidden_layers": 3, "hidden_size": 36, "max_position_embeddings": LIMIT + 2},
+    "mpnet": POSITIONS | {"num_hidden_layers": 3, "hidden_size": 36},
+}
+
+XLM_ROBERTA_XL: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "one layer": {"num_hidden_layers": 1, "hidden_size": 36, "num_attention_heads": 6, "layer_norm_eps": 1e-3},
+    "with types": {"num_hidden_layers": 4, "hidden_size": 40, "type_vocab_size": 2, "hidden_act": "silu"},
 }
 
 CASES = [
     *(("modernbert", name, fields) for name, fields in MODERNBERT.items()),
     *(("deberta-v2", name, fields) for name, fields in DEBERTA.items()),
     *(("mpnet", name, fields) for name, fields in MPNET.items()),
+    *(("xlm-roberta-xl", name, POSITIONS | fields) for name, fields in XLM_ROBERTA_XL.items()),
 ]
 
 

@@ -1,5 +1,8 @@
 """ModernBERT: configurations of today and of before, and those that are refused."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import rerank_core
 from rerank_core import CheckpointError, ScoreOptions
@@ -24,6 +27,30 @@ def test_a_configuration_of_before_transformers_5_is_read_the_same(tmp_path):
     wanted = golden.score("where", DOCUMENTS, ScoreOptions(raw=True)).values
 
     assert ours.score("where", DOCUMENTS, ScoreOptions(raw=True)).values == pytest.approx(wanted, abs=1e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["absolute", "sans_pos"])
+@pytest.mark.parametrize("engine", ["packed", "reference"])
+def test_fields_of_published_configurations_that_no_network_reads_change_no_score(tiny, tmp_path, positions, engine):
+    """Ettin's and mmBERT's say sans_pos, for positions that are not in the embeddings; others say absolute."""
+    directory = Path(shutil.copytree(tiny("modernbert"), tmp_path / "copy"))
+    edit_json(
+        directory / "config.json",
+        position_embedding_type=positions,
+        layer_norm_eps=1e-2,
+        causal_mask=False,
+        is_causal=False,
+        gradient_checkpointing=False,
+        reference_compile=None,
+        repad_logits_with_grad=False,
+    )
+
+    before, after = (
+        rerank_core.load(str(path), device="cpu", engine=engine).score("where", DOCUMENTS, ScoreOptions(raw=True))
+        for path in (tiny("modernbert"), directory)
+    )
+
+    assert after.values == before.values
 
 
 @pytest.mark.parametrize(

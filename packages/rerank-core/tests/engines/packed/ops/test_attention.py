@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from rerank_core.engines.packed.encoder import AbsorbedAttention, PackedSequences, WholeAttention
+from rerank_core.engines.packed.encoder import PackedSequences
+from rerank_core.engines.packed.last_attention import AbsorbedAttention, AbsorbedValue, WholeAttention
 from rerank_core.engines.packed.ops import attention
 from rerank_core.engines.packed.ops.attention import Bounds, LocalAttention, per_sequence, variable_length
 from rerank_core.engines.packed.ops.linear import FloatLinear
@@ -108,8 +109,7 @@ def test_absorbed_keys_and_values_give_the_context_of_first_tokens(bounds):
     absorbed = AbsorbedAttention(
         query=FloatLinear(query, bias[:hidden]),
         key=key.view(HEADS, WIDTH, hidden),
-        value=value.view(HEADS, WIDTH, hidden),
-        value_bias=bias[2 * hidden :],
+        value=AbsorbedValue(value.view(HEADS, WIDTH, hidden), bias[2 * hidden :]),
     )
     whole = WholeAttention(FloatLinear(weight, bias), per_sequence)
 

@@ -15,13 +15,20 @@ from rerank_core.engines.packed.architectures.mistral import MISTRAL
 from rerank_core.engines.packed.architectures.modernbert import MODERNBERT
 from rerank_core.engines.packed.architectures.mpnet import MPNET
 from rerank_core.engines.packed.architectures.qwen import QWEN2, QWEN3
-from rerank_core.engines.packed.architectures.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA, XLM_ROBERTA_FLASH
+from rerank_core.engines.packed.architectures.roberta import (
+    CAMEMBERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    XLM_ROBERTA_FLASH,
+    XLM_ROBERTA_XL,
+)
 
 # Encoders. Where there are several, the names of the parameters decide.
 ARCHITECTURES: dict[str, tuple[Architecture, ...]] = {
     "bert": (BERT,),
     "roberta": (ROBERTA,),
     "xlm-roberta": (XLM_ROBERTA, XLM_ROBERTA_FLASH),
+    "xlm-roberta-xl": (XLM_ROBERTA_XL,),
     "camembert": (CAMEMBERT,),
     "electra": (ELECTRA,),
     "distilbert": (DISTILBERT,),

@@ -34,7 +34,7 @@ class ParameterNames:
     tokens: str = "embeddings.word_embeddings"
     positions: str | None = "embeddings.position_embeddings"
     types: str | None = "embeddings.token_type_embeddings"
-    norm: str = "embeddings.LayerNorm"
+    norm: str | None = "embeddings.LayerNorm"
     query: str = "encoder.layer.{}.attention.self.query"
     key: str = "encoder.layer.{}.attention.self.key"
     value: str = "encoder.layer.{}.attention.self.value"
@@ -50,6 +50,9 @@ class ParameterNames:
     relative_norm: str = ""
     relative_query: str = ""
     relative_key: str = ""
+    distances: str = "encoder.layer.{}.attention.self.distance_embedding"
+    convolution: str = ""
+    convolution_norm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,16 @@ class Disentangled:
 
 
 @dataclass(frozen=True, slots=True)
+class DistanceKeys:
+    """BERT's relative positions: each distance has a vector of its own, which all heads share.
+
+    It scores with the query and, ``has_queries``, with the key as well.
+    """
+
+    has_queries: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DistanceBias:
     """Biases of the scores for the distance of two tokens: ``rows``, which distances up to ``furthest`` share."""
 
@@ -105,19 +118,49 @@ class LayerAttention:
     - ``reach``: how many places away a token is seen; None: in the whole sequence.
     - ``theta``: the base of rotary positions; None: the layer has none. ``stretch``: so many times the length of the
       training is read, by frequencies that are so much lower (NTK scaling).
-    - ``disentangled``: relative positions with keys and queries of their own; ``bias``: with biases of their own.
+    - ``disentangled``, ``distances``: relative positions with keys and queries of their own; ``bias``: with biases of
+      their own.
     """
 
     reach: int | None = None
     theta: float | None = None
     stretch: float = 1.0
     disentangled: Disentangled | None = None
+    distances: DistanceKeys | None = None
     bias: DistanceBias | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvolutionSize:
+    """A convolution over ``kernel`` neighbouring tokens, beside the first layer, and the name of its activation."""
+
+    kernel: int
+    activation: str
 
 
 def whole_attention(config: Mapping[str, Any], layers: int) -> Sequence[LayerAttention]:
     """Describe layers that all see the whole sequence, without positions of their own."""
     return [LayerAttention()] * layers
+
+
+ABSOLUTE = ("absolute",)
+ABSOLUTE_OR_RELATIVE = (*ABSOLUTE, "relative_key", "relative_key_query")
+
+
+def absolute_or_relative(config: Mapping[str, Any], layers: int) -> Sequence[LayerAttention]:
+    """Describe layers that all see the whole sequence, with BERT's relative positions where the configuration asks."""
+    match config.get("position_embedding_type"):
+        case "relative_key":
+            return [LayerAttention(distances=DistanceKeys(has_queries=False))] * layers
+        case "relative_key_query":
+            return [LayerAttention(distances=DistanceKeys(has_queries=True))] * layers
+        case _:
+            return whole_attention(config, layers)
+
+
+def no_convolution(config: Mapping[str, Any]) -> ConvolutionSize | None:
+    """Describe a network without a convolution."""
+    return None
 
 
 def first_token(config: Mapping[str, Any]) -> ClassifierPooling:
@@ -129,7 +172,8 @@ def first_token(config: Mapping[str, Any]) -> ClassifierPooling:
 class Architecture:
     """One family of encoders.
 
-    - ``name``, ``examples``: of the family, and of models on the hub, for the documentation.
+    - ``name``, ``examples``: of the family, and of models on the hub, for the documentation. ``base``: a network that
+      such models are trained from, where none is well known.
     - ``code``: the classes of a checkpoint's own code (auto_map) that compute the same.
     - ``sizes`` has the configuration's name for each of ours.
     - ``epsilon``: the configuration's field of the norms' epsilon, and its default.
@@ -137,14 +181,16 @@ class Architecture:
       position. ``padding``: that id, where it is not the configuration's.
     - ``positions_field``: the configuration's field that says whether there are absolute positions (by default there
       are); None: that is the same in the whole family.
-    - ``norm_first``: norms stand before attention and feed-forward, and the first layer has none before attention.
+    - ``norm_first``: norms stand before attention and feed-forward. Where the embeddings have a norm, the first layer
+      has none before attention.
     - ``gate``: the feed-forward's first product has two halves, of which the ``first`` or the ``second`` is activated
       and multiplied with the other; None: it has one, which is activated.
-    - ``positions``: the kind that the configuration may name (position_embedding_type).
+    - ``positions``: the kinds that the configuration may name (position_embedding_type), the default first. Only
+      ``absolute`` ones have a table.
     - ``biases``: whether a part has a bias, or the configuration's field that says so (by default it has none); parts
       that are not listed have one.
-    - ``attention`` describes each layer's attention, and ``classifier_pooling`` what the head reads, by the
-      configuration. Both raise ``Unsupported``.
+    - ``attention`` describes each layer's attention, ``convolution`` what stands beside the first layer, and
+      ``classifier_pooling`` what the head reads, by the configuration. They raise ``Unsupported``.
     - ``ignored``: parameters that inference never reads.
     """
 
@@ -160,8 +206,10 @@ class Architecture:
     positions_field: str | None = None
     norm_first: bool = False
     gate: Literal["first", "second"] | None = None
-    positions: str = "absolute"
+    positions: tuple[str, ...] = ABSOLUTE
     biases: Mapping[str, bool | str] = field(default_factory=dict)
     attention: Callable[[Mapping[str, Any], int], Sequence[LayerAttention]] = whole_attention
+    convolution: Callable[[Mapping[str, Any]], ConvolutionSize | None] = no_convolution
     classifier_pooling: Callable[[Mapping[str, Any]], ClassifierPooling] = first_token
     ignored: tuple[str, ...] = ()
+    base: str | None = None

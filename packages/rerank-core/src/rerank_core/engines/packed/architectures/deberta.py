@@ -9,6 +9,7 @@ from rerank_core.engines.packed.architectures.base import (
     POSITION_IDS,
     Architecture,
     ClassifierNames,
+    ConvolutionSize,
     Disentangled,
     LayerAttention,
     ParameterNames,
@@ -20,10 +21,11 @@ def _attention(config: Mapping[str, Any], layers: int) -> Sequence[LayerAttentio
     """Read the terms of the attention, and how distances share rows of the table."""
     if not config.get("relative_attention"):
         raise Unsupported("relative_attention is not set: it knows relative positions")
-    if int(config.get("conv_kernel_size") or 0) > 0:
-        raise Unsupported("conv_kernel_size is set: it knows no convolution behind the first layer")
-    if config.get("attention_head_size") is not None:
-        raise Unsupported("attention_head_size is set: it knows heads that divide the hidden size")
+    width = config["hidden_size"] // config["num_attention_heads"]
+    if config.get("attention_head_size", width) != width:
+        raise Unsupported(
+            f"attention_head_size is {config['attention_head_size']!r:.100}: it knows heads that divide the hidden size"
+        )
     said = config.get("pos_att_type") or []
     terms = {term.strip() for term in (said.lower().split("|") if isinstance(said, str) else said)}
     if not terms or not terms <= {"c2p", "p2c"}:
@@ -45,6 +47,20 @@ def _attention(config: Mapping[str, Any], layers: int) -> Sequence[LayerAttentio
     return [LayerAttention(disentangled=described)] * layers
 
 
+def _convolution(config: Mapping[str, Any]) -> ConvolutionSize | None:
+    """Read the convolution beside the first layer, which the two largest of version 2 have."""
+    kernel = config.get("conv_kernel_size", 0)
+    if kernel == 0:
+        return None
+    if type(kernel) is not int or kernel % 2 == 0:
+        raise Unsupported(f"conv_kernel_size is {kernel!r:.100}: it knows an odd number of tokens")
+    if config["num_hidden_layers"] < 2:
+        raise Unsupported("conv_kernel_size is set: it knows a convolution beside the first of several layers")
+    if config.get("conv_groups", 1) != 1:
+        raise Unsupported(f"conv_groups is {config['conv_groups']!r:.100}: it knows 1")
+    return ConvolutionSize(kernel, config.get("conv_act", "tanh"))
+
+
 DEBERTA = Architecture(
     "DeBERTa-v2",
     ("mixedbread-ai/mxbai-rerank-base-v1",),
@@ -57,11 +73,13 @@ DEBERTA = Architecture(
         relative_norm="encoder.LayerNorm",
         relative_query="encoder.layer.{}.attention.self.pos_query_proj",
         relative_key="encoder.layer.{}.attention.self.pos_key_proj",
+        convolution="encoder.conv.conv",
+        convolution_norm="encoder.conv.LayerNorm",
     ),
     ClassifierNames("pooler.dense", "gelu", "classifier", activation_field="pooler_hidden_act"),
     epsilon=("layer_norm_eps", 1e-7),
     positions_field="position_biased_input",
     attention=_attention,
-    # transformers passes over absolute positions where position_biased_input is not set.
-    ignored=(*POSITION_IDS, "embeddings.position_embeddings.weight"),
+    convolution=_convolution,
+    ignored=POSITION_IDS,
 )

@@ -47,7 +47,7 @@ GTE = Architecture(
     ClassifierNames("new.pooler.dense", "tanh", "classifier"),
     code=frozenset({"NewModel", "NewForSequenceClassification"}),
     gate="second",
-    positions="rope",
+    positions=("rope",),
     biases={"up": False},
     attention=_attention,
     ignored=(*POSITION_IDS, *POOLER),

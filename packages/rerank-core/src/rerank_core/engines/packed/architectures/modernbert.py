@@ -90,6 +90,7 @@ MODERNBERT = Architecture(
     epsilon=("norm_eps", 1e-5),
     norm_first=True,
     gate="first",
+    positions=("absolute", "sans_pos", "rope"),  # what configurations say, and nothing has ever read
     biases={
         **dict.fromkeys(("norm", "attention_norm", "layer_norm", "final_norm", "classifier_norm"), "norm_bias"),
         **dict.fromkeys(("qkv", "attention_out"), "attention_bias"),

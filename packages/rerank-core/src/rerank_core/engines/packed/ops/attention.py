@@ -89,6 +89,38 @@ class LocalAttention:
         out[rows].copy_(attended[0].transpose(0, 1))
 
 
+class Bias(Protocol):
+    """What a family adds to the products of queries and keys, by the distance of their tokens."""
+
+    @property
+    def scale(self) -> float:
+        """The factor of these products, to which the bias is added."""
+        ...
+
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """Compute [heads, queries, keys] for a sequence's first queries and its keys, both [heads, tokens, width]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BiasedAttention:
+    """Attends with a bias, in one call for each sequence."""
+
+    bias: Bias
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
+        """See ``Attention``."""
+        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
+        for start, end in pairwise(bounds.places):
+            rows = slice(start, end)
+            q, k, v = query[:, rows], key[:, rows], value[:, rows]
+            bias = self.bias(q, k)
+            attended = functional.scaled_dot_product_attention(
+                q[None], k[None], v[None], bias[None], scale=self.bias.scale
+            )
+            out[rows].copy_(attended[0].transpose(0, 1))
+
+
 def variable_length(
     query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor, *, reach: int | None = None
 ) -> None:

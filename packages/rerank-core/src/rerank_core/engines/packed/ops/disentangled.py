@@ -2,19 +2,16 @@
 
 The score of tokens i and j is (q_i·k_j + q_i·K_r + k_j·Q_r) / sqrt(width · terms), where r is the row of the distance
 i - j, and K and Q are projections of one table of relative positions ("DeBERTa", He et al. 2021).
+
+BERT's relative positions are the same with one row a distance, which all heads share: a table of the layer's own is K,
+and Q where keys have a term too ("Improve Transformer Models with Better Relative Position Embeddings", Huang et al.
+2020).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from itertools import pairwise
-
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-from rerank_core.engines.packed.ops.attention import Bounds
 
 
 def distance_buckets(*, buckets: int, furthest: int, positions: int) -> Tensor:
@@ -35,39 +32,41 @@ def distance_buckets(*, buckets: int, furthest: int, positions: int) -> Tensor:
     return (found + span).clamp(0, 2 * span - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class DisentangledAttention:
-    """One layer's attention.
+class DisentangledBias:
+    """One layer's terms of relative positions.
 
-    ``keys``, ``queries``: of relative positions [heads, rows, width], None where the family's variant has no such term.
-    ``buckets`` [2 · positions - 1]: the row of each distance.
+    ``keys``, ``queries``: of relative positions [heads or 1, rows, width], None where the family's variant has no such
+    term. ``buckets`` [2 · positions - 1]: the row of each distance, from the lowest on; they never fall.
     """
 
-    keys: Tensor | None
-    queries: Tensor | None
-    buckets: Tensor
+    def __init__(
+        self, keys: Tensor | None, queries: Tensor | None, buckets: Tensor, *, scale: float, device: str
+    ) -> None:
+        self._scale = scale
+        self._keys = keys
+        self._queries = queries
+        self._buckets = buckets.to(device)
+        self._rows: list[int] = buckets.tolist()
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-        """See ``Attention``."""
-        terms = 1 + (self.keys is not None) + (self.queries is not None)
-        scale = 1 / math.sqrt(query.shape[-1] * terms)
-        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
-        for start, end in pairwise(bounds.places):
-            rows = slice(start, end)
-            q, k, v = query[:, rows], key[:, rows], value[:, rows]
-            bias = self._bias(q, k) * scale
-            attended = functional.scaled_dot_product_attention(q[None], k[None], v[None], bias[None], scale=scale)
-            out[rows].copy_(attended[0].transpose(0, 1))
+    @property
+    def scale(self) -> float:
+        """See ``Bias``."""
+        return self._scale
 
-    def _bias(self, query: Tensor, key: Tensor) -> Tensor:
-        """Compute the terms of relative positions [heads, tokens, tokens] for one sequence."""
-        tokens = query.shape[1]
-        place = torch.arange(tokens, device=query.device)
-        distances = place[:, None] - place + len(self.buckets) // 2
-        rows = self.buckets[distances].expand(len(query), -1, -1)
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """See ``Bias``."""
+        queries, keys, middle = query.shape[1], key.shape[1], len(self._rows) // 2
+        # Only the rows of distances that there are.
+        used = slice(self._rows[middle - keys + 1], self._rows[middle + queries - 1] + 1)
+        place = torch.arange(max(queries, keys), device=query.device)
+        distances = place[:queries, None] - place[:keys]
+        rows = (self._buckets[distances + middle] - used.start).expand(len(query), -1, -1)
         bias = torch.zeros(rows.shape, dtype=query.dtype, device=query.device)
-        if self.keys is not None:
-            bias += torch.gather(query @ self.keys.transpose(1, 2), 2, rows)
-        if self.queries is not None:  # for each key first, so that a row is gathered for all queries
-            bias += torch.gather(key @ self.queries.transpose(1, 2), 2, rows.transpose(1, 2)).transpose(1, 2)
-        return bias
+        if self._keys is not None:
+            bias += torch.gather(query @ self._keys[:, used].transpose(1, 2), 2, rows)
+        if self._queries is not None and queries == 1:  # one row for each key
+            bias += (key * self._queries[:, self._buckets[distances[0] + middle]]).sum(-1)[:, None]
+        elif self._queries is not None:  # for each key first, so that a row is gathered for all queries
+            of_keys = torch.gather(key @ self._queries[:, used].transpose(1, 2), 2, rows.transpose(1, 2))
+            bias += of_keys.transpose(1, 2)
+        return bias.mul_(self._scale)

@@ -1,16 +1,12 @@
-"""Attention with a bias for the distance of two tokens, as in T5 (Raffel et al. 2020)."""
+"""Attention with a learned number for the distance of two tokens, as in T5 (Raffel et al. 2020)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-from rerank_core.engines.packed.ops.attention import Bounds
 
 
 def bias_rows(*, rows: int, furthest: int, positions: int) -> Tensor:
@@ -27,19 +23,14 @@ def bias_rows(*, rows: int, furthest: int, positions: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class BiasedAttention:
-    """Attention whose scores have a bias for each head and distance: ``biases`` [heads, 2 · positions - 1]."""
+class DistanceBias:
+    """A bias for each head and distance: ``biases`` [heads, 2 · positions - 1]."""
 
     biases: Tensor
+    scale: float
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-        """See ``Attention``."""
-        query, key, value = (part[None].transpose(1, 2) for part in (query, key, value))
-        for start, end in pairwise(bounds.places):
-            rows = slice(start, end)
-            place = torch.arange(end - start, device=query.device)
-            distances = place[:, None] - place + self.biases.shape[1] // 2
-            attended = functional.scaled_dot_product_attention(
-                query[:, :, rows], key[:, :, rows], value[:, :, rows], self.biases[:, distances][None]
-            )
-            out[rows].copy_(attended[0].transpose(0, 1))
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """See ``Bias``."""
+        queries, keys = query.shape[1], key.shape[1]
+        place = torch.arange(max(queries, keys), device=query.device)
+        return self.biases[:, place[:queries, None] - place[:keys] + self.biases.shape[1] // 2]
