@@ -153,8 +153,8 @@ class _Work:
 
 def _environment(work: _Work) -> ImmutableSandboxedEnvironment:
     from jinja2 import TemplateError, ext, nodes
-    from jinja2.parser import Parser
     from jinja2.exceptions import SecurityError
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(ext.Extension):

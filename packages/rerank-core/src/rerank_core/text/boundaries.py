@@ -41,12 +41,14 @@ class Boundaries:
 
     ``spaces``: what a text may end before, as a set of a regular expression: white space, and characters that are put
     between spaces. ``allows_suffix``: a text may also begin at a space.
-    ``drops_spaces``: white space has no tokens, so that its amount does not matter.
+    ``drops_spaces``: white space has no tokens, so that its amount does not matter. ``ends_words``: a word ends behind
+    its last letter, where a mark or a new line follows, though what follows may belong to the next.
     """
 
     spaces: str
     allows_suffix: bool
     drops_spaces: bool
+    ends_words: bool = False
 
     def prefix(self, text: str, length: int, most: int | None = None) -> str | None:
         """Find the shortest prefix of ``length`` to ``most`` characters that ends at one; None where there is none."""
@@ -76,7 +78,10 @@ class Boundaries:
         return min(self._cuts(text), default=None)
 
     def _cuts(self, text: str) -> list[int]:
-        return [found.start() for found in self._ends.finditer(text)] if self.allows_suffix else []
+        if not self.allows_suffix:
+            return []
+        places = [found.start() for found in self._ends.finditer(text)]
+        return places + [found.start() for found in _WORD_ENDS.finditer(text)] if self.ends_words else places
 
     def squeeze(self, text: str, begin: int = 0, end: int | None = None) -> str:
         """Put one character in place of long white space, where that changes no token.
@@ -92,6 +97,7 @@ class Boundaries:
         return re.compile(f"[{self.spaces}](?<=[{_ORDINARY}].)", re.DOTALL)
 
 
+_WORD_ENDS = re.compile(r"(?<=[A-Za-z])[\n!-&(-/:-@[-`{-~]")  # an apostrophe goes on: it's
 _STARTS = re.compile(f" (?<=[{_ORDINARY}] )(?=[{_ORDINARY}])")
 
 
@@ -132,7 +138,12 @@ def _boundaries(
         spaces += _SPACED
     strips = any(part["type"] == "Strip" for part in normalizer)
     eats_spaces = any(token.rstrip for token in tokens)
-    return Boundaries(spaces, allows_suffix=drops or not (strips or eats_spaces), drops_spaces=drops)
+    return Boundaries(
+        spaces,
+        allows_suffix=drops or not (strips or eats_spaces),
+        drops_spaces=drops,
+        ends_words=pre_tokenizer[0]["type"] == "Split",
+    )
 
 
 def _parts(component: Any) -> list[Mapping[str, Any]]:

@@ -151,7 +151,7 @@ def error(error: RerankError, _: Reply) -> WrongFields | Problem:
     if isinstance(error, InvalidFields):
         return WrongFields([FieldError(list(field.path), field.reason, field.kind) for field in error.fields])
     field = field_of(error)
-    loc = ["body", field] if field else ["body"]
+    loc: list[str | int] = ["body", field] if field else ["body"]
     return WrongFields([FieldError(loc=loc, msg=str(error), type=by_code(error, _KINDS, "value_error"))])
 
 
