@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-import os
 import pickle
 import weakref
 from collections import Counter
@@ -157,25 +156,6 @@ def test_what_the_store_has_no_room_for_is_computed_again_with_the_same_scores(m
     assert values == tuple(alone(query, text) for query in (QUERY, QUERY[::-1]) for text in DOCUMENTS)
     assert len(engine.computed) > 2 if max_prefix_bytes < 24 else len(engine.computed) <= 3
     assert engine.store.nbytes == 0
-
-
-def test_a_forked_child_computes_what_its_parent_would_and_frees_it() -> None:
-    engine = Watched()
-    model = prompted_model(engine)
-    held = SharedPrefix()
-    sequences = [sequence for encoding in model.encode(QUERY, DOCUMENTS[:2], RAW) for sequence in encoding.sequences]
-    wanted = model.forward(sequences, [held, held])
-
-    child = os.fork()
-    if not child:
-        same = model.forward(sequences, [held, held]) == wanted
-        model.score(QUERY, DOCUMENTS)
-        os._exit(0 if same and len(engine.store) == 1 else 1)
-
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(engine.computed) == len(engine.store) == 1
-    del held
-    assert len(engine.store) == 0
 
 
 def test_copies_and_pickles_of_a_batch_s_prefix_hold_nothing() -> None:

@@ -111,7 +111,7 @@ def test_scores_have_the_same_bits_alone_and_in_company_over_many_batches_and_wi
         assert len(computed) == len(QUERIES)
         mixed = model.score_pairs([PAIRS[place] for place in shuffled], RAW).values
         assert [mixed[shuffled.index(place)] for place in range(len(PAIRS))] == alone
-        assert len(model._engine._prefixes) == 0
+        assert len(model._engine._prefixes.get()) == 0
 
 
 @pytest.mark.parametrize("room", [0, 25_000])
@@ -147,11 +147,11 @@ def test_requests_whose_batches_take_turns_keep_a_prefix_each_as_long_as_they_ho
 
     assert rows == wanted
     assert len(computed) == 2
-    assert len(engine._prefixes) == 2
+    assert len(engine._prefixes.get()) == 2
     del first
-    assert len(engine._prefixes) == 1
+    assert len(engine._prefixes.get()) == 1
     del second, both
-    assert engine._prefixes.nbytes == 0
+    assert engine._prefixes.get().nbytes == 0
 
 
 def test_a_kept_prefix_takes_its_keys_and_values_and_no_more(load) -> None:
@@ -161,8 +161,8 @@ def test_a_kept_prefix_takes_its_keys_and_values_and_no_more(load) -> None:
     engine.forward(Batch.of([one], [held]))
 
     layers, key_heads, width = 2, 2, 16
-    assert engine._prefixes.nbytes == one.prefix * layers * 2 * key_heads * width * 4
-    (kept,) = engine._prefixes._kept.values()
+    assert engine._prefixes.get().nbytes == one.prefix * layers * 2 * key_heads * width * 4
+    (kept,) = engine._prefixes.get()._kept.values()
     assert all(part.untyped_storage().nbytes() == part.nbytes for layer in kept.state.layers for part in layer)
 
 
@@ -180,7 +180,7 @@ def test_a_failed_batch_frees_what_other_requests_have_kept_too(load, monkeypatc
         with pytest.raises(OutOfMemory):
             engine.forward(Batch.of(others, [held] * len(others)))
 
-    assert len(engine._prefixes) == 0
+    assert len(engine._prefixes.get()) == 0
     assert engine.forward(Batch.of([one], [held])).tolist() == wanted
 
 
@@ -197,7 +197,7 @@ def test_halved_batches_have_the_same_bits_and_free_their_prefixes(load, monkeyp
     monkeypatch.setattr(PackedEngine, "_rows", cramped)
 
     assert model_of(engine).score_pairs(PAIRS, RAW) == wanted
-    assert len(engine._prefixes) == 0
+    assert len(engine._prefixes.get()) == 0
 
 
 def test_a_request_that_fails_leaves_no_keys_and_values_behind(load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_request_that_fails_leaves_no_keys_and_values_behind(load, monkeypatch
     rows, calls = PackedEngine._rows, []
 
     def broken(self, batch):
-        calls.append(len(self._prefixes))
+        calls.append(len(self._prefixes.get()))
         if len(calls) > 2:
             raise RuntimeError("broken")
         return rows(self, batch)
@@ -217,7 +217,7 @@ def test_a_request_that_fails_leaves_no_keys_and_values_behind(load, monkeypatch
         model_of(engine).score(QUERIES[2], DOCUMENTS)
 
     assert calls == [0, 1, 1]
-    assert len(engine._prefixes) == 0
+    assert len(engine._prefixes.get()) == 0
 
 
 def test_windows_of_long_documents_share_the_prompt_of_a_loaded_model(
@@ -239,4 +239,4 @@ def test_windows_of_long_documents_share_the_prompt_of_a_loaded_model(
     prefixes = {one.prefix_ids for encoding in encodings for one in encoding.sequences}
     assert sorted(computed) == sorted(prefixes)
     assert len(computed) <= 2  # one token more where a window begins with a space
-    assert len(model._engine._prefixes) == 0
+    assert len(model._engine._prefixes.get()) == 0

@@ -29,6 +29,7 @@ from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.prefix_store import PrefixStore
 from rerank_core.engines.target import Target
 from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
+from rerank_core.forking import PerProcess
 from rerank_core.types import TokenSequence
 
 # Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
@@ -93,7 +94,8 @@ class PackedEngine:
     def __init__(self, network: Network, *, device: str) -> None:
         self.device = device
         self._network = network
-        self._prefixes: PrefixStore[PrefixKeysValues] = PrefixStore(_PREFIX_BYTES)
+        # A child would never free what its parent's threads hold: it has a store of its own.
+        self._prefixes = PerProcess(lambda: PrefixStore[PrefixKeysValues](_PREFIX_BYTES))
         self._tokens_since = 0  # memory was given back
         self._worker_count = torch.get_num_threads() if device == "cpu" else 1
         # No method: the workers would hold the engine, as it holds them.
@@ -128,7 +130,7 @@ class PackedEngine:
         try:
             rows = self._rows(batch)
         except BaseException:
-            self._prefixes.clear()  # memory may be short
+            self._prefixes.get().clear()  # memory may be short
             raise
         if self.device == "cpu":
             self._give_back(len(batch.token_ids))
@@ -137,7 +139,7 @@ class PackedEngine:
     def _rows(self, batch: Batch) -> NDArray[np.float32]:
         ids = self._network.prefixes(batch)
         prefixes = list(zip(batch.shared, ids, strict=True))
-        computed = self._prefixes.states(prefixes, self._keys_values)
+        computed = self._prefixes.get().states(prefixes, self._keys_values)
         places = {prefix: place for place, prefix in enumerate(computed)}
         behind = [length - token_count(prefix) for length, prefix in zip(batch.lengths.tolist(), ids, strict=True)]
         # Sequences of one prefix lie side by side, so that it is laid before them once.
