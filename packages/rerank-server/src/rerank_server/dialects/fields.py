@@ -354,6 +354,4 @@ def _wrong_field(message: str) -> WrongField:
         reason = f"Expected one of {', '.join(_CHOICES.get(path.strip('`.'), ()))}"
     path = path.strip("`.")
     reason = reason.replace("`", "").removesuffix(" | null")
-    if not path:
-        return WrongField(f"the body is not as it should be: {reason}", field=None)
     return WrongField(f"{path}: {reason[0].lower()}{reason[1:]}", field=path)

@@ -92,7 +92,7 @@ class PendingScores:
             work.cancel()
 
     async def outputs(self) -> dict[TokenSequence, Output]:
-        """Await the outputs of all sequences that were added. No more will be: prefixes are not held for others.
+        """Await the outputs of all sequences that were added; from now on prefixes are not held for others.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
@@ -327,13 +327,11 @@ class Scheduler:
     def _complete(self, batch: list[WorkItem[TokenSequence]], outcomes: list[_Outcome], seconds: float) -> None:
         with self._wakeup:
             owners = [self._queue.complete(item) for item in batch]
-        present = {request for requests in owners for request in requests if request in self._pending}
-        for request in present:
+        for request in {request for requests in owners for request in requests}:
             self._pending[request].forward_seconds += seconds
         for item, requests, outcome in zip(batch, owners, outcomes, strict=True):
             for request in requests:
-                if request in present:
-                    self._pending[request].complete(item.work, outcome)
+                self._pending[request].complete(item.work, outcome)
 
     def _fail(self, error: BaseException) -> None:
         self._end(
