@@ -212,7 +212,7 @@ test-all: test ## and parity of all families and dtypes, forks, command lines, r
 
 .PHONY: test-release
 test-release: test-all ## and wheels in clean environments, image, Terraform, Helm, Azure, Ray, Spark
-	$(PYTEST) -m release
+	$(PYTEST) -m release --numprocesses 2 --dist loadfile
 
 .PHONY: coverage
 coverage: $(SETUP) ## the tests of every day, and for each package the lines and branches that they did not run

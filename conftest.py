@@ -5,6 +5,7 @@ Test tiers: each test file belongs to one, by the table below, and its tests get
 """
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -60,6 +61,14 @@ TIERS = {
     "tests/hub": "hub",
 }
 
+# Files of a group are run one after another, by one of the processes of `--dist loadfile`: each of these starts a
+# cluster that takes both cores.
+GROUPS = {
+    "packages/rerank-integrations/tests/batch/test_on_ray.py": "clusters",
+    "packages/rerank-server/tests/test_ray.py": "clusters",
+    "tests/e2e/test_spark.py": "clusters",
+}
+
 
 def tier(file: PurePath) -> str | None:
     """Look up the tier of a file by its path in the repository."""
@@ -75,6 +84,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.
         if found is None:
             raise pytest.UsageError(f"{item.path} has no tier: give its folder one in {Path(__file__).name}")
         item.add_marker(found)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let one process run all files of a group, where one runs all tests of a file."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduler = LoadFileScheduling(config, log)
+    file_of = scheduler._split_scope
+    scheduler._split_scope = lambda nodeid: GROUPS.get(file_of(nodeid), file_of(nodeid))
+    return scheduler
+
+
+def pytest_sessionfinish() -> None:
+    """Save what was measured: a process of pytest-xdist that takes long to end is killed before it does so itself."""
+    coverage = sys.modules.get("coverage")
+    running = coverage.Coverage.current() if coverage and "PYTEST_XDIST_WORKER" in os.environ else None
+    if running is not None:
+        running.save()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -45,7 +45,7 @@ class Group:
         return (pinned | dict(self.versions))[package]
 
 
-_OPEN_WEBUI, _DIFY, _RAGFLOW, _LIGHTRAG = "Open WebUI", "Dify", "RAGFlow", "LightRAG"
+_OPEN_WEBUI, _DIFY, _RAGFLOW, _LIGHTRAG, _VLLM = "Open WebUI", "Dify", "RAGFlow", "LightRAG", "vLLM"
 
 GROUPS = (
     Group(
@@ -141,28 +141,28 @@ GROUPS = (
                 "LiteLLM, cohere",
                 "litellm",
                 "`litellm.rerank(api_base=B)`",
-                "LiteLLM: `cohere`, `jina_ai`, `hosted_vllm`",
+                "LiteLLM: `cohere`, `jina_ai`",
                 "`api_base=B`",
             ),
             Listed(
                 "LiteLLM, cohere, async",
                 "litellm",
                 "`litellm.arerank(api_base=B)`",
-                "LiteLLM: `cohere`, `jina_ai`, `hosted_vllm`",
+                "LiteLLM: `cohere`, `jina_ai`",
                 "`api_base=B`",
             ),
             Listed(
                 "LiteLLM, jina_ai",
                 "litellm",
                 "`litellm.rerank(api_base=B)`",
-                "LiteLLM: `cohere`, `jina_ai`, `hosted_vllm`",
+                "LiteLLM: `cohere`, `jina_ai`",
                 "`api_base=B`",
             ),
             Listed(
                 "LiteLLM, hosted_vllm",
                 "litellm",
                 "`litellm.rerank(api_base=B)`",
-                "LiteLLM: `cohere`, `jina_ai`, `hosted_vllm`",
+                "LiteLLM: `hosted_vllm`",
                 "`api_base=B`",
             ),
             Listed(
@@ -464,12 +464,27 @@ GROUPS = (
                 "LightRAG: `jina`",
                 "`RERANK_BINDING_HOST=B/v1/rerank`",
             ),
+            Listed(
+                "vLLM, instruction",
+                _VLLM,
+                "`POST B/vllm/v1/rerank`, with `instruction`",
+                "vLLM: requests to `/v1/rerank`",
+                "`B/vllm/v1/rerank`",
+            ),
+            Listed(
+                "vLLM, chat_template_kwargs",
+                _VLLM,
+                "`POST B/vllm/v1/rerank`, with `chat_template_kwargs.instruction`",
+                "vLLM: requests to `/v1/rerank`",
+                "`B/vllm/v1/rerank`",
+            ),
         ),
         (
             (_OPEN_WEBUI, "replay of 0.12.4"),
             (_DIFY, "replay of plugins 7af2283"),
             (_RAGFLOW, "replay of b1b8cd6"),
             (_LIGHTRAG, "replay of 1.5.7"),
+            (_VLLM, "replay of 0.33.0"),
         ),
     ),
 )

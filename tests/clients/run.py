@@ -26,10 +26,11 @@ from pathlib import Path
 import rerank_core
 from environments import NotInstalled, folder_of, interpreter
 from front import RETRY_AFTER, front
-from groups.cases import CASES, Seen, There
+from groups.cases import CASES, INSTRUCTION, Seen, There
 from listed import GROUPS, Group
+from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import ScoreOptions
-from servers import MODEL, NotStarted, full_server, server
+from servers import MODEL, NotStarted, full_server, instructed_server, server
 from table import Row, dump, read, rows
 
 _HERE = Path(__file__).parent
@@ -46,6 +47,7 @@ DOCUMENTS = (
     "A red panda is smaller than a giant panda, and is not a bear.",
     "The stock market fell on Tuesday.",
 )
+INSTRUCTION_TEXT = "Prefer what a library can do for data analysis."
 
 # No client of ours looks for this machine behind a proxy, tells its makers, or fetches a list of prices.
 _DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -105,6 +107,7 @@ def _servers(folder: Path) -> Iterator[tuple[There, str]]:
         keyed = stack.enter_context(server(folder / "keyed.log", RERANK_API_KEYS=KEY))
         strict = stack.enter_context(server(folder / "strict.log", RERANK_STRICT_MODEL="true"))
         full = stack.enter_context(full_server(folder))
+        instructed = stack.enter_context(instructed_server(folder / "instructed.log"))
         model = rerank_core.load(MODEL)
         yield (
             There(
@@ -118,9 +121,18 @@ def _servers(folder: Path) -> Iterator[tuple[There, str]]:
                 scores=list(model.score(QUERY, DOCUMENTS).values),
                 logits=list(model.score(QUERY, DOCUMENTS, ScoreOptions(raw=True)).values),
                 retry_after=RETRY_AFTER,
+                instructed=instructed,
+                instruction=INSTRUCTION_TEXT,
+                instructed_scores=_instructed(),
             ),
             full,
         )
+
+
+def _instructed() -> list[float]:
+    """The scores of the model that takes an instruction, with ours."""
+    model, options = OverlapModel(takes_instruction=True), ScoreOptions(instruction=INSTRUCTION_TEXT)
+    return list(model.score(QUERY, DOCUMENTS, options).values)
 
 
 # ---------------------------------------------------------------------------- one group
@@ -140,7 +152,8 @@ def _run(group: Group, there: There, full: str) -> list[Row]:
         end = _fill(found, [python, str(_HERE / "groups" / group.script)], asked, folder_of(group.name))
     for row in found:
         for case in CASES:
-            row.seen.setdefault(case, Seen(False, "nothing was heard of it", end))
+            if case != INSTRUCTION:  # not every client can send one
+                row.seen.setdefault(case, Seen(False, "nothing was heard of it", end))
     return found
 
 
@@ -189,7 +202,7 @@ def _report(found: Sequence[Row]) -> int:
         print(f"{verdict:8}{row.listed.name} {row.version}")
     for row in failed:
         for case in CASES:
-            if row.seen[case].ok is False:
+            if case in row.seen and row.seen[case].ok is False:
                 print(f"\n{row.listed.name}, {case}: {row.seen[case].shows}\n    {row.seen[case].detail}")
     for row in not_run:
         print(f"SKIPPED LOUDLY: {row.listed.name}: {row.not_run}\n{textwrap.indent(row.why, '    ')}")

@@ -53,6 +53,13 @@ def server(log: Path, *, command: Sequence[str] = ("-m", "rerank_server"), **set
 
 
 @contextmanager
+def instructed_server(log: Path) -> Iterator[str]:
+    """A server whose model takes an instruction: it counts words."""
+    with server(log, command=(str(_FAULTY),), MODEL_NAME="overlap", INSTRUCTION="") as url:
+        yield url
+
+
+@contextmanager
 def full_server(folder: Path) -> Iterator[str]:
     """A server whose room is taken, for as long as the block runs, by a request that does not end."""
     fifo = folder / "fifo"

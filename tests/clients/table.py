@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from groups.cases import AS_IT_DOES, CASES, Seen
+from groups.cases import AS_IT_DOES, CASES, ERRORS, INSTRUCTION, Seen
 from listed import GROUPS, Group, Listed
 
 _HERE = Path(__file__).parent
@@ -27,8 +27,9 @@ MATRIX_HEAD = """\
 <!-- Written by tests/clients/table.py: `make test-clients` runs the clients and writes this again. -->
 
 Other services' clients against a server of ours with the model `lite`, whose address is B here. The ranking must be the
-one that `rerank_core` computes in process, to 1e-6 in its scores. An error must arrive as the client's own, with the
-server's reason in it. A replay is the request that a program is known to send, and a reading of what it reads.
+one that `rerank_core` computes in process, to 1e-6 in its scores; so must be the one with an instruction, of a client
+that can send one to a model that takes one. An error must arrive as the client's own, with the server's reason in it. A
+replay is the request that a program is known to send, and a reading of what it reads.
 
 """
 
@@ -157,14 +158,16 @@ def _users_row(same: Sequence[Row]) -> Sequence[str]:
     if any(row.not_run is not None for row in same):
         return (listed.product, listed.setting, f"not run ({version})", "")
     works = "**no**" if any(row.failed for row in same) else "yes"
-    remarks = (_remark(seen) for row in same for _, seen in _of(row))
+    remarks = (_remark(case, seen) for row in same for case, seen in _of(row))
     return (listed.product, listed.setting, f"{works} ({version})", "; ".join(filter(None, dict.fromkeys(remarks))))
 
 
-def _remark(seen: Seen) -> str:
+def _remark(case: str, seen: Seen) -> str:
     """What is unusual: neither a ranking, nor the client's own error with the server's reason, nor no documents."""
     if seen.ok is False:
         return f"**{seen.shows}**"
+    if case == INSTRUCTION:
+        return "takes `instruction`"
     if seen.shows.startswith("waits"):
         return "full server: waits `Retry-After`, then tries again"
     if seen.shows.startswith("asks again"):
@@ -204,11 +207,11 @@ def _result(row: Row) -> str:
 
 
 def _errors(found: Iterable[Row]) -> str:
-    cases = CASES[1:]
     lines = (
-        (row.listed.name, *(row.seen[case].shows if case in row.seen else "not run" for case in cases)) for row in found
+        (row.listed.name, *(row.seen[case].shows if case in row.seen else "not run" for case in ERRORS))
+        for row in found
     )
-    return _table(("client", *cases), lines)
+    return _table(("client", *ERRORS), lines)
 
 
 def _of(row: Row) -> Iterable[tuple[str, Seen]]:

@@ -14,7 +14,7 @@ from rerank_server.dialects import routing
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
-UNLISTED = {"query", "documents", "instruction"}  # in the example; refused, as the text below the table says
+UNLISTED = {"query", "documents"}  # in the example
 
 
 @pytest.fixture(scope="module")

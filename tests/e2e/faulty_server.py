@@ -3,6 +3,7 @@
 ``hold`` waits until somebody opens the FIFO named by FIFO for writing; ``poison`` fails, ``lost`` is a device that is
 lost, ``exit`` asks to end the process; ``hang`` never ends, and ``clutch`` holds the interpreter's lock for ever.
 A document that begins with ``panic`` makes the tokenizer panic, one that begins with ``ponder`` is never tokenised.
+The model takes an instruction where INSTRUCTION is its own one.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ from pathlib import Path
 from rerank_core.errors import DeviceError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, ScoreOptions, TokenSequence
+from rerank_core.types import Encoding, ScoreOptions, SharedPrefix, TokenSequence
 from rerank_server.lifecycle import watchdog
 from rerank_server.observability.logs import configure_logging
 from rerank_server.process.server import serve
@@ -33,7 +34,7 @@ class PanicException(BaseException):
 
 
 class Obedient(OverlapModel):
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         said = {token for sequence in sequences for token in array("i", sequence.token_ids)}
         if word("hold") in said:
             Path(os.environ["FIFO"]).read_bytes()
@@ -61,4 +62,6 @@ if __name__ == "__main__":
     watchdog._LEAST = 86_400.0  # who holds a batch does so on purpose: only RERANK_STUCK_SECONDS says when it is stuck
     settings = Settings.from_env({name: value for name, value in os.environ.items() if name != "FIFO"})
     configure_logging(settings.log_level, settings.log_format)
-    sys.exit(serve(settings, load=lambda _: Obedient()))
+    instruction = os.environ.get("INSTRUCTION")
+    model = Obedient(takes_instruction=instruction is not None, instruction=instruction)
+    sys.exit(serve(settings, load=lambda _: model))

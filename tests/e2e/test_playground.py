@@ -226,6 +226,42 @@ async def run(code: str, folder: Path, command: str) -> str:
     return done.stdout
 
 
+async def test_a_model_that_takes_an_instruction_has_a_field_for_it(visit: Visit, faulty: Any, tmp_path: Path) -> None:
+    instruction = 'it\'s "about" a city $(id)'
+    with faulty(INSTRUCTION="about China") as server:
+        async with visit(server.url, viewport={"width": 360, "height": 740}) as page:
+            own = await answered(page)
+            field = page.get_by_role("textbox", name="Instruction")
+            placeholder = await field.get_attribute("placeholder")
+            await field.fill(instruction)
+            rows = await shown(page)
+            codes = {}
+            for tab in ("curl", "Python", "LangChain", "LlamaIndex"):
+                await page.get_by_role("tab", name=tab).click()
+                codes[tab] = await page.locator("#code").inner_text()
+            accessible, faint = await page.evaluate(ACCESSIBLE), await page.evaluate(CONTRAST)
+            width = await page.evaluate("document.documentElement.scrollWidth")
+        wanted = expected(server.url, QUERY, PASSAGES, instruction=instruction)
+        assert [(text, raw) for text, _, raw in own] == expected(server.url, QUERY, PASSAGES, raw_scores=True)
+        assert scored(json.loads(await run(codes.pop("curl"), tmp_path, "bash"))["results"], PASSAGES) == wanted
+        for code in codes.values():
+            said = await run(code, tmp_path, sys.executable)
+            assert said == "".join(f"{score:.4f}  {text}\n" for text, score in wanted)
+
+    assert placeholder == "about China"
+    assert [text for text, _, _ in rows] == [text for text, _ in wanted]
+    assert rows[0][0] == PASSAGES[3] != own[0][0]
+    assert accessible == {"nameless": [], "dangling": [], "twice": []}
+    assert faint == []
+    assert width <= 360
+
+
+async def test_a_model_that_takes_none_has_no_field_for_an_instruction(visit: Visit, tiny_server: Any) -> None:
+    async with visit(tiny_server.url) as page:
+        await shown(page)
+        assert await page.locator("#instruction:visible").count() == 0
+
+
 async def test_a_server_that_asks_for_a_key_opens_the_field_and_takes_the_key(
     visit: Visit, serving: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "max_chunks": (1, 3),
     "chunk_score": ("max", "first", "mean"),
     "best_chunks": (1, 2),
+    "instruction": ("", "be kind"),
 }
 
 

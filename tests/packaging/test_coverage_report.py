@@ -55,6 +55,29 @@ def test_lines_are_left_out_where_a_reason_is_given(
     assert tool["report"]([tool["Group"]("all", ["program.py"], 100)], measured(reason)) == short
 
 
+def test_what_a_process_of_the_tests_has_run_counts_though_it_is_killed_at_its_end(
+    root: Path, tool: dict[str, Any], tmp_path: Path
+) -> None:
+    """pytest-xdist kills one that takes long to end, before it would have written what it measured."""
+    settings = (root / "pyproject.toml").read_text().replace('["rerank_core", ', '["program"] #')
+    (tmp_path / "pyproject.toml").write_text(settings)
+    (tmp_path / "conftest.py").write_text((root / "conftest.py").read_text())
+    (tmp_path / "program.py").write_text("def run():\n    return 1\n")
+    test = tmp_path / "tests" / "wire" / "test_program.py"
+    test.parent.mkdir(parents=True)
+    test.write_text(
+        "import atexit, os, signal, program\n"
+        "def test_it():\n"
+        "    atexit.register(os.kill, os.getpid(), signal.SIGKILL)\n"
+        "    assert program.run() == 1\n"
+    )
+
+    for command in (["run", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1"], ["combine", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "coverage", *command], cwd=tmp_path, timeout=100, check=True)
+
+    assert tool["report"]([tool["Group"]("all", ["program.py"], 100)], tmp_path) == []
+
+
 def test_each_package_is_a_group_and_each_pattern_finds_files(root: Path, tool: dict[str, Any]) -> None:
     groups = tool["groups"]((root / "pyproject.toml").read_text())
 

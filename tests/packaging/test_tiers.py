@@ -72,9 +72,34 @@ def test_a_folder_without_a_tier_is_refused(repository: Path, arguments: tuple[s
 
 def test_the_table_names_what_exists(root: Path) -> None:
     """A file that was moved would fall back to its folder's tier without a word."""
-    table = runpy.run_path(str(root / "conftest.py"))["TIERS"]
+    found = runpy.run_path(str(root / "conftest.py"))
 
-    assert [path for path in table if not (root / path).exists()] == []
+    assert [path for path in {**found["TIERS"], **found["GROUPS"]} if not (root / path).exists()] == []
+
+
+def test_a_process_runs_whole_files_and_files_of_a_group_after_each_other(repository: Path) -> None:
+    lines = (
+        (repository / "conftest.py")
+        .read_text()
+        .replace("GROUPS = {", 'GROUPS = dict.fromkeys(["tests/wire/test_a.py", "tests/e2e/test_b.py"], "both") | {')
+    )
+    (repository / "conftest.py").write_text(lines)
+    for file in repository.glob("tests/*/test_*.py"):
+        names = "\n".join(f"def test_{n}(): (pathlib.Path({str(file)!r} + worker)).touch()" for n in range(3))
+        file.write_text(f"import os, pathlib\nworker = os.environ['PYTEST_XDIST_WORKER']\n{names}\n")
+
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=100, check=False)
+    workers = {
+        file.name: {made.name.removeprefix(file.name) for made in file.parent.glob(f"{file.name}gw*")}
+        for file in repository.glob("tests/*/test_*.py")
+    }
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name: len(found) for name, found in workers.items() if name != "test_d.py"} == dict.fromkeys(
+        ("test_a.py", "test_b.py", "test_c.py", "test_roads.py"), 1
+    )
+    assert workers["test_a.py"] == workers["test_b.py"]
 
 
 def test_make_runs_each_tier_behind_the_smaller_ones(root: Path) -> None:

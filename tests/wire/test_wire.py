@@ -1,7 +1,7 @@
 """Golden files: what is asked on the wire in each language, and what is answered, to the last field.
 
-A file has a request and its answer. ``<id>`` stands for what differs from answer to answer, ``<created>`` for a
-time, ``<version>`` for the server's.
+A file has a request and its answer, and perhaps settings of the server and arguments of the model. ``<id>`` stands for
+what differs from answer to answer, ``<created>`` for a time, ``<version>`` for the server's.
 Scores are those of ``OverlapModel``, which counts the words that a document shares with its query.
 """
 
@@ -22,7 +22,7 @@ from rerank_server.app import create_app
 from rerank_server.dialects.routing import ROUTES
 from rerank_server.settings import Settings
 
-Servers: TypeAlias = Callable[[dict[str, Any]], Awaitable[AsyncClient]]
+Servers: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], Awaitable[AsyncClient]]
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.json"))
@@ -43,8 +43,8 @@ def golden(value: Any, key: str = "") -> Any:
 
 
 @asynccontextmanager
-async def serving(settings: dict[str, Any]) -> AsyncIterator[AsyncClient]:
-    app = create_app(Settings(model="overlap", **settings), load=lambda _: OverlapModel())
+async def serving(settings: dict[str, Any], model: dict[str, Any]) -> AsyncIterator[AsyncClient]:
+    app = create_app(Settings(model="overlap", **settings), load=lambda _: OverlapModel(**model))
     transport = ASGITransport(cast("Any", app))
     async with app.lifespan(), AsyncClient(transport=transport, base_url="http://server") as client:
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 (there is no event to wait for)
@@ -54,22 +54,22 @@ async def serving(settings: dict[str, Any]) -> AsyncIterator[AsyncClient]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers() -> AsyncIterator[Servers]:
-    """One server for each set of settings, for all files that have it: no answer depends on what was asked before."""
+    """One server for all files with the same settings and model: no answer depends on what was asked before."""
     clients: dict[str, AsyncClient] = {}
     lives: list[asyncio.Task[None]] = []
     finished = asyncio.Event()
 
-    async def live(settings: dict[str, Any], started: asyncio.Future[AsyncClient]) -> None:
-        async with serving(settings) as client:
+    async def live(settings: dict[str, Any], model: dict[str, Any], started: asyncio.Future[AsyncClient]) -> None:
+        async with serving(settings, model) as client:
             started.set_result(client)
             await finished.wait()
 
-    async def server(settings: dict[str, Any]) -> AsyncClient:
-        key = json.dumps(settings, sort_keys=True)
+    async def server(settings: dict[str, Any], model: dict[str, Any]) -> AsyncClient:
+        key = json.dumps([settings, model], sort_keys=True)
         if key not in clients:
             # In a task of its own: a lifespan has to end in the task that it began in, and a fixture may not.
             started: asyncio.Future[AsyncClient] = asyncio.get_running_loop().create_future()
-            lives.append(asyncio.create_task(live(settings, started)))
+            lives.append(asyncio.create_task(live(settings, model, started)))
             either: set[asyncio.Future[Any]] = {lives[-1], started}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             clients[key] = started.result() if started.done() else await failed(lives[-1])
@@ -91,7 +91,7 @@ async def failed(life: asyncio.Task[None]) -> AsyncClient:
 async def test_a_request_is_answered_as_its_language_has_it(servers: Servers, file: Path) -> None:
     case = json.loads(file.read_text())  # noqa: ASYNC240 (a test)
     request = case["request"]
-    client = await servers(case.get("settings", {}))
+    client = await servers(case.get("settings", {}), case.get("model", {}))
 
     answer = await client.request(request["method"], request["path"], json=request.get("body"))
 

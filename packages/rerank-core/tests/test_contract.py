@@ -7,12 +7,24 @@ from rerank_core.testing.doubles import OverlapModel
 
 
 @pytest.fixture(
-    params=["overlap", "bert", "xlm-roberta", "modernbert", "deberta-v2", "bert-relative", "bi-encoder", "lite"]
+    params=[
+        "overlap",
+        "overlap with instructions",
+        "bert",
+        "xlm-roberta",
+        "modernbert",
+        "deberta-v2",
+        "bert-relative",
+        "bi-encoder",
+        "lite",
+    ]
 )
 def scorer(request, tiny_model) -> Scorer:
     match request.param:
         case "overlap":
             return OverlapModel()
+        case "overlap with instructions":
+            return OverlapModel(takes_instruction=True)
         case "bi-encoder":
             return tiny_model("bert", "bi-encoder")
         case "lite":

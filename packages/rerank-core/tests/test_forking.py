@@ -7,6 +7,7 @@ import pytest
 from rerank_core import DeviceError
 from rerank_core.forking import PerProcess, current_process, running
 from rerank_core.models.local import LocalModel
+from rerank_core.testing.language_models import write_tiny_language_model
 
 # Each child ends by an alarm where nobody answers, and never returns into the program.
 PROGRAM = """
@@ -69,6 +70,34 @@ print("right")
         engine,
         tiny("bert"),
         tiny("roberta", "bi-encoder"),
+    )
+
+
+def test_a_child_computes_and_frees_prefixes_of_its_own(program, tmp_path):
+    """What a thread of the parent holds would never be freed in the child."""
+    program(
+        """
+from rerank_core.types import ScoreOptions, SharedPrefix
+model = rerank_core.load(sys.argv[1], engine="packed", recipe="qwen3-reranker", threads=2)
+kept = lambda: len(model._engine._prefixes.get())
+sequences = [found.sequences[0] for found in model.encode(QUERY, DOCUMENTS, ScoreOptions())]
+held = SharedPrefix()
+compute = lambda: model.forward(sequences, [held] * len(sequences))
+wanted, scores = compute(), model.score(QUERY, MANY)
+assert kept() == 1
+
+def same():
+    before = kept()
+    right = compute() == wanted and model.score(QUERY, MANY) == scores
+    return right and (before, kept()) == (0, 1)
+
+assert finish(in_child(same), in_child(same)) == [0, 0]
+assert kept() == 1
+del held
+assert kept() == 0
+print("right")
+""",
+        write_tiny_language_model(tmp_path),
     )
 
 

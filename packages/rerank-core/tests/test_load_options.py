@@ -15,11 +15,13 @@ from rerank_core.load_options import LoadOptions, help_of, read_label
 NAMES = [option.name for option in fields(LoadOptions)]
 SET = LoadOptions(
     revision="main", device="cpu", dtype="int8", engine="packed", max_length=64, truncation="only_second",
-    long_documents="chunk", calibration="2,1", label=3, threads=2, trust_remote_code=True, max_characters=5000,
+    long_documents="chunk", recipe="zerank", template="{{ messages }}", instruction="be brief", calibration="2,1",
+    label=3, threads=2, trust_remote_code=True, max_characters=5000,
 )  # fmt: skip
 ARGUMENTS = [
     "--revision", "main", "--device", "cpu", "--dtype", "int8", "--engine", "packed", "--max-length", "64",
-    "--truncation", "only_second", "--long-documents", "chunk", "--calibration", "2,1", "--label", "3",
+    "--truncation", "only_second", "--long-documents", "chunk", "--recipe", "zerank",
+    "--template", "{{ messages }}", "--instruction", "be brief", "--calibration", "2,1", "--label", "3",
     "--threads", "2", "--trust-remote-code", "--max-characters", "5000",
 ]  # fmt: skip
 

@@ -46,6 +46,8 @@ def test_the_types_are_frozen_and_travel(thing):
         ({"long_documents": "windows"}, "long_documents is 'windows': use one of truncate"),
         ({"max_query_tokens": 0}, "max_query_tokens is 0: use at least 1"),
         ({"max_document_tokens": -5}, "max_document_tokens is -5: use at least 1"),
+        ({"instruction": ["be kind"]}, "the instruction is list, not a string"),
+        ({"instruction": "\ud800"}, "the instruction holds a lone surrogate"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_with_what_can(wrong, message):

@@ -222,6 +222,7 @@ OPTIONS = {
     "max_chunks_per_doc": "max_chunks",
     "chunk_score": "chunk_score",
     "best_chunks": "best_chunks",
+    "instruction": "instruction",
 }
 
 

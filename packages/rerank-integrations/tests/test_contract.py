@@ -5,7 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from rerank_core.testing.contract import *
+from rerank_core.testing.doubles import OverlapModel
 from rerank_integrations.client import HTTPScorer
+
+
+@pytest.fixture(params=[False, True], ids=["no instructions", "instructions"])
+def overlap(request: pytest.FixtureRequest) -> OverlapModel:
+    return OverlapModel(takes_instruction=request.param)
 
 
 @pytest.fixture(params=[1000, 2], ids=["whole", "in parts"])

@@ -111,16 +111,44 @@ async def test_an_error_of_the_scorer_reaches_the_caller(documents: list[Documen
         await compressor.acompress_documents(documents, QUERY)
 
 
+@pytest.mark.parametrize("overlap", [OverlapModel(takes_instruction=True)], ids=["takes instructions"])
+async def test_an_instruction_is_given_with_every_query(
+    documents: list[Document], scorer: Scorer, overlap: OverlapModel
+) -> None:
+    other = ScoreOptions(raw=True, instruction="another")
+    compressor = RerankCompressor(scorer=scorer, options=other, instruction="about trains in Switzerland", top_n=1)
+
+    (best,) = compressor.compress_documents(documents, "punctual")
+
+    assert best.id == "trains"
+    assert await compressor.acompress_documents(documents, "punctual") == [best]
+    assert best.metadata["relevance_score"] > 1  # raw, as the other options have it
+    (plain,) = RerankCompressor(scorer=scorer, top_n=1).compress_documents(documents, "punctual")
+    assert plain.metadata["relevance_score"] < 1
+
+
+async def test_an_instruction_to_a_model_that_takes_none_is_an_error_all_the_same(
+    documents: list[Document], scorer: Scorer
+) -> None:
+    compressor = RerankCompressor(scorer=scorer, instruction="be kind", on_error="passthrough")
+
+    with pytest.raises(InvalidRequest, match="takes no instruction"):
+        compressor.compress_documents(documents, QUERY)
+    with pytest.raises(InvalidRequest, match="takes no instruction"):
+        await compressor.acompress_documents(documents, QUERY)
+
+
 def test_an_address_is_enough(url: str, documents: list[Document], seen: list[dict[str, Any]]) -> None:
     compressor = RerankCompressor.from_url(
-        url, api_key="secret", timeout=30, top_n=1, threshold=0.1, options=ScoreOptions(max_document_tokens=50)
-    )
+        url, api_key="secret", timeout=30, top_n=1, threshold=0.1, options=ScoreOptions(max_document_tokens=50),
+        instruction="",
+    )  # fmt: skip
 
     (best,) = compressor.compress_documents(documents, QUERY)
 
     assert best.id == "panda"
     assert seen[-1]["authorization"] == "Bearer secret"
-    assert seen[-1]["body"]["max_tokens_per_doc"] == 50
+    assert (seen[-1]["body"]["max_tokens_per_doc"], seen[-1]["body"]["instruction"]) == (50, "")
 
 
 def test_a_key_is_in_no_dump(url: str) -> None:
@@ -129,7 +157,9 @@ def test_a_key_is_in_no_dump(url: str) -> None:
     shown = [repr(compressor), str(compressor), compressor.model_dump_json(), repr(compressor.model_dump())]
 
     assert "secret" not in "".join([*shown, dumps(compressor)])
-    assert compressor.model_dump() == {"top_n": 3, "threshold": None, "options": None, "on_error": "raise"}
+    assert compressor.model_dump() == {
+        "top_n": 3, "threshold": None, "options": None, "instruction": None, "on_error": "raise",
+    }  # fmt: skip
 
 
 async def test_a_model_in_this_process_works_as_well(checkpoint: Path, documents: list[Document]) -> None:
@@ -172,13 +202,14 @@ def test_a_cross_encoder_scores_pairs_in_their_order(scorer: Scorer, overlap: Ov
 
 
 def test_a_cross_encoder_asks_once_for_each_query(url: str, seen: list[dict[str, Any]]) -> None:
-    encoder = RerankCrossEncoder.from_url(url, api_key="secret", options=ScoreOptions(raw=True))
+    options = ScoreOptions(raw=True)
+    encoder = RerankCrossEncoder.from_url(url, api_key="secret", options=options, instruction="")
 
     encoder.score([("one", "a"), ("two", "b"), ("one", "c")])
 
     assert [asked["body"] for asked in seen if asked["body"]] == [
-        {"query": "one", "raw_scores": True, "documents": ["a", "c"]},
-        {"query": "two", "raw_scores": True, "documents": ["b"]},
+        {"query": "one", "raw_scores": True, "instruction": "", "documents": ["a", "c"]},
+        {"query": "two", "raw_scores": True, "instruction": "", "documents": ["b"]},
     ]
 
 

@@ -114,6 +114,23 @@ def test_the_best_may_be_kept_by_number_or_by_score(nodes: list[NodeWithScore], 
     assert names(above.postprocess_nodes(nodes, query_str=QUERY)) == BEST_FIRST[:2]
 
 
+@pytest.mark.parametrize("overlap", [OverlapModel(takes_instruction=True)], ids=["takes instructions"])
+async def test_an_instruction_is_given_with_every_query(
+    nodes: list[NodeWithScore], scorer: Scorer, overlap: OverlapModel
+) -> None:
+    other = ScoreOptions(raw=True, instruction="another")
+    postprocessor = RerankPostprocessor(
+        scorer=scorer, options=other, instruction="about trains in Switzerland", top_n=1
+    )
+
+    (best,) = postprocessor.postprocess_nodes(nodes, query_str="punctual")
+
+    assert best.node_id == "trains"
+    assert await postprocessor.apostprocess_nodes(nodes, query_str="punctual") == [best]
+    assert best.score is not None
+    assert best.score > 1  # raw, as the other options have it
+
+
 @pytest.mark.parametrize(
     ("mode", "text"),
     [
@@ -238,6 +255,7 @@ def test_a_key_is_in_no_dump_and_the_settings_come_back(url: str, overlap: Overl
         top_n=3,
         threshold=0.5,
         options=ScoreOptions(raw=True),
+        instruction="be kind",
         metadata_mode=MetadataMode.LLM,
         keep_retrieval_score=True,
         model_name="mine",

@@ -107,6 +107,19 @@ def test_other_asgi_servers_make_the_application_from_the_environment(monkeypatc
 
 
 @pytest.mark.usefixtures("quiet")
+def test_settings_that_may_surprise_are_remarked_upon_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RERANK_API_KEYS", "secret")
+
+    application()
+
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "rerank_server.__main__")
+    assert record.getMessage().startswith("API keys are required, and CORS_ORIGINS is *")
+
+
+@pytest.mark.usefixtures("quiet")
 def test_reload_gives_uvicorn_the_application_and_the_folders_of_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))

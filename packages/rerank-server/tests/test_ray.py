@@ -1,27 +1,19 @@
-"""The same application on Ray Serve."""
+"""The same application on Ray Serve. What needs no Ray is in ``test_ray_replica.py``."""
 
-import asyncio
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import rerank_server.ray
-from rerank_core.errors import DeviceError, ModelError
-from rerank_core.testing.doubles import OverlapModel
-from rerank_server.ray import Replica, build, read, serve_here
-from rerank_server.settings import Settings, SettingsError
+from rerank_server.ray import build, serve_here
 
 LIMIT = 100.0  # seconds; processes that start on a busy machine
 QUERY = "where do pandas live"
@@ -31,103 +23,6 @@ DOCUMENTS = ["a train to Paris", "pandas live in China", "the stock market"]
 def on_ray(test: Any) -> Any:
     """Ray takes its time, and warns of itself: its use of pydantic, and what it leaves open."""
     return pytest.mark.timeout(240)(pytest.mark.filterwarnings("ignore")(test))
-
-
-def test_arguments_are_settings_and_a_scale() -> None:
-    settings, scale = read(
-        {"MODEL_NAME": "lite", "RERANK_MAX_DOCUMENTS": 10, "max_replicas": "4", "num_cpus": 2},
-        {"RERANK_MAX_DOCUMENTS": "20", "RERANK_LOG_FORMAT": "json", "PATH": "/bin"},
-    )
-
-    assert (settings.model, settings.max_documents, settings.log_format) == ("lite", 10, "json")
-    assert (scale.min_replicas, scale.max_replicas) == (1, 4)
-    assert settings.threads == 2
-
-
-def test_threads_that_are_set_are_kept() -> None:
-    settings, _ = read({"num_cpus": 2}, {"RERANK_THREADS": "1"})
-
-    assert settings.threads == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"min_replicas": 3, "max_replicas": 2}, "min_replicas is 3, more than max_replicas, 2"),
-        ({"max_replicas": "many"}, "max_replicas"),
-        ({"replicas": "2"}, "replicas is no argument"),
-        ({"RERANK_THREDS": "2"}, "did you mean RERANK_THREADS"),
-    ],
-)
-def test_an_argument_that_cannot_be_is_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
-        read(arguments, {})
-
-
-def test_without_ray_the_extra_is_named() -> None:
-    code = """
-import sys
-
-class Absent:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] == "ray":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="ray")
-
-sys.meta_path.insert(0, Absent())
-from rerank_server.ray import main
-sys.exit(main(["MODEL_NAME=lite"]))
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-
-    assert ended.returncode == 1
-    assert "install rerank-server[ray] (docs/install.md" in ended.stderr
-
-
-@asynccontextmanager
-async def living(replica: Replica) -> Any:
-    app = await replica.__serve_build_asgi_app__()
-    async with app.lifespan():
-        yield app
-
-
-@pytest.fixture
-def overlap(monkeypatch: pytest.MonkeyPatch) -> OverlapModel:
-    model = OverlapModel()
-    monkeypatch.setattr(rerank_server.ray, "load_model", lambda _: model)
-    monkeypatch.setattr(rerank_server.ray, "configure_logging", lambda *_: None)
-    return model
-
-
-async def test_a_replica_is_healthy_when_its_model_has_computed(overlap: OverlapModel) -> None:
-    """Serve gives it requests from then on: none of them may meet a server that loads."""
-    overlap.gate.clear()
-    replica = Replica(Settings())
-    async with living(replica) as app:
-        asked = asyncio.create_task(replica.check_health())
-        await asyncio.to_thread(overlap.started.wait, LIMIT)
-        waits = not asked.done()
-        overlap.gate.set()
-        await asyncio.wait_for(asked, LIMIT)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
-            answered = await client.get("/readyz")
-
-    assert waits
-    assert answered.status_code == 200
-    assert "X-Request-ID" not in answered.headers  # Serve adds it
-
-
-async def test_a_replica_whose_device_is_lost_is_not_healthy(overlap: OverlapModel) -> None:
-    replica = Replica(Settings())
-    async with living(replica) as app:
-        await asyncio.wait_for(replica.check_health(), LIMIT)
-        overlap.fail_next = DeviceError("lost")
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
-            failed = await client.post("/rerank", json={"query": QUERY, "passage": DOCUMENTS[0]})
-
-        with pytest.raises(ModelError, match="cannot compute"):
-            await replica.check_health()
-
-    assert failed.status_code >= 500
 
 
 @dataclass(frozen=True, slots=True)

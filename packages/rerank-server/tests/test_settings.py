@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -41,6 +42,12 @@ def test_every_documented_name_is_read() -> None:
 
 def test_further_settings_have_a_prefix() -> None:
     assert Settings.from_env({"RERANK_MAX_DOCUMENTS": "5"}).max_documents == 5
+
+
+def test_all_settings_are_shown_and_of_keys_only_that_there_are_some() -> None:
+    assert "port=8000, " in repr(Settings())
+    assert "api_keys=None, " in repr(Settings())
+    assert "api_keys='(hidden)', " in repr(Settings(api_keys="very-secret"))
 
 
 def test_an_empty_value_is_no_value() -> None:
@@ -260,6 +267,20 @@ def test_a_cache_beyond_the_memory_is_refused() -> None:
     assert Settings.from_env({"RERANK_CACHE_MB": "100"}, memory=100_000_000).cache_mb == 100
     with pytest.raises(SettingsError, match=r"^RERANK_CACHE_MB is 101, more than the 100 MB of memory here"):
         Settings.from_env({"RERANK_CACHE_MB": "101"}, memory=100_000_000)
+
+
+def test_where_the_system_does_not_tell_its_memory_the_containers_limit_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sysconf(name: str) -> int:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr("rerank_server.machine.memory.os.sysconf", sysconf)
+    unlimited = available_memory(tmp_path)
+    (tmp_path / "memory.max").write_text("123456\n")
+
+    assert unlimited == sys.maxsize
+    assert available_memory(tmp_path) == 123_456
 
 
 def test_a_containers_memory_is_its_limit(tmp_path: Path) -> None:

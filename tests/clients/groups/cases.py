@@ -11,16 +11,18 @@ import re
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 RANKING = "ranking"
+INSTRUCTION = "instruction"
 EMPTY = "empty documents"
 KEY = "wrong key"
 MODEL = "unknown model"
 FULL = "full server"
-CASES = (RANKING, EMPTY, KEY, MODEL, FULL)
+ERRORS = (EMPTY, KEY, MODEL, FULL)
+CASES = (RANKING, INSTRUCTION, *ERRORS)
 
 WRONG_KEY = "not-the-key"
 UNKNOWN_MODEL = "no-such-model"
@@ -37,13 +39,17 @@ Ranking = list[tuple[int, "float | None"]]
 
 @dataclass(frozen=True)
 class Ask:
-    """One call of a client: ``url`` is a server's root, without a slash at its end."""
+    """One call of a client: ``url`` is a server's root, without a slash at its end.
+
+    ``instruction`` is only there for a client that can send one.
+    """
 
     url: str
     key: str
     model: str
     query: str
     documents: list[str]
+    instruction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class There:
     """The servers, and what they should answer. ``scores`` are in [0, 1], ``logits`` are not; both in document order.
 
     ``strict`` knows only its own model, ``keyed`` asks for ``key``, ``full`` answers 429 with ``Retry-After`` once and
-    is an ordinary server then. ``retry_after`` is in seconds.
+    is an ordinary server then. ``retry_after`` is in seconds. The model of ``instructed`` takes an instruction, and has
+    ``instructed_scores`` with this one.
     """
 
     strict: str
@@ -64,6 +71,9 @@ class There:
     scores: list[float]
     logits: list[float]
     retry_after: float
+    instructed: str
+    instruction: str
+    instructed_scores: list[float]
 
     def ask(self, url: str, *, key: str | None = None, model: str | None = None, documents: bool = True) -> Ask:
         """A question to one of the servers."""
@@ -117,7 +127,8 @@ class Client:
     """A client under test, by the name that ``listed.py`` has for it.
 
     ``ask`` returns a ranking, best first: positions, and scores where the client shows them (``logits``: as logits).
-    ``text`` is what a person reads of an error, ``named`` what the page calls it.
+    ``text`` is what a person reads of an error, ``named`` what the page calls it. ``instructs``: it sends the
+    instruction of an ``Ask``.
     """
 
     name: str
@@ -126,6 +137,7 @@ class Client:
     expected: Mapping[str, Expected]
     logits: bool = False
     sends_key: bool = True
+    instructs: bool = False
     text: Callable[[BaseException], str] = str
     named: Callable[[Any], str] = lambda error: type(error).__name__
 
@@ -149,6 +161,8 @@ def run(clients: Sequence[Client]) -> None:
     there = There(**json.loads(os.environ["CLIENTS_THERE"]))
     for client in clients:
         for case in CASES:
+            if case == INSTRUCTION and not client.instructs:
+                continue
             seen = _try(client, case, there)
             print(
                 json.dumps(
@@ -176,6 +190,9 @@ def _version(package: str | None) -> str:
 def _try(client: Client, case: str, there: There) -> Seen:
     if case == RANKING:
         return _ranks(client, there, there.ask(there.strict))
+    if case == INSTRUCTION:
+        ask = replace(there.ask(there.instructed), instruction=there.instruction)
+        return _ranks(client, replace(there, scores=there.instructed_scores), ask)
     expected = client.expected[case]
     if isinstance(expected, SendsNone):
         return Seen(None, "sends no model")

@@ -24,6 +24,7 @@ def provider(name: str, path: str, *, documents: bool = True, **more):
             api_base=ask.url + path,
             api_key=ask.key,
             **more,
+            **({} if ask.instruction is None else {"instruction": ask.instruction}),
         )
         return ranking(ask, answer, documents=documents)
 
@@ -48,8 +49,8 @@ EXPECTED = {
 OTHER_MODEL_IS_WRONG = EXPECTED | {MODEL: Raises(litellm.BadRequestError)}
 
 
-def client(name: str, ask, expected=EXPECTED) -> Client:
-    return Client(name=f"LiteLLM, {name}", package="litellm", ask=ask, expected=expected)
+def client(name: str, ask, expected=EXPECTED, *, instructs: bool = False) -> Client:
+    return Client(name=f"LiteLLM, {name}", package="litellm", ask=ask, expected=expected, instructs=instructs)
 
 
 run(
@@ -57,7 +58,7 @@ run(
         client("cohere", provider("cohere", "")),
         client("cohere, async", cohere_async),
         client("jina_ai", provider("jina_ai", "")),
-        client("hosted_vllm", provider("hosted_vllm", "")),
+        client("hosted_vllm", provider("hosted_vllm", ""), instructs=True),
         client("huggingface", provider("huggingface", "", documents=False), EXPECTED | {MODEL: Ranks()}),
         client("infinity", provider("infinity", "/infinity"), OTHER_MODEL_IS_WRONG),
         client("voyage", provider("voyage", "/voyage", documents=False), OTHER_MODEL_IS_WRONG),

@@ -1,8 +1,9 @@
 """Programs that are too large to install: what they send, and what they read of the answer, with plain httpx.
 
 Open WebUI is a reading of `retrieval/models/external.py`, Dify of its rerank plugins, RAGFlow of
-`rag/llm/rerank_model.py`, LightRAG of `lightrag/rerank.py`. Those that look at no status get their answer checked here
-for the reason, which they would show in their log at best.
+`rag/llm/rerank_model.py`, LightRAG of `lightrag/rerank.py`, and requests to vLLM are a reading of its
+`entrypoints/pooling/scoring/protocol.py`. Those that look at no status get their answer checked here for the reason,
+which they would show in their log at best.
 """
 
 from urllib.parse import urljoin
@@ -134,6 +135,21 @@ def lightrag(path: str, **more):
     return ask
 
 
+# ---------------------------------------------------------------------------- whoever asks vLLM
+
+
+def vllm(instructed):
+    def ask(ask: Ask) -> Ranking:
+        more = {} if ask.instruction is None else instructed(ask.instruction)
+        body = ours(ask, top_n=0, **more)
+        answer = post(f"{ask.url}/vllm/v1/rerank", ask, body)
+        assert all(result["document"]["text"] == ask.documents[result["index"]] for result in answer["results"])
+        assert answer["usage"]["total_tokens"] > 0
+        return best_first(answer["results"])
+
+    return ask
+
+
 REFUSED = dict.fromkeys((EMPTY, KEY, MODEL, FULL), Raises(Refused))
 REFUSED_TEI = REFUSED | {MODEL: SendsNone()}
 UNRANKED = dict.fromkeys((EMPTY, KEY, MODEL, FULL), Returns(None))
@@ -143,8 +159,8 @@ def status(error: Exception) -> str:
     return str(error.status) if isinstance(error, Refused) else type(error).__name__
 
 
-def client(name: str, ask, expected=REFUSED) -> Client:
-    return Client(name=name, package=None, ask=ask, expected=expected, named=status)
+def client(name: str, ask, expected=REFUSED, *, instructs: bool = False) -> Client:
+    return Client(name=name, package=None, ask=ask, expected=expected, named=status, instructs=instructs)
 
 
 run(
@@ -162,5 +178,11 @@ run(
         client("RAGFlow, Jina", ragflow("v1/rerank", top_n=6)),
         client("LightRAG, cohere", lightrag("/v2/rerank")),
         client("LightRAG, jina", lightrag("/v1/rerank", return_documents=False)),
+        client("vLLM, instruction", vllm(lambda text: {"instruction": text}), instructs=True),
+        client(
+            "vLLM, chat_template_kwargs",
+            vllm(lambda text: {"chat_template_kwargs": {"instruction": text}}),
+            instructs=True,
+        ),
     ]
 )

@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 from rerank_core.deprecation import warn
 from rerank_core.errors import InvalidRequest
-from rerank_core.types import Pair, ScoreOptions
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
+from rerank_core.valid_text import check_text
 
 
 class DeprecatedOptions(TypedDict, total=False):
@@ -92,14 +93,12 @@ def as_text(text: object, name: str) -> str:
     return str.__str__(text)
 
 
-def check_text(text: object, name: str) -> None:
-    """Refuse what is not text with ``InvalidRequest``, which calls it by ``name``."""
-    if not isinstance(text, str):
-        raise InvalidRequest(f"{name} is {type(text).__name__}, not a string")
-    try:
-        str.encode(text)
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}), "
-            "which is not valid text: decode it with errors='replace', or drop it"
-        ) from None
+def check_instruction(options: ScoreOptions, info: ModelInfo) -> None:
+    """Refuse an instruction to a model that takes none; an empty one asks nothing of it. Raises ``InvalidRequest``."""
+    if options.instruction and not info.takes_instruction:
+        raise InvalidRequest(f"{info.title} takes no instruction: leave it out, or choose a model that takes one")
+
+
+def instruction_of(options: ScoreOptions, info: ModelInfo) -> str | None:
+    """Return the instruction of a call: that of the options, else the model's own; None where there is neither."""
+    return info.instruction if options.instruction is None else options.instruction

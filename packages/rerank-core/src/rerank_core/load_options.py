@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rerank_core.checkpoints.language_model import PromptChoice
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import LongDocuments, ScoreOptions, Truncation
+from rerank_core.valid_text import check_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,27 @@ class LoadOptions:
             "`truncate` truncates it, `chunk` scores all of its windows, and takes as much longer."
         },
     )
+    recipe: str | None = field(
+        default=None,
+        metadata={
+            "help": "The recipe of a language model: its prompt, and the tokens that are the score "
+            "(`docs/models.md` lists them). Without it: what the checkpoint's files say. `none` asks for no prompt."
+        },
+    )
+    template: str | None = field(
+        default=None,
+        metadata={
+            "help": "A prompt of your own: a Jinja template over messages of the roles `query` and `document`, or the "
+            "path of a file that holds one."
+        },
+    )
+    instruction: str | None = field(
+        default=None,
+        metadata={
+            "help": "The instruction of a request that has none, for a model that takes one. Without it: the model's "
+            "own."
+        },
+    )
     calibration: str | Path | Sequence[float] | None = field(
         default=None,
         metadata={
@@ -77,6 +100,9 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         ScoreOptions(truncation=self.truncation, long_documents=self.long_documents)  # refuses what is not allowed
+        PromptChoice(recipe=self.recipe, template=self.template)
+        if self.instruction is not None:
+            check_text(self.instruction, "the instruction")
         if self.threads is not None and self.threads < 1:
             raise InvalidRequest(f"threads is {self.threads}: use at least 1")
 

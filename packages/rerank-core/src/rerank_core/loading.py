@@ -14,8 +14,9 @@ from typing import Any, TypedDict, assert_never
 
 from rerank_core.calibration import read_calibration
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from rerank_core.checkpoints.heads import Classification, Head, Pooling
+from rerank_core.checkpoints.heads import Classification, Head, Pooling, TokenLogits
 from rerank_core.checkpoints.labels import HeadColumns
+from rerank_core.checkpoints.language_model import PromptChoice
 from rerank_core.checkpoints.manifest import digest
 from rerank_core.checkpoints.model_card import read_languages
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
@@ -61,6 +62,9 @@ def load(
     max_length: int | None = None,
     truncation: Truncation = "longest_first",
     long_documents: LongDocuments = "truncate",
+    recipe: str | None = None,
+    template: str | None = None,
+    instruction: str | None = None,
     calibration: str | Path | Sequence[float] | None = None,
     label: int | str | None = None,
     engine: str = "auto",
@@ -77,6 +81,9 @@ def load(
     - ``max_length``: tokens of a pair (cross-encoder) or of each text (bi-encoder); by default min(512, what the
       checkpoint reads). ``truncation``: what is cut where a pair is longer.
     - ``long_documents``: ``truncate``, or ``chunk``: all of a document longer than that is scored, in windows.
+    - ``recipe``: the recipe of a language model whose files do not name its prompt (docs/models.md); ``"none"``: no
+      prompt. ``template``: a prompt of one's own, as Jinja text or the path of a file.
+    - ``instruction``: that of a request without one, for a model that takes one; None: the model's own.
     - ``calibration``: scores are sigmoid(a * raw + b) instead of sigmoid(raw): ``(a, b)``, ``"a,b"``, or a file that
       ``rerank eval --calibrate`` wrote.
     - ``label``: which output is the score, by number or name, for a checkpoint with several.
@@ -98,6 +105,9 @@ def load(
         max_length=max_length,
         truncation=truncation,
         long_documents=long_documents,
+        recipe=recipe,
+        template=template,
+        instruction=instruction,
         calibration=platt,
         label=label,
         engine=engine,
@@ -107,7 +117,7 @@ def load(
     )
 
     source = locate(model, revision, code=trust_remote_code)
-    checkpoint = read_checkpoint(source)
+    checkpoint = _with_instruction(read_checkpoint(source, PromptChoice(recipe=recipe, template=template)), instruction)
     length = checkpoint.max_length(max_length)
     columns = _columns(checkpoint, label)
     device = choose_device(device)
@@ -117,6 +127,7 @@ def load(
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
     from rerank_core.engines.base import Batch
     from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
+    from rerank_core.text.prompts import PromptTokenizer
 
     text = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase)
     common: _TokenizerOptions = {
@@ -126,11 +137,23 @@ def load(
         "truncation_side": text.truncation_side,
         "max_characters": max_characters,
     }
-    tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer
+    tokenizer: CrossEncoderTokenizer | BiEncoderTokenizer | PromptTokenizer
     task: Task[Any]
     match checkpoint.head:
-        case Classification(prompt=prompt):
-            tokenizer = CrossEncoderTokenizer(text.tokenizer, truncation=truncation, query_prompt=prompt, **common)
+        case (Classification() | TokenLogits()) as head if checkpoint.prompt is not None:
+            tokenizer = PromptTokenizer(
+                text.tokenizer,
+                checkpoint.prompt,
+                truncation=truncation,
+                shares_prefix=head.chain is None and checkpoint.is_causal,
+                **common,
+            )
+            task = CrossEncoder(tokenizer, columns)
+        case Classification() | TokenLogits() as head:
+            before_query = head.prompts.get("query", "")
+            tokenizer = CrossEncoderTokenizer(
+                text.tokenizer, truncation=truncation, query_prompt=before_query, **common
+            )
             task = CrossEncoder(tokenizer, columns)
         case Pooling(prompts=prompts) as head:
             query_prompt, document_prompt = prompts["query"], prompts["document"]
@@ -163,10 +186,14 @@ def load(
         long_documents=long_documents,
         calibration=platt,
         languages=read_languages(source.directory),
+        takes_instruction=checkpoint.prompt is not None and checkpoint.prompt.takes_instruction,
+        instruction=None if checkpoint.prompt is None else checkpoint.prompt.instruction,
+        recipe=checkpoint.recipe,
+        example_prompt=None if checkpoint.prompt is None else checkpoint.prompt.example(),
     )
     # A calibration changes no raw score, which is what is kept by this.
     computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
-    choices = (*computed, columns, checkpoint.head)
+    choices = (*computed, columns, checkpoint.head, checkpoint.prompt)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.root)} {choices}".encode()).hexdigest()
@@ -175,15 +202,26 @@ def load(
     return LocalModel(task, network, info, fingerprint, reload=reload)
 
 
+def _with_instruction(checkpoint: Checkpoint, instruction: str | None) -> Checkpoint:
+    """Set the default instruction. Raises ``InvalidRequest`` where the model takes none."""
+    if instruction is None:
+        return checkpoint
+    if checkpoint.prompt is None or not checkpoint.prompt.takes_instruction:
+        if instruction:
+            raise InvalidRequest(f"{checkpoint.name} takes no instruction: leave instruction={instruction!r:.50} out")
+        return checkpoint
+    return replace(checkpoint, prompt=replace(checkpoint.prompt, instruction=instruction))
+
+
 def _columns(checkpoint: Checkpoint, label: int | str | None) -> HeadColumns:
     """Choose the outputs that are the score. Raises ``InvalidRequest`` for a label that there is not."""
     match checkpoint.head:
         case Classification() as head:
             return head.columns(label, checkpoint.name)
-        case Pooling():
+        case Pooling() | TokenLogits():
             if label is not None:
                 raise InvalidRequest(
-                    f"{checkpoint.name} is a bi-encoder, which has no labels: leave label={label!r} out"
+                    f"{checkpoint.name} is a {checkpoint.head.kind}, which has no labels: leave label={label!r} out"
                 )
             return HeadColumns(0)
         case _:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from rerank_core.deprecation import renamed
-from rerank_core.types import Encoding, ModelInfo, Scored, ScoreOptions, Scores, TokenSequence
+from rerank_core.types import Encoding, ModelInfo, Scored, ScoreOptions, Scores, SharedPrefix, TokenSequence
 
 Output: TypeAlias = Any
 """A model's output for one sequence: only the model that computed it can read it."""
@@ -91,11 +91,18 @@ class StepwiseModel(Protocol):
         ...
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Return the cost of computing sequences, in tokens: at least 1 for each sequence."""
+        """Return the cost of computing sequences, in tokens: at least 1 for each sequence.
+
+        A prefix that several share counts once, where the engine computes it once.
+        """
         ...
 
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
-        """Compute one output per sequence, in their order. Raises ``EngineError``."""
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
+        """Compute one output per sequence, in their order. Raises ``EngineError``.
+
+        ``shared``: the shared prefix of each sequence, held by the caller as long as it has others of the same prefix
+        to compute in later calls; without it a prefix is shared within the call only.
+        """
         ...
 
     def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rerank_core.deprecation import renamed
 from rerank_core.errors import InvalidRequest
+from rerank_core.valid_text import check_text
 
 Truncation: TypeAlias = Literal["longest_first", "only_second"]
 TruncationSide: TypeAlias = Literal["right", "left"]
@@ -70,6 +71,8 @@ class ScoreOptions:
     - ``max_chunks``: read no more than so many windows of a document; None: all.
     - ``chunk_score``: a document's score is its best window's (``max``), the ``first``'s, or the ``mean`` of its
       ``best_chunks`` best.
+    - ``instruction``: what the query asks for, in words, for a model that takes one (``ModelInfo.takes_instruction``);
+      other models refuse it. None: the default of the model. An empty string is an instruction of no words.
 
     Raises ``InvalidRequest`` for a value that is none of these.
     """
@@ -86,6 +89,7 @@ class ScoreOptions:
     max_chunks: int | None = None
     chunk_score: ChunkScore = "max"
     best_chunks: int = 3
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -96,6 +100,8 @@ class ScoreOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidRequest(f"{name} is {value}: use at least {least}")
+        if self.instruction is not None:
+            check_text(self.instruction, "the instruction")
 
     def windows(self, as_loaded: LongDocuments) -> bool:
         """Return whether long documents are scored in windows; ``as_loaded`` holds where the options do not say."""
@@ -113,9 +119,10 @@ class TokenSequence:
     """The tokens that the network reads at once.
 
     ``token_ids`` and ``type_ids`` hold one int32 a token, in this machine's byte order: compact, hashable, and read
-    without a copy by ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types. ``prefix``: so
-    many first tokens are the same for other documents of the request, so that an engine may compute them once; its own
-    pair alone decides it.
+    without a copy by ``numpy.frombuffer``. ``type_ids`` is empty for a model that has no token types. ``prefix``: the
+    number of first tokens that other documents of the query share, so that an engine may compute them once; its own
+    pair alone decides it. Two sequences of the same tokens with different prefixes are different: the prefix decides
+    how an engine sums up, and so the last bits of its output.
     """
 
     token_ids: bytes
@@ -130,6 +137,22 @@ class TokenSequence:
     def __len__(self) -> int:
         """The number of its tokens."""
         return len(self.token_ids) // 4
+
+    @property
+    def prefix_ids(self) -> bytes:
+        """The token ids of its prefix."""
+        return self.token_ids[: 4 * self.prefix]
+
+
+class SharedPrefix:
+    """The prefix that sequences of one query share in one request.
+
+    Whoever has such sequences left to compute holds the object. While it lives, an engine may keep what it has computed
+    of the prefix, and no longer: so there is nothing to release. It is equal to itself only, and no two requests have
+    the same one.
+    """
+
+    __slots__ = ("__weakref__",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +182,9 @@ class Scored(NamedTuple):
 class Usage:
     """The cost of a request.
 
-    ``tokens`` the model really read, special tokens included, each distinct sequence once; ``truncated`` counts the
-    pairs that were cut.
+    ``tokens`` the model really read, special tokens included, each distinct sequence once and as a whole: also where
+    sequences share a prefix that is computed once, so that the number is the same on every engine. ``truncated`` counts
+    the pairs that were cut.
     """
 
     pairs: int
@@ -200,7 +224,9 @@ class ModelInfo:
     each text for a bi-encoder. ``raw_score`` says which number the raw score is. ``truncation_side`` is where texts are
     cut where a request does not say. ``activation`` is what the checkpoint itself would apply: reported, never used.
     ``long_documents`` is what becomes of one where a request does not say; with a ``calibration`` that takes the
-    sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``.
+    sigmoid's place. ``languages`` are those that the model card names, as codes such as ``en``. ``takes_instruction``:
+    whether a request may have an instruction; ``instruction`` is the one that is used where a request has none.
+    ``recipe`` names where the prompt of a language model comes from, and ``example_prompt`` is that of an example.
     """
 
     name: str
@@ -217,6 +243,10 @@ class ModelInfo:
     long_documents: LongDocuments = "truncate"
     calibration: Calibration | None = None
     languages: tuple[str, ...] = ()
+    takes_instruction: bool = False
+    instruction: str | None = None
+    recipe: str | None = None
+    example_prompt: str | None = None
 
     @property
     def title(self) -> str:

@@ -172,7 +172,7 @@ def test_a_language_model_is_refused_with_the_reason(copy, model_type, architect
     message = refusal(copy)
 
     assert architecture in message
-    assert "LLM rerankers are not supported" in message
+    assert "name a recipe with recipe= (qwen3-reranker" in message
     assert str(copy / "config.json") in message
 
 

@@ -3,6 +3,7 @@ import shutil
 
 from rerank_core.cli import main
 from rerank_core.testing.checkpoints import edit_json
+from rerank_core.testing.language_models import write_tiny_language_model
 
 
 def test_info_says_what_a_model_is_and_how_it_would_run(tiny, capsys):
@@ -54,6 +55,27 @@ def test_the_example_is_the_pair_as_the_network_reads_it(tiny, capsys):
     assert main(["info", str(tiny("bert"))]) == 0
 
     assert "example     [CLS] what is a giant panda ? [SEP] the giant panda is a bear" in capsys.readouterr().out
+
+
+def test_the_recipe_the_prompt_and_the_instruction_of_a_language_model_are_shown(tmp_path, capsys):
+    directory = str(write_tiny_language_model(tmp_path, "qwen3"))
+
+    assert main(["info", directory]) == 1
+    assert "name a recipe with recipe= (qwen3-reranker, " in capsys.readouterr().err
+    assert main(["info", directory, "--recipe", "qwen3-reranker", "--instruction", "Find bears."]) == 0
+
+    out = capsys.readouterr().out
+    for fact in [
+        "kind        language-model",
+        "recipe      qwen3-reranker",
+        'instruction "Find bears."',
+        "<Instruct>: Find bears.\\n<Query>: What is a giant panda?\\n<Document>: The giant panda is a bear species",
+        "head        the output of the last token, logit of token",
+        "example     <|im_start|> s",
+        " ... ",
+        "</think> Ċ Ċ\n",
+    ]:
+        assert fact in out
 
 
 def test_info_calls_lite_what_it_is(lite, capsys):

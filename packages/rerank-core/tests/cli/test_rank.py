@@ -112,6 +112,19 @@ def test_raw_and_threshold_are_on_one_scale(passages, capsys):
     assert [line["index"] for line in normalised] == [1]
 
 
+def test_an_instruction_changes_the_order_where_the_model_takes_one(passages, capsys, monkeypatch):
+    takes = OverlapModel(takes_instruction=True)
+    monkeypatch.setattr(rank_command, "load", lambda _, **options: takes)
+
+    assert main(["rank", QUERY, passages, "--top-n", "1", "--instruction", "nothing of it, please"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("nothing of it")
+
+
+def test_an_instruction_to_a_model_that_takes_none_is_one_line_and_code_1(passages, capsys):
+    assert main(["rank", QUERY, passages, "--instruction", "be kind"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("rerank: overlap takes no instruction: leave it out")
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

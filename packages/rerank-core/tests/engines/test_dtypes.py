@@ -9,7 +9,7 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, WideningLinear
 from rerank_core.engines.packed.quantization import float16
 from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
 from rerank_core.engines.packed.quantization.int8 import Int8Linear
@@ -131,6 +131,24 @@ def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
 
     assert torch.equal(linear(x, torch.empty(300, 96)), golden)
     assert torch.allclose(total, golden + 1, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("of_file", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 12_000)])
+def test_weights_of_16_bits_are_widened_to_the_same_numbers(of_file, bias):
+    """In more than one block; and a row has the same bits among other rows."""
+    draw = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(12_000, 96, generator=draw).to(of_file), torch.randn(300, 96, generator=draw)
+    linear = WideningLinear(weight, bias)
+    golden = FloatLinear(weight.float(), bias)(x)
+    total = torch.ones(300, 12_000)
+
+    linear.add_to(total, x)
+
+    assert torch.allclose(linear(x), golden, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(total, golden + 1, rtol=1e-5, atol=1e-5)
+    assert torch.equal(linear(x, torch.empty(300, 12_000)), linear(x))
+    assert torch.equal(linear(x[100:140]), linear(x)[100:140])
 
 
 @pytest.mark.parametrize("kind", FLOAT16_WEIGHTS)

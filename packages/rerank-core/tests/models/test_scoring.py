@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rerank_core import EngineError, InvalidRequest, Pair, ScoreOptions
-from rerank_core.inputs import as_pair_list, as_pairs, check_text, score_options
+from rerank_core.inputs import as_pair_list, as_pairs, score_options
 from rerank_core.models.scoring import distinct_sequences, sigmoid, to_scores
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, Scored, Span, TokenSequence
+from rerank_core.valid_text import check_text
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -311,13 +311,13 @@ def test_an_encoder_that_a_switch_makes_causal_is_refused(tiny, tmp_path, model_
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tiny("bert") / name, tmp_path / name)
 
-    assert "LLM rerankers are not supported" in refusal(tmp_path)
+    assert "a language model, which is scored by a prompt" in refusal(tmp_path)
 
 
 def test_a_decoder_by_its_switch_is_refused(copy):
     edit_json(copy / "config.json", is_decoder=True)
 
-    assert "LLM rerankers are not supported" in refusal(copy)
+    assert "a language model, which is scored by a prompt" in refusal(copy)
 
 
 def test_pairs_of_a_checkpoint_that_is_cut_left_are_the_same_by_score_pairs(copy):

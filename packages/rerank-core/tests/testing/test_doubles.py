@@ -2,7 +2,16 @@ import asyncio
 import threading
 
 import pytest
-from rerank_core import AsyncScorer, EngineError, InputTooLong, Overloaded, Scorer, StepwiseModel, rerank
+from rerank_core import (
+    AsyncScorer,
+    EngineError,
+    InputTooLong,
+    InvalidRequest,
+    Overloaded,
+    Scorer,
+    StepwiseModel,
+    rerank,
+)
 from rerank_core.models.scoring import distinct_sequences
 from rerank_core.testing.doubles import FailingScorer, OverlapModel
 from rerank_core.types import ScoreOptions
@@ -69,3 +78,21 @@ def test_windows_of_the_double_are_those_of_a_cross_encoder():
     assert first.usage.truncated == capped.usage.truncated == 1
     with pytest.raises(InputTooLong, match="raise max_chunks"):
         double.score("panda", [long], options=ScoreOptions(truncate=False, max_chunks=2))
+
+
+def test_the_words_of_an_instruction_count_as_the_query_s_and_the_model_has_a_default():
+    double = OverlapModel(takes_instruction=True, instruction="about bamboo")
+    document = "pandas eat bamboo"
+
+    def raw(**options: str) -> float:
+        return double.score("pandas", [document], ScoreOptions(raw=True, **options)).values[0]
+
+    assert raw() == raw(instruction="about bamboo") == raw(instruction="that eat")
+    assert raw(instruction="") < raw() < raw(instruction="that eat bamboo")
+
+
+def test_a_model_that_takes_no_instruction_refuses_one_by_the_name_of_the_model():
+    with pytest.raises(InvalidRequest, match="overlap takes no instruction: leave it out"):
+        OverlapModel().score("a", ["a"], ScoreOptions(instruction="be kind"))
+
+    assert OverlapModel().score("a", ["a"], ScoreOptions(instruction="")) == OverlapModel().score("a", ["a"])

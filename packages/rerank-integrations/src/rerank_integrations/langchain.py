@@ -15,6 +15,7 @@ from rerank_core.types import RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.adapters.options import with_instruction
 from rerank_integrations.http.scorer import HTTPScorer
 
 try:
@@ -39,6 +40,7 @@ class RerankCompressor(BaseDocumentCompressor):
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
+    - ``instruction``: what queries ask for, in words, for a model that takes one; it wins over that of ``options``.
     - ``on_error``: ``"raise"``, or ``"passthrough"`` for a search that must not die with its reranker: then the first
       ``top_n`` documents come back in the retriever's own order, whatever ``threshold`` is, with the error's code in
       ``metadata["rerank_error"]`` and no score. It is logged as a warning once, and once more when it happens after a
@@ -57,6 +59,7 @@ class RerankCompressor(BaseDocumentCompressor):
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
+    instruction: str | None = None
     on_error: OnError = "raise"
     _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
@@ -76,11 +79,19 @@ class RerankCompressor(BaseDocumentCompressor):
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
+        instruction: str | None = None,
         on_error: OnError = "raise",
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
-        return cls(scorer=scorer, top_n=top_n, threshold=threshold, options=options, on_error=on_error)
+        return cls(
+            scorer=scorer,
+            top_n=top_n,
+            threshold=threshold,
+            options=options,
+            instruction=instruction,
+            on_error=on_error,
+        )
 
     @classmethod
     def from_model(
@@ -131,16 +142,20 @@ class RerankCompressor(BaseDocumentCompressor):
         await run.on_chain_end({"documents": found})
         return found
 
+    @property
+    def _options(self) -> ScoreOptions | None:
+        return with_instruction(self.options, self.instruction)
+
     def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = self.scorer.score(query, _texts(documents), options=self.options)
+            scores = self.scorer.score(query, _texts(documents), options=self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     async def _acompress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = await ascore(self.scorer, query, _texts(documents), self.options)
+            scores = await ascore(self.scorer, query, _texts(documents), self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
@@ -158,13 +173,13 @@ class RerankCompressor(BaseDocumentCompressor):
 class RerankCrossEncoder(BaseCrossEncoder):
     """Scores pairs of texts, for code that takes LangChain's cross-encoders.
 
-    ``scorer`` and ``options`` as for ``RerankCompressor``. Some callers, ``CrossEncoderReranker`` among them, drop
-    the scores: ``RerankCompressor`` keeps them.
+    ``scorer``, ``options`` and ``instruction`` as for ``RerankCompressor``. Some callers, ``CrossEncoderReranker``
+    among them, drop the scores: ``RerankCompressor`` keeps them.
     """
 
-    def __init__(self, scorer: Scorer, *, options: ScoreOptions | None = None) -> None:
+    def __init__(self, scorer: Scorer, *, options: ScoreOptions | None = None, instruction: str | None = None) -> None:
         self.scorer = scorer
-        self.options = options
+        self.options = with_instruction(options, instruction)
 
     @classmethod
     def from_url(
@@ -176,10 +191,11 @@ class RerankCrossEncoder(BaseCrossEncoder):
         max_retries: int = 3,
         hedge_after: float | None = None,
         options: ScoreOptions | None = None,
+        instruction: str | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
         scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
-        return cls(scorer, options=options)
+        return cls(scorer, options=options, instruction=instruction)
 
     @classmethod
     def from_model(cls, model: str, *, options: ScoreOptions | None = None, **load_options: Any) -> Self:

@@ -15,6 +15,7 @@ from rerank_core.types import ModelInfo, RankedDocument, ScoreOptions, Scores
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
+from rerank_integrations.adapters.options import with_instruction
 from rerank_integrations.http.scorer import HTTPScorer
 
 try:
@@ -45,6 +46,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
+    - ``instruction``: what queries ask for, in words, for a model that takes one; it wins over that of ``options``.
     - ``metadata_mode``: which of a node's metadata are read with its text.
     - ``keep_retrieval_score``: keep the retriever's score in ``metadata["retrieval_score"]``, which neither an LLM
       nor an embedding gets to see.
@@ -69,6 +71,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
+    instruction: str | None = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
     model_name: str | None = None
@@ -96,6 +99,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         top_n: int | None = None,
         threshold: float | None = None,
         options: ScoreOptions | None = None,
+        instruction: str | None = None,
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         keep_retrieval_score: bool = False,
         model_name: str | None = None,
@@ -107,6 +111,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             top_n=top_n,
             threshold=threshold,
             options=options,
+            instruction=instruction,
             metadata_mode=metadata_mode,
             keep_retrieval_score=keep_retrieval_score,
             model_name=model_name,
@@ -161,7 +166,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _rerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = self.scorer.score(query, texts, options=self.options)
+            scores = self.scorer.score(query, texts, options=self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
@@ -169,10 +174,14 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _arerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = await ascore(self.scorer, query, texts, self.options)
+            scores = await ascore(self.scorer, query, texts, self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
+
+    @property
+    def _options(self) -> ScoreOptions | None:
+        return with_instruction(self.options, self.instruction)
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]

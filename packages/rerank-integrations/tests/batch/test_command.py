@@ -97,6 +97,18 @@ def test_columns_may_have_other_names(tmp_path: Path, url: str, rows_of: Make) -
     assert 0 < after["score"] < 1
 
 
+@pytest.mark.parametrize("overlap", [OverlapModel(takes_instruction=True)], ids=["takes instructions"])
+def test_an_instruction_is_given_with_every_row(tmp_path: Path, url: str, overlap: OverlapModel, rows_of: Make) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": 1, "query": "panda", "document": "a train"}))
+
+    batch(tmp_path / "a.jsonl", tmp_path / "out", "--url", url, "--instruction", "about a train")
+
+    (after,) = rows_of(tmp_path / "out" / "a.jsonl")
+    options = ScoreOptions(instruction="about a train")
+    assert (after["score"],) == overlap.score("panda", ["a train"], options).values
+    assert after["score"] > overlap.score("panda", ["a train"]).values[0]
+
+
 def test_servers_on_ray_make_no_sense(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidRequest, match="--url and --ray exclude each other"):
         batch(tmp_path, tmp_path / "out", "--url", url, "--ray", "local")

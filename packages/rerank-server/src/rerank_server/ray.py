@@ -114,7 +114,10 @@ def build(arguments: Mapping[str, Any]) -> Any:
     Ray Serve is not installed.
     """
     settings, scale = read(arguments, os.environ)
-    serve = _serve()
+    return _bound(_serve(), settings, scale)
+
+
+def _bound(serve: Any, settings: Settings, scale: Scale) -> Any:  # pragma: no cover (on Ray: tests/test_ray.py)
     deployment = serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": scale.num_cpus, "num_gpus": scale.num_gpus},
@@ -164,13 +167,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, _ = read(arguments, os.environ)
         if settings.uds is not None or settings.port == 0:
             raise SettingsError("Ray Serve listens at HOST and PORT: set PORT, and leave out RERANK_UDS")
-        application = build(arguments)
+        return _serve_until_stopped(build(arguments), settings)
     except SettingsError as error:
         print(f"rerank_server.ray: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except MissingExtra as error:
         print(f"rerank_server.ray: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _serve_until_stopped(application: Any, settings: Settings) -> int:  # pragma: no cover (on Ray: tests/test_ray.py)
     try:
         serve_here(application, host=settings.host, port=settings.port)
         _wait_for_signal()
@@ -182,7 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve_here(application: Any, *, host: str, port: int, **ray_options: Any) -> None:
+def serve_here(  # pragma: no cover (on Ray: tests/test_ray.py)
+    application: Any, *, host: str, port: int, **ray_options: Any
+) -> None:
     """Serve at an address, on the Ray that is initialised here, or else one that is begun with ``ray_options``.
 
     Comes back when the first replica takes requests. Raises ``RuntimeError`` where none does.

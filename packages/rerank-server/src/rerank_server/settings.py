@@ -86,6 +86,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_length: Annotated[Annotated[int, Meta(ge=8)] | None, Meta(description=help_of("max_length"))] = _LOAD.max_length
     truncation: Annotated[Truncation, Meta(description=help_of("truncation"))] = _LOAD.truncation
     long_documents: Annotated[LongDocuments, Meta(description=help_of("long_documents"))] = _LOAD.long_documents
+    recipe: Annotated[str | None, Meta(description=help_of("recipe"))] = _LOAD.recipe
+    template: Annotated[str | None, Meta(description=help_of("template"))] = _LOAD.template
+    instruction: Annotated[str | None, Meta(description=help_of("instruction"))] = _LOAD.instruction
     calibration: Annotated[str | None, Meta(description=help_of("calibration"))] = None
     strict_model: Annotated[
         bool, Meta(description="Answer 404 where a request names another model. Without it any name is accepted.")
@@ -98,9 +101,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="The maximum number of characters in a text that must not be truncated (`truncate` is false). "
-            "Of other texts, this many are read for windows (`long_documents` is `chunk`), and by a tokenizer that "
-            "cannot read only the beginning; else the size of the body is the limit. `/rerank` with pairs: 10,000.",
+            description="The maximum number of characters in a text that must not be truncated (`truncate` is false), "
+            "and in an instruction. Of other texts, this many are read for windows (`long_documents` is `chunk`), and "
+            "by a tokenizer that cannot read only the beginning; else the size of the body is the limit. `/rerank` "
+            "with pairs: 10,000.",
         ),
     ] = 100_000
     max_body_bytes: Annotated[

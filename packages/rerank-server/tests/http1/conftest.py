@@ -1,6 +1,7 @@
 """A server of connections in this process, and clients that send bytes to it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeAlias
@@ -24,6 +25,10 @@ class Client:
             self._writer.write(segment)
             await self._writer.drain()
             await asyncio.sleep(0)
+
+    def send_now(self, data: bytes) -> None:
+        """Send without a turn of the event loop."""
+        self._writer.write(data)
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
@@ -53,11 +58,13 @@ class Server:
     def __init__(self, pool: Pool, address: tuple[str, int], listener: Listener) -> None:
         self.pool = pool
         self.listener = listener
-        self._address = address
+        self.address = address
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        client = Client(*await asyncio.open_connection(*self._address))
+    async def client(self, sock: socket.socket | None = None) -> AsyncIterator[Client]:
+        """A new connection, or that of a socket that has connected."""
+        address = {} if sock else dict(zip(("host", "port"), self.address, strict=True))
+        client = Client(*await asyncio.open_connection(sock=sock, **address))
         try:
             yield client
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -299,6 +300,127 @@ async def test_a_request_whose_application_fails_is_a_500_in_json(listen: Any, a
     assert (status, headers["connection"], json.loads(body)) == (500, "close", {"detail": "Internal Server Error"})
 
 
+Message = dict[str, Any]
+
+
+def start(status: int = 200, *headers: tuple[bytes, bytes]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def body(data: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+FIVE_BYTES = start(200, (b"content-length", b"5"))
+
+
+def sends(*messages: Message) -> Any:
+    """An application that reads its request and sends these messages, whatever it was asked."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[], [body(b"first")], [start(200, (b"a b", b"c"))], [start(200, (b"a", b"b\r\nc: d"))]],
+    ids=["nothing", "a body before its start", "a header with a space in its name", "a header of two lines"],
+)
+async def test_an_application_that_begins_no_answer_is_answered_for(
+    listen: Any, noisy: None, messages: list[Message]
+) -> None:
+    async with listen(sends(*messages)) as server, server.client() as client:
+        await client.send(get("/a"))
+        status, headers, _ = await client.answer()
+
+        assert await client.rest() == b""
+    assert (status, headers["connection"]) == (500, "close")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [FIVE_BYTES],
+        [FIVE_BYTES, body(b"123")],
+        [FIVE_BYTES, body(b"123456")],
+        [FIVE_BYTES, FIVE_BYTES],
+    ],
+    ids=["no body", "a body that is too short", "a body that is too long", "two starts"],
+)
+async def test_an_answer_that_cannot_be_completed_is_cut_off(listen: Any, noisy: None, messages: list[Message]) -> None:
+    """The client must not take it for a whole one."""
+    async with listen(sends(*messages)) as server, server.client() as client:
+        await client.send(get("/a"))
+
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await client.answer()
+
+
+async def test_what_an_application_sends_behind_its_answer_is_dropped(listen: Any, noisy: None) -> None:
+    async with listen(sends(FIVE_BYTES, body(b"12345"), body(b"more"))) as server, server.client() as client:
+        await client.send(get("/a") + get("/b"))
+
+        assert [(await client.answer())[2] for _ in "ab"] == [b"12345", b"12345"]
+
+
+async def test_an_answer_to_head_has_no_body_and_the_connection_goes_on(listen: Any) -> None:
+    pieces = sends(FIVE_BYTES, body(b"123", more=True), body(b"45"))
+    async with listen(pieces) as server, server.client() as client:
+        await client.send(get("/a").replace(b"GET", b"HEAD") + get("/b", b"Connection: close\r\n"))
+
+        first, second = (await client.rest()).split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert first == b"content-length: 5\r\n\r\n"
+    assert second.endswith(b"\r\n\r\n12345")
+
+
+async def test_a_status_that_nobody_has_named_has_no_reason(listen: Any) -> None:
+    async with listen(sends(start(499, (b"content-length", b"0")), body(b""))) as server, server.client() as client:
+        await client.send(get("/a", b"Connection: close\r\n"))
+
+        assert (await client.rest()).startswith(b"HTTP/1.1 499 \r\n")
+
+
+@pytest.mark.parametrize("target", [b"http://x:99999999/", b"http://[::1"], ids=["a port", "a host"])
+async def test_a_target_that_is_no_url_is_refused(listen: Any, app: App, target: bytes) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, refused = await client.answer()
+
+    assert (status, headers["connection"]) == (400, "close")
+    assert "send a path, like /v1/rerank" in json.loads(refused)["detail"]
+
+
+CHUNKED = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_that_turns_out_broken_behind_its_answer_gets_no_second_one(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(CHUNKED % b"/unread")
+        assert (await client.answer())[2] == b"POST /unread "
+        await client.send(b"no chunk\r\n")
+
+        assert await client.rest() == b""
+
+
+async def test_a_body_that_turns_out_broken_ends_an_answer_that_has_begun(listen: Any) -> None:
+    async def begins(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        await send(body(b"begun", more=True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with listen(begins) as server, server.client() as client:
+        await client.send(CHUNKED % b"/a")
+        await until(lambda: server.pool.tasks)
+        await client.send(b"no chunk\r\n")
+
+        assert (await client.rest()).endswith(b"5\r\nbegun\r\n")
+
+
 # Room.
 
 
@@ -366,7 +488,63 @@ async def test_where_all_are_busy_the_next_one_waits_for_room(
     assert caplog.messages == ["all 1 connections (RERANK_MAX_CONNECTIONS) are busy: others wait"]
 
 
+async def test_a_request_that_comes_in_the_moment_in_which_room_is_made_is_answered(listen: Any, app: App) -> None:
+    async with listen(app, limit=1) as server, server.client() as client:
+        await until(lambda: server.pool.count(Phase.SILENT) == 1)
+        client.send_now(get("/a"))  # the event loop has not read it yet
+
+        assert not server.pool.make_room()
+        assert (await client.answer())[2] == b"GET /a "
+
+
+async def test_a_connection_that_is_being_closed_makes_room_before_any_other(listen: Any, app: App) -> None:
+    async with listen(app, limit=2) as server, server.client() as closing, server.client() as other:
+        await until(lambda: server.pool.count(Phase.SILENT) == 2)
+        next(iter(server.pool)).close_if_silent()
+
+        assert server.pool.make_room()
+        assert await closing.rest() == b""
+        await other.send(get("/a"))
+        assert (await other.answer())[2] == b"GET /a "
+
+
+async def test_a_connection_that_waits_for_its_client_to_read_the_answer_makes_room(listen: Any, app: App) -> None:
+    async with listen(app, limit=1) as server, server.client() as answered:
+        await answered.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000000\r\n\r\n")
+        await until(lambda: server.pool.count(Phase.LINGERING) == 1)
+        async with server.client() as new:
+            await new.send(get("/new"))
+
+            assert (await new.answer())[2] == b"GET /new "
+
+
+async def test_who_is_closed_to_make_room_while_its_body_arrives_is_gone_for_the_application(
+    listen: Any, app: App
+) -> None:
+    async with listen(app, limit=1) as server, server.client() as slow:
+        await slow.send(post("/slow", b"12345")[:-2])
+        assert await app.begun.get() == "/slow"
+        async with server.client() as new:
+            await new.send(get("/new"))
+
+            assert (await new.answer())[2] == b"GET /new "
+        assert await app.left.get() == "/slow"
+        assert (await slow.rest()).startswith(b"HTTP/1.1 503 ")
+
+
 # The end.
+
+
+async def test_a_request_that_is_being_answered_is_neither_refused_nor_closed_as_silent(listen: Any, app: App) -> None:
+    async with listen(app) as server, server.client() as client:
+        await client.send(get("/wait"))
+        await app.begun.get()
+        for member in server.pool:
+            member.refuse_arriving()
+            member.close_if_silent()
+        app.go_on.set()
+
+        assert (await client.answer())[2] == b"GET /wait "
 
 
 async def test_while_the_server_drains_each_answer_is_the_last_of_its_connection(listen: Any, app: App) -> None:
@@ -427,6 +605,28 @@ async def test_a_listener_that_closes_serves_all_that_have_connected(listen: Any
         with pytest.raises(ConnectionRefusedError):
             async with server.client():
                 pass
+
+
+async def test_who_has_connected_and_is_not_accepted_yet_is_served_by_a_listener_that_closes(
+    listen: Any, app: App
+) -> None:
+    async with listen(app) as server:
+        waiting = [socket.create_connection(server.address) for _ in "abc"]
+        await server.listener.close()
+
+        for connected in waiting:
+            async with server.client(sock=connected) as client:
+                await client.send(get("/a"))
+                assert (await client.answer())[2] == b"GET /a "
+
+
+async def test_a_crowd_that_connects_in_one_moment_is_served(listen: Any, app: App) -> None:
+    async with listen(app) as server:
+        waiting = [socket.create_connection(server.address) for _ in range(50)]
+        for connected in waiting:
+            async with server.client(sock=connected) as client:
+                await client.send(get("/a"))
+                assert (await client.answer())[2] == b"GET /a "
 
 
 # Nonsense.

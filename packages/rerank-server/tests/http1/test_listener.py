@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import fcntl
 import logging
+import math
 import os
+import resource
 import select
 import socket
 import stat
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rerank_server.http1.descriptors import TooManyConnections, limit_for
+from rerank_server.http1.descriptors import TooManyConnections, connection_limit, limit_for, raised_limit
 from rerank_server.http1.listener import Listener, ListenError, UnixSocket, listen_on_port
 from rerank_server.http1.pool import Pool
 
@@ -74,6 +77,48 @@ def test_the_file_of_a_server_that_died_is_taken_over(path: str, bind: Any) -> N
         dead.listen()
     assert not listens(path)
 
+    bind(path)
+
+    assert listens(path)
+
+
+def test_a_server_waits_while_another_looks_at_the_socket_file(
+    path: str, bind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = os.open(Path(path).parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    slept = []
+
+    def finishes(seconds: float) -> None:
+        slept.append(seconds)
+        os.close(other)  # and gives up its lock
+
+    monkeypatch.setattr("rerank_server.http1.listener.time.sleep", finishes)
+    bind(path)
+
+    assert len(slept) == 1
+    assert listens(path)
+
+
+def test_a_directory_that_stays_locked_keeps_no_server_from_starting(
+    path: str, bind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rerank_server.http1.listener._LOCK_SECONDS", -1.0)
+    other = os.open(Path(path).parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    bind(path)
+    os.close(other)
+
+    assert listens(path)
+
+
+def test_a_file_system_without_locks_keeps_no_server_from_starting(
+    path: str, bind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("rerank_server.http1.listener.fcntl.flock", flock)
     bind(path)
 
     assert listens(path)
@@ -207,6 +252,19 @@ def test_a_host_that_is_no_address_of_this_machine_is_named(host: str) -> None:
         listen_on_port(host, 0)
 
 
+def test_where_one_address_of_a_name_is_taken_none_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    (taken,) = listen_on_port("127.0.0.2", 0)
+    port = taken.getsockname()[1]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", port)) for n in (1, 2)]
+    with taken, monkeypatch.context() as names:
+        names.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with pytest.raises(ListenError, match="address already in use"):
+            listen_on_port("name", port)
+
+    (free,) = listen_on_port("127.0.0.1", port)
+    free.close()
+
+
 def test_every_address_of_a_name_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)]
     absent = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
@@ -219,18 +277,33 @@ def test_every_address_of_a_name_is_listened_on(monkeypatch: pytest.MonkeyPatch)
         one.close()
 
 
-class Scarce(socket.socket):
-    """A listening socket whose process has no descriptors left."""
+class Failing(socket.socket):
+    """A listening socket that cannot be accepted from: all the time, or for some ``times``."""
 
-    tried = 0
+    def __init__(self, number: int, times: float = math.inf) -> None:
+        super().__init__()
+        self.number = number
+        self.times = times
+        self.tried = 0
 
     def accept(self) -> Any:
         self.tried += 1
-        raise OSError(errno.EMFILE, "too many open files")
+        if self.tried > self.times:
+            return super().accept()
+        raise OSError(self.number, os.strerror(self.number))
 
 
-async def test_where_descriptors_run_out_nothing_spins_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with Scarce() as listening:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EMFILE, "too many open files: allow more open files (ulimit -n), or set a lower RERANK_MAX_CONNECTIONS"),
+        (errno.EPERM, "operation not permitted"),
+    ],
+)
+async def test_where_nothing_can_be_accepted_nothing_spins_and_one_line_says_so(
+    caplog: pytest.LogCaptureFixture, number: int, said: str
+) -> None:
+    with Failing(number) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         listening.setblocking(False)
@@ -245,7 +318,71 @@ async def test_where_descriptors_run_out_nothing_spins_and_one_line_says_so(capl
 
     assert turns > 10 * 3  # between the attempts the loop did other things
     (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "too many open files: allow more open files (ulimit -n)" in line.getMessage()
+    assert line.getMessage().startswith(f"a connection cannot be accepted: {said}")
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.socket() as listening:
+        yield listening
+
+
+async def accepted(listening: socket.socket, make_connection: Callable[[], asyncio.Protocol]) -> None:
+    """Lets a client connect and a listener accept it, until both are closed again."""
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    listening.setblocking(False)
+    listener = Listener([listening], Pool(10), make_connection)
+    listener.start()
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
+    await reader.read()
+    writer.close()
+    await listener.close()
+
+
+class Closing(asyncio.Protocol):
+    """A connection that is closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+async def test_a_client_that_left_while_it_waited_keeps_nobody_from_being_accepted() -> None:
+    with Failing(errno.ECONNABORTED, times=1) as listening:
+        await accepted(listening, Closing)
+
+        assert listening.tried > 1
+
+
+async def test_a_connection_that_cannot_be_opened_is_closed_and_said(
+    listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> asyncio.Protocol:
+        raise MemoryError("no room")
+
+    await accepted(listening, fail)
+
+    assert caplog.messages == ["a connection cannot be opened: no room"]
+
+
+def test_a_soft_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+    assert raised_limit(256, 1024) == 1024
+    assert raised_limit(256, 1_000_000) == raised_limit(256, resource.RLIM_INFINITY) == 65_536
+    assert raised_limit(100_000, 1_000_000) == raised_limit(100_000, resource.RLIM_INFINITY) == 100_000
+    assert raised_limit(resource.RLIM_INFINITY, resource.RLIM_INFINITY) == resource.RLIM_INFINITY
+
+
+def test_a_process_with_few_open_files_allows_itself_more() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        allowed = [connection_limit(None), connection_limit(None)]
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert raised > 200
+    assert allowed == [limit_for(raised, None)] * 2
 
 
 def test_the_limit_of_connections_leaves_descriptors_for_other_things() -> None:

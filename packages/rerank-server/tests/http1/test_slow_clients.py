@@ -12,7 +12,7 @@ import pytest
 from rerank_server.http1.connection import Connection
 from rerank_server.http1.lingering import LINGER
 from rerank_server.http1.listener import Listener, listen_on_port
-from rerank_server.http1.pool import Pool
+from rerank_server.http1.pool import Phase, Pool
 from rerank_server.http1.serving import Serving
 
 LIMIT = 30.0  # seconds, on a clock that is moved by hand
@@ -190,8 +190,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(app: Any, limit: float) -> AsyncIterator[Server]:
-    server = Server(Serving(app=app, pool=Pool(1000), receive_timeout=limit, keep_alive_seconds=KEEP_ALIVE))
+async def serving(app: Any, limit: float, pool: Pool | None = None) -> AsyncIterator[Server]:
+    pool = Pool(1000) if pool is None else pool
+    server = Server(Serving(app=app, pool=pool, receive_timeout=limit, keep_alive_seconds=KEEP_ALIVE))
     async with server.run():
         yield server
 
@@ -217,8 +218,13 @@ async def app() -> App:
 
 
 @pytest.fixture
-async def server(app: App, clock: Clock) -> AsyncIterator[Server]:
-    async with serving(app, LIMIT) as server:
+def pool() -> Pool:
+    return Pool(1000)
+
+
+@pytest.fixture
+async def server(app: App, clock: Clock, pool: Pool) -> AsyncIterator[Server]:
+    async with serving(app, LIMIT, pool) as server:
         yield server
 
 
@@ -331,6 +337,18 @@ async def test_between_requests_a_connection_is_kept_as_long_as_ever(server: Ser
 
         await clock.passes(KEEP_ALIVE / 2)
         assert await client.rest() == b""
+
+
+async def test_a_request_that_comes_in_the_moment_in_which_its_connection_would_be_closed_is_answered(
+    server: Server, clock: Clock
+) -> None:
+    async with server.client() as client:
+        client.send(GET % b"first")
+        assert await client.answer() == (200, b"first 0")
+        asyncio.get_running_loop().call_later(KEEP_ALIVE / 2, client.send, GET % b"second")
+        await clock.passes(KEEP_ALIVE)  # both are due in one turn of the loop, which looks for bytes before
+
+        assert await client.answer() == (200, b"second 0")
 
 
 async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
@@ -464,6 +482,51 @@ async def test_who_takes_an_answer_slowly_gets_all_of_it(server: Server, app: Ap
             taken += len(await client.take(LENGTH // 4))
 
         assert len(await client.rest()) > LENGTH - taken  # the head comes on top
+
+
+LAST = b"GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def test_who_takes_nothing_of_a_last_answer_is_let_go(server: Server, app: App, clock: Clock, pool: Pool) -> None:
+    async with server.client() as client:
+        client.send(LAST % b"answers-completely-at-length")
+        await app.begun.get()
+        await server.answers()
+        assert pool.count(Phase.LINGERING) == 1
+        for _ in range(int(LIMIT / LINGER) + 2):
+            await clock.passes(LINGER)
+
+        assert pool.count(Phase.LINGERING) == 0
+        assert len(await client.rest()) < LENGTH
+
+
+async def test_who_takes_a_last_answer_slowly_gets_all_of_it(server: Server, app: App, clock: Clock) -> None:
+    async with server.client() as client:
+        client.send(LAST % b"answers-completely-at-length")
+        await app.begun.get()
+        taken = 0
+        for _ in range(3):
+            for _ in range(int(0.9 * LIMIT / LINGER)):
+                await clock.passes(LINGER)
+            taken += len(await client.take(LENGTH // 4))
+
+        assert len(await client.rest()) > LENGTH - taken  # the head comes on top
+
+
+async def test_who_is_closed_to_make_room_and_takes_nothing_of_its_answer_is_let_go(
+    server: Server, app: App, clock: Clock, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_server.http1.connection")
+    async with server.client() as client:
+        client.send(GET % b"answers-completely-at-length" + b"GET /nex")
+        await app.begun.get()
+        await server.answers()
+        assert pool.evict_one()
+        await clock.passes(LIMIT)
+
+        assert len(await client.rest()) < LENGTH
+    lines = [record.getMessage() for record in caplog.records if record.name == "rerank_server.http1.connection"]
+    assert lines == ["nothing of an answer was taken for 30 s: its connection is closed"]
 
 
 async def test_who_goes_on_sending_reads_the_refusal_and_is_cut_soon_after(server: Server, clock: Clock) -> None:

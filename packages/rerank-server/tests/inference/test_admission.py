@@ -1,7 +1,13 @@
+from dataclasses import replace
+
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.scorer import StepwiseModel
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.testing.listwise import WordEngine
+from rerank_core.testing.prompted import prompted_model
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
-from rerank_server.inference.admission import Admission, Reservation, estimated_tokens
+from rerank_server.inference.admission import Admission, PromptTokens, Reservation, estimated_tokens, prompt_tokens
 
 
 def house(
@@ -119,6 +125,19 @@ def test_tokens_are_estimated_from_characters_up_to_what_the_model_reads() -> No
     assert estimated_tokens([Pair("a" * 900, "b" * 900)], info, ScoreOptions(max_query_tokens=3)) == 4 + 3 + 270
 
 
+def test_an_instruction_is_counted_with_every_pair() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    takes = replace(info, takes_instruction=True, instruction="c" * 100)
+    pairs = [Pair("a" * 20, "b" * 80)] * 3
+
+    for way in ("truncate", "chunk"):
+        options = ScoreOptions(long_documents=way)
+        assert estimated_tokens(pairs, takes, options) == 3 * (34 + 30)
+        assert estimated_tokens(pairs, takes, replace(options, instruction="")) == 3 * 34
+        assert estimated_tokens(pairs, takes, replace(options, instruction="c" * 10)) == 3 * (34 + 3)
+    assert estimated_tokens(pairs, takes, ScoreOptions(instruction="c" * 100_000)) == 3 * 512
+
+
 def test_all_windows_of_a_long_document_are_estimated() -> None:
     info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, long_documents="chunk")
     pairs = [Pair("a", "b" * 100_000)]
@@ -129,3 +148,66 @@ def test_all_windows_of_a_long_document_are_estimated() -> None:
     assert estimated_tokens(pairs, info, ScoreOptions(long_documents="truncate")) == 512
     assert estimated_tokens(pairs, info, ScoreOptions(), 10_000) < 4_000
     assert estimated_tokens(pairs, info, ScoreOptions(truncate=False), 10_000) > 30_000
+
+
+class WholeEngine(WordEngine):
+    """Computes each prefix anew."""
+
+    def cost(self, sequences):
+        return sum(map(len, sequences))
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt"),
+    [
+        (OverlapModel(), PromptTokens(4, 0, has_query=False)),
+        (prompted_model(), PromptTokens(1, 1, has_query=True)),
+        (prompted_model(WholeEngine()), PromptTokens(2, 0, has_query=False)),
+    ],
+    ids=["no prefix", "shared", "not shared"],
+)
+def test_the_tokens_of_a_prompt_are_those_that_the_engine_computes(model: StepwiseModel, prompt: PromptTokens) -> None:
+    assert prompt_tokens(model) == prompt
+
+
+QUERY, DOCUMENT = "a" * 100, "b" * 200  # 30 and 60 tokens
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        (PromptTokens(own=9, prefix=70, has_query=True), 2 * (70 + 30) + 5 * (9 + 60)),
+        (PromptTokens(own=9, prefix=17, has_query=False), 2 * 17 + 5 * (9 + 30 + 60)),
+        (PromptTokens(own=9, prefix=0, has_query=False), 5 * (9 + 30 + 60)),
+    ],
+)
+def test_what_documents_of_a_query_share_is_estimated_once(prompt: PromptTokens, tokens: int) -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    pairs = [Pair(QUERY, DOCUMENT)] * 3 + [Pair("c" * 100, DOCUMENT)] * 2
+
+    assert estimated_tokens(pairs, info, ScoreOptions(), prompt=prompt) == tokens
+
+
+def test_windows_of_a_document_share_the_query_too() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, long_documents="chunk")
+    options = ScoreOptions(overlap_tokens=0)
+    prompt = PromptTokens(own=12, prefix=70, has_query=True)  # a window has 512 - 12 - 70 - 30 = 400 tokens
+
+    assert estimated_tokens([Pair(QUERY, "b" * 4000)], info, options, prompt=prompt) == 70 + 30 + 1200 + 3 * 12
+    assert estimated_tokens([Pair(QUERY, DOCUMENT)] * 2, info, options, prompt=prompt) == 70 + 30 + 2 * (12 + 60)
+
+
+def test_what_is_truncated_of_a_prompt_is_not_estimated() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=100)
+    prompt = PromptTokens(own=10, prefix=20, has_query=True)
+
+    assert estimated_tokens([Pair(QUERY, DOCUMENT)], info, ScoreOptions(), prompt=prompt) == 100
+    assert estimated_tokens([Pair("a" * 9000, DOCUMENT)], info, ScoreOptions(), prompt=prompt) == 100
+
+
+def test_an_instruction_is_estimated_as_part_of_the_query() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512, takes_instruction=True)
+    prompt = PromptTokens(own=9, prefix=70, has_query=True)
+    asked = ScoreOptions(instruction="i" * 40)  # 12 tokens
+
+    assert estimated_tokens([Pair(QUERY, DOCUMENT)] * 3, info, asked, prompt=prompt) == 70 + 12 + 30 + 3 * (9 + 60)

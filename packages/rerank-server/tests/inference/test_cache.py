@@ -64,6 +64,8 @@ OTHER_OPTIONS = [
     ScoreOptions(truncation_side="left"),
     ScoreOptions(max_query_tokens=3),
     ScoreOptions(max_document_tokens=3),
+    ScoreOptions(instruction="be kind"),
+    ScoreOptions(instruction=""),
 ]
 
 
@@ -92,3 +94,13 @@ def test_two_pairs_have_one_key_only_where_they_are_equal(query, document, other
 
     assert (key(pair) == key(other)) == (pair == other)
     assert (key(Pair(query + document, "")) == key(pair)) == (document == "")
+
+
+@given(st.none() | st.text(max_size=6), st.none() | st.text(max_size=6), st.text(max_size=6))
+def test_two_requests_that_differ_in_the_instruction_have_no_key_in_common(instruction, other, query) -> None:
+    one, two = [
+        {key_of("model", ScoreOptions(instruction=text))(Pair(query, document)) for document in ("", query, "document")}
+        for text in (instruction, other)
+    ]
+
+    assert one == two if instruction == other else not one & two

@@ -24,7 +24,7 @@ class Model(OverlapModel):
         self.poison: dict[TokenSequence, BaseException] = {}
         self.batches: list[list[TokenSequence]] = []
 
-    def forward(self, sequences):
+    def forward(self, sequences, shared=()):
         self.batches.append(list(sequences))
         outputs = super().forward(sequences)
         for sequence in sequences:
@@ -323,7 +323,7 @@ async def test_batches_are_counted_and_their_rate_measured(start, model) -> None
 
 
 async def test_a_model_whose_scores_are_no_numbers_does_not_get_warm(start, model, monkeypatch) -> None:
-    monkeypatch.setattr(model, "forward", lambda sequences: [float("nan")] * len(sequences))
+    monkeypatch.setattr(model, "forward", lambda sequences, shared: [float("nan")] * len(sequences))
 
     with pytest.raises(EngineError, match="not a finite number"):
         await start().warm_up()

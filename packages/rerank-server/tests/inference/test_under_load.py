@@ -13,7 +13,7 @@ from httpx import AsyncClient as Client
 from rerank_core.errors import DeviceError, EngineError
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
-from rerank_core.types import Encoding, Pair, ScoreOptions, TokenSequence
+from rerank_core.types import Encoding, Pair, ScoreOptions, SharedPrefix, TokenSequence
 from rerank_server.app import create_app
 from rerank_server.inference.service import Service, batch_bounds
 from rerank_server.observability.request_record import RequestRecord
@@ -208,7 +208,7 @@ async def test_a_pair_that_breaks_the_network_fails_only_its_own_request(
 ) -> None:
     healthy = model.forward
 
-    def forward(sequences):
+    def forward(sequences, shared):
         outputs = healthy(sequences)
         if any(output > 6 for output in outputs):
             raise RuntimeError("poison")
@@ -338,7 +338,7 @@ class HeldTokenizer(OverlapModel):
         self.parts += 1
         return super().encode(query, documents, options, first)
 
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         if self.broken:
             raise EngineError("broken")
         return super().forward(sequences)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from httpx import ASGITransport, Response
 from httpx import AsyncClient as Client
-from rerank_core.errors import CheckpointError, DeviceError
+from rerank_core.errors import CheckpointError, DeviceError, EngineError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server import __version__
 from rerank_server.app import create_app
@@ -224,6 +224,57 @@ async def test_what_is_not_done_when_draining_is_over_is_answered_all_the_same(
     assert "the server ended before this was computed" in answered.json()["detail"]
 
 
+async def test_draining_while_the_model_loads_ends_at_once_and_the_model_takes_no_requests() -> None:
+    may_load = threading.Event()
+
+    def load(_: Settings) -> OverlapModel:
+        may_load.wait()
+        return OverlapModel()
+
+    app = create_app(Settings(), load=load, stop=lambda: None)
+    async with app.lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        assert await app.lifecycle.drain(prestop=60, limit=60)
+        may_load.set()
+        while app.lifecycle.model is None:  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0)
+        health = await client.get("/health")
+        refused = await client.post("/rerank", json=PAIR)
+
+    assert (health.status_code, health.json()["status"]) == (503, "draining")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+
+
+class Broken(OverlapModel):
+    """A model of which every batch fails, until it is mended."""
+
+    mended = False
+
+    def forward(self, sequences: Any) -> Any:
+        outputs = super().forward(sequences)
+        if not self.mended:
+            raise EngineError("broken")
+        return outputs
+
+
+async def test_a_server_whose_batches_all_fail_is_unhealthy_until_one_succeeds(
+    serve: Callable[..., AbstractAsyncContextManager[Client]], until_ready: Callable[..., Awaitable[None]]
+) -> None:
+    model = Broken()
+    model.mended = True
+    async with serve(lambda _: model) as client:
+        await until_ready(client)
+        model.mended = False
+        for number in range(3):
+            await client.post("/rerank", json=PAIR | {"passage": f"passage {number}"})
+        await until(client, "unhealthy")
+        health = await client.get("/health")
+        model.mended = True
+        answered = await client.post("/rerank", json=PAIR)
+        await until(client, "healthy")
+
+    assert (health.status_code, answered.status_code) == (503, 200)
+
+
 class Verdicts(Watchdog):
     """A watchdog whose verdict the test decides."""
 
@@ -232,9 +283,11 @@ class Verdicts(Watchdog):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.given: Verdict = "healthy"
+        self.ticks = 0
         self.made.append(self)
 
     def tick(self) -> Verdict:
+        self.ticks += 1
         self.verdict = self.given
         return self.verdict
 
@@ -253,16 +306,24 @@ class Timer:
 
 
 @pytest.fixture
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[Verdicts]:
+    """The watchdogs of all servers, which look at their threads all the time."""
+    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.Watchdog", Verdicts)
+    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.TICK", 0.0)
+    Verdicts.made = []
+    return Verdicts.made
+
+
+@pytest.fixture
 async def watched(
-    monkeypatch: pytest.MonkeyPatch, until_ready: Callable[..., Awaitable[None]]
+    verdicts: list[Verdicts], until_ready: Callable[..., Awaitable[None]]
 ) -> AsyncIterator[tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event]]:
     """A server that is ready: its client, its model, its watchdog, its exit timer, and the event of its end."""
-    monkeypatch.setattr("rerank_server.lifecycle.lifecycle.Watchdog", Verdicts)
     model, timer, stopped = OverlapModel(), Timer(), asyncio.Event()
     app = create_app(Settings(), load=lambda _: model, stop=stopped.set, exit_timer=timer)
     async with app.lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
         await until_ready(client, model)
-        yield client, model, Verdicts.made[-1], timer, stopped
+        yield client, model, verdicts[-1], timer, stopped
         model.gate.set()
 
 
@@ -289,6 +350,9 @@ async def test_while_a_thread_is_stuck_nobody_waits_and_when_it_goes_on_requests
     watchdog.given = "stuck"
     await until(client, "stuck")
     given_up = await waiting
+    seen = watchdog.ticks
+    while watchdog.ticks < seen + 2:  # noqa: ASYNC110 (it tells nobody that it looks again)
+        await asyncio.sleep(0)
     refused = await client.post("/rerank", json=PAIR)
     watchdog.given = "healthy"
     model.gate.set()
@@ -297,7 +361,7 @@ async def test_while_a_thread_is_stuck_nobody_waits_and_when_it_goes_on_requests
 
     assert [response.status_code for response in (given_up, refused, answered)] == [503, 503, 200]
     assert "is stuck" in given_up.json()["detail"]
-    assert "requests are refused until it has finished" in caplog.text
+    assert caplog.text.count("requests are refused until it has finished") == 1
     assert "requests are accepted again" in caplog.text
     assert not stopped.is_set()
 
@@ -318,7 +382,35 @@ async def test_a_lost_thread_ends_the_process_by_force_if_it_must_be(
     assert "thread compute:" in caplog.text
 
 
-async def test_a_device_that_is_lost_ends_the_process(
+async def test_a_thread_that_is_lost_while_the_model_loads_ends_the_process(
+    verdicts: list[Verdicts], caplog: pytest.LogCaptureFixture
+) -> None:
+    may_load, model, timer, stopped = threading.Event(), OverlapModel(), Timer(), asyncio.Event()
+    model.gate.clear()
+
+    def load(_: Settings) -> OverlapModel:
+        may_load.wait()
+        return model
+
+    app = create_app(Settings(), load=load, stop=stopped.set, exit_timer=timer)
+    async with app.lifecycle.run(), Client(transport=ASGITransport(app), base_url="http://server") as client:
+        for _ in "watch":
+            await asyncio.sleep(0)  # there is nothing to watch yet
+        may_load.set()
+        await asyncio.to_thread(model.started.wait)
+        verdicts[-1].given = "stuck"
+        while "requests are refused" not in caplog.text:  # noqa: ASYNC110 (a log has no event)
+            await asyncio.sleep(0)
+        verdicts[-1].given = "lost"
+        await asyncio.wait_for(stopped.wait(), timeout=60)
+        health = await client.get("/health")
+        model.gate.set()
+
+    assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert timer.seconds == 10.0
+
+
+async def test_a_device_that_is_lost_ends_the_process_and_draining_changes_nothing(
     watched: tuple[Client, OverlapModel, Verdicts, Timer, asyncio.Event],
 ) -> None:
     client, model, _, _, stopped = watched
@@ -326,24 +418,29 @@ async def test_a_device_that_is_lost_ends_the_process(
 
     failed = await client.post("/rerank", json=PAIR)
     await asyncio.wait_for(stopped.wait(), timeout=60)
+    drained = await client._transport.app.lifecycle.drain(prestop=60, limit=60)
 
+    assert drained
     assert failed.status_code == 500
     assert (await client.get("/health")).json()["status"] == "unhealthy"
 
 
 async def test_a_model_that_loads_after_the_end_is_dropped() -> None:
-    may_load, loaded = threading.Event(), threading.Event()
+    may_load, loading = threading.Event(), []
 
     def load(_: Settings) -> OverlapModel:
+        loading.append(threading.current_thread())
         may_load.wait()
-        loaded.set()
         return OverlapModel()
 
     app = create_app(Settings(), load=load, stop=lambda: None)
     async with app.lifespan():
+        while not loading:  # noqa: ASYNC110 (a thread has no event)
+            await asyncio.sleep(0)
         state = app.lifecycle.state
     may_load.set()
-    await asyncio.to_thread(loaded.wait)
+    await asyncio.to_thread(loading[0].join)
+    await asyncio.sleep(0)  # in which the model arrives
 
     assert (state, app.lifecycle.state) == ("loading", "draining")
     assert app.lifecycle.model is None

@@ -181,6 +181,22 @@ def test_without_a_stream_nothing_is_written_nor_dropped() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_record_that_comes_when_no_thread_can_start_any_more_is_counted_as_dropped(
+    make: Make, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is while the interpreter ends."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    logger = make(pipe[1])
+    with monkeypatch.context() as ending:
+        ending.setattr("rerank_server.observability.log_handler.threading.Thread.start", start)
+        logger.warning("lost")
+
+    assert handler_of(logger).dropped == 1
+
+
 def test_the_child_of_a_fork_logs_too_and_repeats_nothing(tmp_path) -> None:
     program = (
         "import logging, os\n"

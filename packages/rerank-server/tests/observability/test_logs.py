@@ -92,6 +92,23 @@ def test_a_process_that_logs_already_keeps_its_own_way(capsys: pytest.CaptureFix
     assert capsys.readouterr().err.endswith(" INFO ready\n")
 
 
+def test_only_our_own_lines_are_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A handler of somebody else's process may block."""
+
+    class Theirs(logging.NullHandler):
+        def flush(self) -> None:
+            raise AssertionError("it was flushed")
+
+    theirs = Theirs()
+    with configured("info", "console"):
+        logging.root.handlers.insert(0, theirs)
+        logger.info("ready")
+        flush_logs()
+        logging.root.handlers.remove(theirs)
+
+        assert capsys.readouterr().err.endswith(" INFO ready\n")
+
+
 def test_what_is_below_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     with configured("warning", "console"):
         logger.info("nothing of note")

@@ -5,14 +5,17 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from rerank_core.errors import CheckpointError, DeviceError
 from rerank_core.testing.doubles import OverlapModel
 from rerank_server.__main__ import main
+from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.process.healthcheck import is_ready
 from rerank_server.process.server import serve
 from rerank_server.settings import Settings, SettingsError
@@ -111,6 +114,109 @@ def test_the_second_signal_ends_at_once_with_its_number(path: str, model: Overla
 
     assert code == 128 + signal.SIGQUIT
     os.kill(os.getpid(), signal.SIGHUP)  # one that comes after the end does nothing
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Does something in the middle of the start, before connections are accepted."""
+
+    def starting(act: Callable[[], None]) -> None:
+        run = Lifecycle.run
+
+        @asynccontextmanager
+        async def running(lifecycle: Lifecycle) -> AsyncIterator[None]:
+            async with run(lifecycle):
+                act()
+                yield
+
+        monkeypatch.setattr(Lifecycle, "run", running)
+
+    return starting
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_while_the_server_starts_ends_it(path: str, model: OverlapModel, starting: Any, number: int) -> None:
+    starting(lambda: signal.raise_signal(number))
+
+    assert serve(Settings(uds=path), load=lambda _: model) == 0
+    assert not Path(path).exists()
+
+
+def test_an_application_that_does_not_start_ends_the_process_with_status_1(
+    path: str, model: OverlapModel, starting: Any
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    starting(fail)
+
+    assert serve(Settings(uds=path), load=lambda _: model) == 1
+    assert not Path(path).exists()
+
+
+def connected(path: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    return client
+
+
+def test_a_connection_without_a_request_is_closed_at_the_end(
+    path: str, model: OverlapModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rerank_server.process.server._GRACE", 0.0)
+    ends = []
+
+    def act(client: httpx.Client) -> None:
+        with connected(path) as silent:
+            client.get("/livez")  # it has been accepted by then
+            os.kill(os.getpid(), signal.SIGTERM)
+            ends.append(silent.recv(100))
+
+    with Outside(Settings(uds=path), act):
+        assert serve(Settings(uds=path), load=lambda _: model) == 0
+
+    assert ends == [b""]
+
+
+def test_a_client_that_takes_nothing_of_its_answer_does_not_keep_the_server_from_ending(
+    path: str, model: OverlapModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rerank_server.process.server._GRACE", 0.0)
+    monkeypatch.setattr("rerank_server.process.server._FLUSH_SECONDS", 0.05)
+    open_clients = []
+
+    def act(client: httpx.Client) -> None:
+        reader = connected(path)
+        open_clients.append(reader)
+        reader.sendall(b"GET /static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reader.recv(9) == b"HTTP/1.1 "
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with Outside(Settings(uds=path), act):
+        assert serve(Settings(uds=path), load=lambda _: model) == 0
+
+    open_clients[0].close()
+
+
+def test_where_not_even_the_last_answers_can_be_sent_nobody_is_waited_for(
+    path: str, model: OverlapModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drain(*_: object, **__: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Lifecycle, "drain", drain)
+    monkeypatch.setattr("rerank_server.process.server._GRACE", 1000.0)
+    open_clients = []
+
+    def act(client: httpx.Client) -> None:
+        open_clients.append(connected(path))
+        client.get("/livez")  # it has been accepted by then
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with Outside(Settings(uds=path), act):
+        assert serve(Settings(uds=path), load=lambda _: model) == 0
+
+    open_clients[0].close()
 
 
 def test_keys_are_read_again_at_sighup(path: str, model: OverlapModel, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from rerank_core.checkpoints.files import is_there, read_settings
 from rerank_core.checkpoints.heads import Classification, Head, Pooling
-from rerank_core.checkpoints.sentence_transformers import CONFIG, Library, read_library
+from rerank_core.checkpoints.language_model import LanguageModelFiles, PromptChoice
+from rerank_core.checkpoints.prompt import Prompt
+from rerank_core.checkpoints.sentence_transformers import CONFIG, LOGIT_SCORE, TRANSFORMER, Library, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
 from rerank_core.checkpoints.training_output import check_is_model
@@ -21,7 +23,7 @@ DEFAULT_MAX_LENGTH = 512
 _LEAST_LENGTH = 8  # tokens: less holds no pair
 
 _CLASSIFIER = "ForSequenceClassification"
-_LANGUAGE_MODEL = "ForCausalLM"
+_LANGUAGE_MODELS = ("ForCausalLM", "ForConditionalGeneration")
 
 # Families whose position ids start behind the padding id, so that two positions of the table are never used.
 _OFFSET_POSITIONS = {
@@ -64,6 +66,7 @@ _SIZES = {
 }
 # Numbers of modules, each with parameters of its own, beside those that end in "layers" or "layer".
 _MODULES = {"block_sizes", "block_repeats", "num_hidden_groups", "inner_group_num", "num_feedforward_networks"}
+_NO_LAYERS = {"max_window_layers"}  # the number of a layer, which may lie behind the last
 _LEAST = {"max_position_embeddings": -1}  # XLNet and its like write -1 for "no limit"
 
 
@@ -80,6 +83,9 @@ class Checkpoint:
     - ``type_rows``: the rows of the table of token types, None where nothing says.
     - ``activation``: what the checkpoint would apply to its output.
     - ``lowercase``: whether sentence-transformers' files ask for lower case.
+    - ``prompt``: the text around a query and a document, None where the tokenizer alone makes one text of the two.
+    - ``recipe``: where the prompt comes from: the name of a recipe, or that of a template.
+    - ``is_causal``: whether each token of the network sees only those before it.
     """
 
     name: str
@@ -94,6 +100,9 @@ class Checkpoint:
     type_rows: int | None = None
     activation: str | None = None
     lowercase: bool = False
+    prompt: Prompt | None = None
+    recipe: str | None = None
+    is_causal: bool = False
 
     def max_length(self, wanted: int | None) -> int:
         """Choose the tokens to read: ``wanted``, or min(512, what the checkpoint asks for, what it reads).
@@ -115,13 +124,15 @@ class Checkpoint:
         return wanted
 
 
-def read_checkpoint(source: Source) -> Checkpoint:
+def read_checkpoint(source: Source, wanted: PromptChoice = PromptChoice()) -> Checkpoint:  # noqa: B008 (frozen)
     """Read a model directory's configuration and check that its weights are there, whole, and safetensors.
 
-    Raises ``CheckpointError`` naming the file that is missing, damaged, or of a model that is not a reranker.
+    ``wanted``: the prompt that the user asks for.
+    Raises ``CheckpointError`` naming the file that is missing, damaged, or of a model that is not a reranker, and
+    ``InvalidRequest`` for a prompt that the model cannot have.
     """
     try:
-        return _read_checkpoint(source)
+        return _read_checkpoint(source, wanted)
     except CheckpointError:
         raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, OSError) as error:
@@ -133,7 +144,7 @@ def read_checkpoint(source: Source) -> Checkpoint:
         ) from error
 
 
-def _read_checkpoint(source: Source) -> Checkpoint:
+def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
     library = read_library(source.directory)
     directory = library.directory
     config_path = directory / "config.json"
@@ -145,87 +156,137 @@ def _read_checkpoint(source: Source) -> Checkpoint:
     if not isinstance(architectures, list):
         raise CheckpointError(f"{config_path}: architectures is {architectures!r:.100}, not a list")
     architectures = [str(name) for name in architectures]
+    found = ", ".join(architectures) or "no architecture"
+
+    _check_architecture(config_path, config, found)
     is_classifier = any(_CLASSIFIER in name for name in architectures)
     is_plain_classifier = is_classifier and library.modules in ((), ("Transformer",))
+    is_language_model = _is_language_model(config, architectures)
+    is_causal = is_language_model and not is_classifier and library.modules in ((), LOGIT_SCORE)
     is_cross_encoder = is_plain_classifier or library.is_pooled_reranker
-
-    _check_architecture(config_path, config, architectures)
-    if not is_cross_encoder:
-        _check_library(library, config_path, ", ".join(architectures) or "no architecture")
+    if not is_cross_encoder and not is_causal:
+        _check_library(library, config_path, found, is_language_model=is_language_model)
     _check_sizes(config_path, config, count_tensors(directory))
+
+    files = LanguageModelFiles(library, config, architectures, wanted)
+    head = _head(config_path, config, library, files, is_plain_classifier, is_cross_encoder, is_causal)
+    if isinstance(head, Pooling):
+        _check_bi_encoder(source, library, wanted)
+        prompt, recipe = None, None
+    else:
+        prompt, recipe = files.prompt()
+        if is_language_model and recipe is None:
+            raise CheckpointError(files.unknown())
 
     tokenizer_config = read_settings(directory / "tokenizer_config.json")
     type_rows = config.get("type_vocab_size", _TYPE_VOCAB.get(str(config["model_type"])))
     if type_rows is not None and (isinstance(type_rows, bool) or not isinstance(type_rows, int) or type_rows < 0):
         raise CheckpointError(f"{config_path}: type_vocab_size is {type_rows!r:.100}, not a number of rows")
-    common: dict[str, Any] = {
-        "name": source.name,
-        "revision": source.revision,
-        "root": source.directory,
-        "directory": directory,
-        "config": config,
-        "position_limit": _position_limit(config_path, config, tokenizer_config),
-        "suggested_length": library.suggested_length,
-        "type_rows": type_rows,
-        "has_type_ids": type_rows != 0
+    return Checkpoint(
+        name=source.name,
+        revision=source.revision,
+        root=source.directory,
+        directory=directory,
+        config=config,
+        head=head,
+        position_limit=_position_limit(config_path, config, tokenizer_config),
+        suggested_length=library.suggested_length,
+        type_rows=type_rows,
+        has_type_ids=type_rows != 0
         and find_model_type(str(config["model_type"])).reads_type_ids
         and gives_type_ids(config, tokenizer_config),
-        "lowercase": library.lowercase,
-    }
-    if is_plain_classifier:
-        library.check(task="sequence-classification", output="logits")
-        return Checkpoint(
-            **common,
-            head=Classification(
-                labels=_labels(config_path, config),
-                is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
-                prompt=library.default_prompt,
-            ),
-            activation=_activation(config, library),
-        )
-    library.check(task="feature-extraction", output="last_hidden_state")
-    chain = library.chain(gives_scores=is_cross_encoder)
-    if is_cross_encoder:
-        return Checkpoint(
-            **common,
-            head=Classification(
-                labels=tuple(f"LABEL_{index}" for index in range(chain.outputs or 0)),
-                is_library_reranker=True,
-                chain=chain,
-                prompt=library.default_prompt,
-            ),
-            activation=_activation(config, library),
-        )
-    return Checkpoint(
-        **common,
-        head=Pooling(
-            chain=chain,
-            similarity=library.similarity,
-            normalizes=library.normalizes,
-            dimensions=library.dimensions,
-            prompts=library.prompts,
-        ),
+        activation=None if isinstance(head, Pooling) else _activation(config, library),
+        lowercase=library.lowercase,
+        prompt=prompt,
+        recipe=recipe,
+        is_causal=is_language_model and not _is_bidirectional(config, architectures),
     )
 
 
-def _check_architecture(path: Path, config: Mapping[str, Any], architectures: list[str]) -> None:
+def _head(
+    config_path: Path,
+    config: Mapping[str, Any],
+    library: Library,
+    files: LanguageModelFiles,
+    is_plain_classifier: bool,
+    is_cross_encoder: bool,
+    is_causal: bool,
+) -> Head:
+    """Read what stands on the network."""
+    before_query = "" if library.uses_messages else library.default_prompt
+    if is_causal:
+        if config.get("is_encoder_decoder"):
+            raise CheckpointError(f"{config_path} is of an encoder with a decoder (is_encoder_decoder): not supported")
+        library.check("text-generation", "any-to-any", output="logits")
+        return files.token_logits()
+    if is_plain_classifier:
+        library.check("sequence-classification", output="logits")
+        return Classification(
+            labels=_labels(config_path, config),
+            is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+            prompt=before_query,
+        )
+    library.check("feature-extraction", output="last_hidden_state")
+    chain = library.chain(gives_scores=is_cross_encoder)
+    if is_cross_encoder:
+        return Classification(
+            labels=tuple(f"LABEL_{index}" for index in range(chain.outputs or 0)),
+            is_library_reranker=True,
+            chain=chain,
+            prompt=before_query,
+        )
+    return Pooling(
+        chain=chain,
+        similarity=library.similarity,
+        normalizes=library.normalizes,
+        dimensions=library.dimensions,
+        prompts=library.prompts,
+    )
+
+
+def _is_bidirectional(config: Mapping[str, Any], architectures: list[str]) -> bool:
+    """Return whether the tokens of a language model's network see each other."""
+    return (
+        config.get("is_causal") is False
+        or bool(config.get("use_bidirectional_attention"))
+        or any("Bidirectional" in name for name in architectures)
+    )
+
+
+def _check_bi_encoder(source: Source, library: Library, wanted: PromptChoice) -> None:
+    """Refuse a bi-encoder that embeds messages, and a prompt that would stand around a pair."""
+    if library.uses_messages:
+        raise CheckpointError(
+            f"{library.directory / TRANSFORMER}: modality_config has a message, so texts go through a chat template: "
+            "a bi-encoder with one is not supported"
+        )
+    if wanted.recipe is not None or wanted.template is not None:
+        raise InvalidRequest(f"{source.name} is a bi-encoder, which has no prompt: leave recipe and template out")
+
+
+def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> None:
     model_type = config.get("model_type")
-    found = ", ".join(architectures) or "no architecture"
     if not isinstance(model_type, str) or not model_type:
         raise CheckpointError(f"{path} says {found} and no model_type: it does not say which network it is of")
     if config.get("quantization_config"):
         raise CheckpointError(f"{path} has a quantization_config: quantised weights are not supported")
-    is_decoder = config.get("is_decoder") is True
-    if (
-        any(_LANGUAGE_MODEL in name for name in architectures)
-        or is_decoder
-        or find_model_type(model_type).is_generative
-    ):
-        raise CheckpointError(_language_model(path, f"{found}, model_type {model_type}"))
 
 
-def _check_library(library: Library, config_path: Path, found: str) -> None:
+def _is_language_model(config: Mapping[str, Any], architectures: list[str]) -> bool:
+    return (
+        any(name.endswith(_LANGUAGE_MODELS) for name in architectures)
+        or config.get("is_decoder") is True
+        or find_model_type(str(config["model_type"])).is_generative
+    )
+
+
+def _check_library(library: Library, config_path: Path, found: str, *, is_language_model: bool) -> None:
     """Refuse what is neither a cross-encoder nor a bi-encoder."""
+    if is_language_model:
+        raise CheckpointError(
+            f"{config_path} says {found}, a language model, and modules.json lists {', '.join(library.modules)}: only "
+            f"a reranker that is {' and '.join(LOGIT_SCORE)}, or Transformer, Pooling and Dense layers, is supported"
+        )
     if not library.modules:
         raise CheckpointError(_not_a_reranker(config_path, found))
     if library.model_type != "SentenceTransformer":
@@ -243,7 +304,7 @@ def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
     between layers have fewer layers than tensors too.
     """
     for name, value in config.items():
-        is_layers = name.endswith(("layers", "layer")) or name in _MODULES
+        is_layers = (name.endswith(("layers", "layer")) and name not in _NO_LAYERS) or name in _MODULES
         if name not in _SIZES and not is_layers:
             continue
         if is_layers and isinstance(value, list | dict | bool):  # one value a layer, or a switch
@@ -257,13 +318,6 @@ def _check_sizes(path: Path, config: Mapping[str, Any], tensors: int) -> None:
                 raise CheckpointError(f"{path}: {name} is {count}: that is no size of a network")
             if is_layers and count > tensors:
                 raise CheckpointError(f"{path}: {name} is {count}, and the weights have {tensors} tensors in all")
-
-
-def _language_model(path: Path, found: str) -> str:
-    return (
-        f"{path} says {found}: a language model, which scores by a prompt that is not part of its files. "
-        "LLM rerankers are not supported: use a cross-encoder (...ForSequenceClassification of an encoder)"
-    )
 
 
 def _not_a_reranker(path: Path, found: str) -> str:
@@ -286,7 +340,7 @@ def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _position_limit(path: Path, config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> int | None:
     limits = []
-    positions = config.get("max_position_embeddings")
+    positions = (config.get("text_config") or config).get("max_position_embeddings")
     if positions and positions > 0:
         padding = 1 if config["model_type"] == "mpnet" else config.get("pad_token_id")  # mpnet: the network's own
         offset = (1 if padding is None else padding) + 1 if config["model_type"] in _OFFSET_POSITIONS else 0

@@ -126,6 +126,11 @@ class TokenLogits:
     false_id: int | None = None
 
     @property
+    def prompts(self) -> Mapping[str, str]:
+        """Nothing: the texts stand in a prompt, see ``Checkpoint.prompt``."""
+        return {}
+
+    @property
     def description(self) -> str:
         """The head in a few words."""
         return f"the output of the last token, {self.raw_score}"
@@ -137,7 +142,7 @@ class TokenLogits:
         return score if self.false_id is None else f"{score} minus logit of token {self.false_id}"
 
 
-Head: TypeAlias = Classification | Pooling
+Head: TypeAlias = Classification | Pooling | TokenLogits
 
 
 def _listed(labels: tuple[str, ...]) -> str:

@@ -20,6 +20,9 @@ MODULES = "modules.json"
 CONFIG = "config_sentence_transformers.json"
 TRANSFORMER = "sentence_bert_config.json"
 
+LOGIT_SCORE = ("Transformer", "LogitScore")
+"""The modules of a causal model that is scored by the logits of its answer."""
+
 # Arguments of the tokenizer's call that change no score, or are what is done here anyway.
 _USUAL_ARGUMENTS: dict[str, tuple[object, ...]] = {
     "truncation": (True, "longest_first"),
@@ -70,6 +73,8 @@ class Library:
         """The length in tokens that the checkpoint asks for, where it does."""
         arguments = _arguments(self.transformer, self.directory / TRANSFORMER)
         said = [self.transformer.get("max_seq_length"), *(bucket.get("max_length") for bucket in arguments)]
+        if self.uses_messages:
+            said.append(self.chat_template_arguments.get("max_length"))
         lengths = [length for length in said if length is not None]
         for length in lengths:
             if isinstance(length, bool) or not isinstance(length, int) or length < 1:
@@ -79,22 +84,38 @@ class Library:
                 )
         return min(lengths, default=None)
 
-    def check(self, *, task: str, output: str) -> None:
+    @property
+    def uses_messages(self) -> bool:
+        """Whether a pair goes through a chat template, as messages of the roles ``query`` and ``document``."""
+        return bool(self.modules) and "message" in (self.transformer.get("modality_config") or {})
+
+    @property
+    def chat_template_arguments(self) -> Mapping[str, Any]:
+        """The arguments of the chat template's rendering."""
+        arguments = (self.transformer.get("processing_kwargs") or {}).get("chat_template") or {}
+        if not isinstance(arguments, Mapping):
+            raise CheckpointError(f"{self.directory / TRANSFORMER}: processing_kwargs.chat_template is not an object")
+        return arguments
+
+    @property
+    def logit_score(self) -> Path | None:
+        """The configuration of the module ``LogitScore``, which may be missing; None without such a module."""
+        return self.paths[1] / "config.json" if self.modules == LOGIT_SCORE else None
+
+    def check(self, *tasks: str, output: str) -> None:
         """Refuse settings of the first module that are not supported, by their names."""
         path = self.directory / TRANSFORMER
-        said = self.transformer.get("transformer_task", task)
-        if said != task:
-            raise CheckpointError(f"{path}: transformer_task is {said!r:.100}: only {task} is supported here")
+        said = self.transformer.get("transformer_task", tasks[0])
+        if said not in tasks:
+            raise CheckpointError(
+                f"{path}: transformer_task is {said!r:.100}: only {' and '.join(tasks)} is supported here"
+            )
         modalities = self.transformer.get("modality_config")
         if modalities is not None:
-            if not isinstance(modalities, Mapping) or not isinstance(modalities.get("text"), Mapping):
+            read = modalities.get("message", modalities.get("text")) if isinstance(modalities, Mapping) else None
+            if not isinstance(read, Mapping):
                 raise CheckpointError(f"{path}: modality_config has no text: a model that reads text is needed")
-            if task == "sequence-classification" and "message" in modalities:
-                raise CheckpointError(
-                    f"{path}: modality_config has a message, so pairs go through a chat template: "
-                    "models that are scored by a template are not supported"
-                )
-            method, found = modalities["text"].get("method", "forward"), modalities["text"].get("method_output_name")
+            method, found = read.get("method", "forward"), read.get("method_output_name")
             if method != "forward" or found not in (None, output):
                 raise CheckpointError(
                     f"{path}: modality_config reads {found!r:.100} of {method!r:.100}: only {output} of forward is"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The name and password that an address may have.
 _PASSWORD = re.compile(r"://[^/@\s']*@")
 # Options of loading that are compared, or, as a calibration, change no raw score.
-_COMPARED = ("dtype", "max_length", "long_documents", "calibration")
+_COMPARED = ("dtype", "max_length", "long_documents", "instruction", "calibration")
 _LIBRARIES = ("bm25s", "ir_measures", "numpy", "tqdm")
 
 
@@ -45,6 +45,13 @@ def _configure(parser: Parser) -> None:
     add("--dtype", action="append", default=[], help="such as float32, float16-weights, int8")
     add("--max-length", action="append", default=[], type=positive_int, metavar="TOKENS", help="that a pair may have")
     add("--long-documents", action="append", default=[], metavar="MODE", help="what becomes of them: truncate, chunk")
+    add(
+        "--instruction",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what the queries ask for, for models that take an instruction",
+    )
     add("--url", action="append", default=[], help="a running server, which has its own model, dtype and length")
 
     asked = parser.add_argument_group("what is asked")
@@ -85,6 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
         dtypes=arguments.dtype,
         max_lengths=arguments.max_length,
         long_documents=arguments.long_documents,
+        instructions=arguments.instruction,
         load=load_options(arguments, without=_COMPARED),
     )
     if models:

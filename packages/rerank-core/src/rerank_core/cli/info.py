@@ -10,14 +10,16 @@ from dataclasses import asdict
 from typing import Any
 
 from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.language_model import PromptChoice
+from rerank_core.checkpoints.prompt import EXAMPLE
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate
 from rerank_core.cli.command import MODELS, Command, Parser, add_load_options, load_options
 from rerank_core.loading import load
 from rerank_core.models.local import LocalModel
-from rerank_core.types import ModelInfo, Pair, ScoreOptions
+from rerank_core.types import ModelInfo, ScoreOptions
 
-_EXAMPLE = Pair("What is a giant panda?", "The giant panda is a bear species endemic to China.")
 _SHOWN = 24  # tokens of the example
+_SHOWN_LAST = 12  # behind them, where it is a prompt
 
 
 def _configure(parser: Parser) -> None:
@@ -29,7 +31,8 @@ def _configure(parser: Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     options = load_options(arguments)
     model = load(arguments.model, **options.keywords())
-    checkpoint = read_checkpoint(locate(arguments.model, options.revision))
+    wanted = PromptChoice(recipe=options.recipe, template=options.template)
+    checkpoint = read_checkpoint(locate(arguments.model, options.revision), wanted)
     info, facts = model.info, _facts(checkpoint, model)
     if arguments.json:
         print(json.dumps(asdict(info) | facts, ensure_ascii=False))
@@ -53,13 +56,17 @@ def _facts(checkpoint: Checkpoint, model: LocalModel) -> dict[str, Any]:
 
 
 def _example_tokens(checkpoint: Checkpoint, model: LocalModel) -> Iterator[str]:
-    """Yield the first tokens of an example, as the network reads it."""
+    """Yield the first tokens of an example, as the network reads it; of a prompt the last ones too."""
     from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 
     tokenizer = read_tokenizer(checkpoint.directory, lowercase=checkpoint.lowercase).tokenizer
-    (encoding,) = model.encode(_EXAMPLE.query, [_EXAMPLE.document], ScoreOptions())
-    for token in array("i", encoding.sequences[0].token_ids)[:_SHOWN]:
-        yield str(tokenizer.id_to_token(token))
+    (encoding,) = model.encode(EXAMPLE.query, [EXAMPLE.document], ScoreOptions())
+    ids = array("i", encoding.sequences[0].token_ids)
+    tokens = [str(tokenizer.id_to_token(token)) for token in ids]
+    yield from tokens[:_SHOWN]
+    if checkpoint.prompt is not None and len(tokens) > _SHOWN + _SHOWN_LAST:
+        yield "..."
+        yield from tokens[-_SHOWN_LAST:]
 
 
 def _rows(info: ModelInfo, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -70,8 +77,15 @@ def _rows(info: ModelInfo, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "device", info.device
     yield "dtype", info.dtype
     yield "head", facts["head"]
+    if info.recipe is not None:
+        yield "recipe", info.recipe
+    if info.takes_instruction:
+        yield "instruction", json.dumps(info.instruction, ensure_ascii=False) if info.instruction else "none by default"
     prompts = {name: json.dumps(text, ensure_ascii=False) for name, text in facts["prompts"].items() if text}
-    yield "prompt", ", ".join(f"{text} before the {name}" for name, text in prompts.items()) or "-"
+    if info.example_prompt is not None:
+        yield "prompt", json.dumps(info.example_prompt, ensure_ascii=False)
+    else:
+        yield "prompt", ", ".join(f"{text} before the {name}" for name, text in prompts.items()) or "-"
     limit, asked = facts["position_limit"] or "any number", facts["suggested_length"] or "nothing"
     yield "max length", f"{info.max_length} tokens (the files allow {limit} and ask for {asked})"
     yield "languages", ", ".join(info.languages) or "-"

@@ -21,7 +21,7 @@ from rerank_core.terminal import shorten
 from rerank_core.terminal import width as columns_of
 from rerank_core.types import RankedDocument, ScoreOptions, Span
 
-_OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
+_OF_THE_REQUEST = ("long_documents", "instruction")  # here options of scoring
 
 
 def _configure(parser: Parser) -> None:
@@ -49,6 +49,9 @@ def _configure(parser: Parser) -> None:
         choices=["truncate", "chunk"],
         help="cut what is longer than the model reads, or score all of it, in windows",
     )
+    parser.add_argument(
+        "--instruction", metavar="TEXT", help="what the query asks for, for a model that takes an instruction"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text, span")
     add_load_options(parser, without=_OF_THE_REQUEST)
 
@@ -57,7 +60,9 @@ def _run(arguments: argparse.Namespace) -> int:
     read = read_passages(arguments.file, form=arguments.format, column=arguments.column, id_column=arguments.id_column)
     passages = read.passages
     print(f"rerank: {read.description}", file=sys.stderr, flush=True)
-    options = ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents)
+    options = ScoreOptions(
+        raw=arguments.raw, long_documents=arguments.long_documents, instruction=arguments.instruction
+    )
     scorer = remote_scorer(arguments.url) if arguments.url else _loaded(arguments)
     ranked = rerank(
         scorer,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.engines.target import Target
-from rerank_core.types import TokenSequence
+from rerank_core.types import SharedPrefix, TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,17 @@ class Batch:
 
     ``token_ids``: int32 [tokens]; ``type_ids``: the same, or None for a model without token types; ``lengths``:
     int64 [sequences], which sum up to the tokens. ``prefixes``: int64 [sequences], see ``TokenSequence.prefix``.
+    ``shared``: the shared prefix of each sequence, None where no later batch has one with the same prefix.
     """
 
     token_ids: NDArray[np.int32]
     type_ids: NDArray[np.int32] | None
     lengths: NDArray[np.int64]
     prefixes: NDArray[np.int64]
+    shared: tuple[SharedPrefix | None, ...]
 
     @classmethod
-    def of(cls, sequences: Sequence[TokenSequence]) -> Batch:
+    def of(cls, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> Batch:
         """Lay sequences end to end."""
         type_ids = b"".join(sequence.type_ids for sequence in sequences)
         return cls(
@@ -36,6 +38,7 @@ class Batch:
             np.frombuffer(type_ids, dtype=np.int32) if type_ids else None,
             np.array([len(sequence) for sequence in sequences], dtype=np.int64),
             np.array([sequence.prefix for sequence in sequences], dtype=np.int64),
+            tuple(shared) or (None,) * len(sequences),
         )
 
 
@@ -67,13 +70,20 @@ class Engine(Protocol):
         ...
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Return the tokens that this engine computes for sequences: each once, and a prefix that it shares once."""
+        """Return the tokens that this engine computes for sequences: a prefix that it shares once, all others each.
+
+        Equal sequences count each, so that ``cost([one, one]) - cost([one])`` is the cost of one beside another that
+        has its prefix.
+        """
         ...
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """Compute one row a sequence: a cross-encoder's logits [sequences, labels], or embeddings [sequences, hidden].
 
-        A row depends on its own sequence only. Raises ``OutOfMemory`` where a smaller batch may go through,
-        ``DeviceError`` where only a new process helps, and ``EngineError`` for every other failure.
+        A row depends on its own sequence only. An engine that shares prefixes computes each once for all sequences of
+        the batch, and may keep it as long as its ``SharedPrefix`` lives.
+
+        Raises ``OutOfMemory`` where a smaller batch may go through, ``DeviceError`` where only a new process helps, and
+        ``EngineError`` for every other failure.
         """
         ...

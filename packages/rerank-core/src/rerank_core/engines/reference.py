@@ -11,16 +11,22 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
+)
 from transformers.utils import logging as transformers_logging
 
 from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.checkpoints.weights import weight_files
 from rerank_core.engines.base import Batch
 from rerank_core.engines.chain import ChainLayers
@@ -61,6 +67,23 @@ class PooledHead:
         return self.layers(self.pool(hidden)[None])[0]
 
 
+class AnswerHead:
+    """The logit of a language model's answer at the last token: one row of the network's output, in float32."""
+
+    def __init__(self, model: Any, answer: TokenLogits) -> None:
+        weight: torch.Tensor = model.get_output_embeddings().weight
+        self._row: torch.Tensor = weight[answer.true_id].float()
+        if answer.false_id is not None:
+            self._row = self._row - weight[answer.false_id].float()
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Compute the logit [1] from hidden states [tokens, hidden]."""
+        return hidden[-1:] @ self._row
+
+
+Head: TypeAlias = PooledHead | AnswerHead
+
+
 @dataclass(frozen=True, slots=True)
 class ReferencePlan:
     """A checkpoint that transformers may load."""
@@ -76,13 +99,12 @@ class ReferencePlan:
     def _load(self, device: str, calibration_batch: Batch, *, trust_remote_code: bool) -> ReferenceEngine:
         checkpoint = self.checkpoint
         chain = checkpoint.head.chain
-        auto = AutoModelForSequenceClassification if chain is None else AutoModel
         config_path = checkpoint.directory / "config.json"
         # Products in pieces give the same numbers, and fail for most lengths.
         whole = {"chunk_size_feed_forward": 0} if checkpoint.config.get("chunk_size_feed_forward") else {}
         try:
             with no_progress_bar():
-                model, report = auto.from_pretrained(
+                model, report = _auto_class(checkpoint).from_pretrained(
                     checkpoint.directory,
                     dtype=getattr(torch, self.target.dtype),
                     use_safetensors=True,
@@ -106,23 +128,19 @@ class ReferencePlan:
         self._check_all_is_read(model, report["unexpected_keys"])
         model.config.return_dict = True  # whatever the configuration says
         model = model.to(device).eval()
+        if checkpoint.is_causal:
+            model.config.get_text_config().use_cache = False  # keys and values that nothing reads
         try:
             is_causal = _is_causal(model, calibration_batch, device)
+            network, head = _network_and_head(model, checkpoint, calibration_batch)
+        except CheckpointError:
+            raise
         except Exception as error:  # a network may want what a pair of texts does not give, such as a language
             raise CheckpointError(
                 f"{config_path} is of a network that fails on a text ({type(error).__name__}: {str(error)[:300]})"
             ) from error
-        if is_causal:
-            raise CheckpointError(
-                f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
-                "which scores by a prompt that is not part of its files. LLM rerankers are not supported"
-            )
-        head = None
-        if chain is not None:
-            width = model.config.get_text_config().hidden_size
-            layers = ChainLayers(checkpoint.root, chain.layers, width=width, device=str(model.device))
-            head = PooledHead(_POOLS[chain.pooling], layers)
-        engine = ReferenceEngine(model, head)
+        _check_direction(checkpoint, is_causal=is_causal)
+        engine = ReferenceEngine(network, head)
         if _is_parallel(device):
             engine.pad_if_the_same(checkpoint.config.get("pad_token_id"), calibration_batch)
         return engine
@@ -151,7 +169,7 @@ class ReferenceEngine:
 
     name: ClassVar[str] = "reference"
 
-    def __init__(self, model: torch.nn.Module, head: PooledHead | None) -> None:
+    def __init__(self, model: torch.nn.Module, head: Head | None) -> None:
         """``head``: what stands behind the hidden states; None: the network has a head of its own."""
         self._model = model.eval()
         self.device = str(next(model.parameters()).device)
@@ -226,6 +244,55 @@ class ReferenceEngine:
 
     def _tensor(self, numbers: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self.device)
+
+
+def _auto_class(checkpoint: Checkpoint) -> Any:
+    """Choose transformers' class for a checkpoint's head."""
+    if isinstance(checkpoint.head, TokenLogits):
+        has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures", ()))
+        return AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
+    return AutoModelForSequenceClassification if checkpoint.head.chain is None else AutoModel
+
+
+@torch.inference_mode()
+def _network_and_head(model: Any, checkpoint: Checkpoint, texts: Batch) -> tuple[torch.nn.Module, Head | None]:
+    """Return what computes hidden states, and what stands on them; None: the network has a head of its own."""
+    chain = checkpoint.head.chain
+    if chain is not None:
+        width = model.config.get_text_config().hidden_size
+        layers = ChainLayers(checkpoint.root, chain.layers, width=width, device=str(model.device))
+        return model, PooledHead(_POOLS[chain.pooling], layers)
+    if not isinstance(checkpoint.head, TokenLogits):
+        return model, None
+    answer, head = checkpoint.head, AnswerHead(model, checkpoint.head)
+    ids = torch.from_numpy(texts.token_ids[: int(texts.lengths[0])].astype(np.int64))[None].to(model.device)
+    hidden = model.base_model(input_ids=ids).last_hidden_state[0].float()
+    logits = model(input_ids=ids).logits[0, -1].float()
+    expected = logits[answer.true_id] - (0.0 if answer.false_id is None else logits[answer.false_id])
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.5
+    if not torch.isclose(head(hidden)[0], expected, rtol=tolerance, atol=tolerance):
+        raise CheckpointError(
+            f"{checkpoint.directory / 'config.json'} is of a network that changes its logits behind the last product, "
+            "by a scale or a soft cap: not supported"
+        )
+    return model.base_model, head
+
+
+def _check_direction(checkpoint: Checkpoint, *, is_causal: bool) -> None:
+    """Refuse a network whose tokens see others than its files promise, and a language model without a prompt."""
+    config_path = checkpoint.directory / "config.json"
+    if is_causal and checkpoint.recipe is None:
+        raise CheckpointError(
+            f"{config_path} is of a causal network, in which no token sees those behind it: a language model, "
+            "which is scored by a prompt, and its files do not say which: name a recipe with recipe=, or give "
+            "template="
+        )
+    if checkpoint.is_causal != is_causal and (checkpoint.is_causal or checkpoint.recipe is not None):
+        raise CheckpointError(
+            f"{config_path} is of a network whose tokens {'see' if checkpoint.is_causal else 'do not see'} those "
+            "behind them, which is not what it says of itself (is_causal, use_bidirectional_attention): this version "
+            "of transformers computes it in another way"
+        )
 
 
 def _is_parallel(device: str) -> bool:

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from rerank_core.engines.base import Engine
 
 
-def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, template: Template) -> None:
+def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, template: Template | None) -> None:
     """Refuse token ids and types that the network's tables do not have.
 
-    Every entry of the vocabulary counts, added tokens too: a text may spell any of them.
+    Every entry of the vocabulary counts, added tokens too: a text may spell any of them. ``template``: None where all
+    tokens are of the vocabulary, and of type 0.
     """
     config_path = checkpoint.directory / "config.json"
     rows = _vocabulary_rows(checkpoint)
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     if not vocabulary:
         raise CheckpointError(f"{checkpoint.directory / 'tokenizer.json'} has no vocabulary")
-    largest = max(*vocabulary.values(), template.largest_id)
+    largest = max(*vocabulary.values(), template.largest_id if template else -1)
     if rows is not None and largest >= rows:
         raise CheckpointError(
             f"{checkpoint.directory}: the tokenizer knows token ids up to {largest}, and the network's table has "
@@ -40,7 +41,7 @@ def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, template: Templat
     if rows is not None and isinstance(padding, int) and not 0 <= padding < rows:
         raise CheckpointError(f"{config_path}: pad_token_id is {padding}, and the network's table has {rows} rows")
     types = checkpoint.type_rows
-    if checkpoint.has_type_ids and types is not None and template.largest_type >= types:
+    if checkpoint.has_type_ids and types is not None and template and template.largest_type >= types:
         raise CheckpointError(
             f"{checkpoint.directory}: the tokenizer gives token types up to {template.largest_type}, and the network's "
             f"table has {types} rows (type_vocab_size in {config_path.name}): take token_type_ids out of "

@@ -1,4 +1,7 @@
-"""The cross-encoder: query and document go through the network together, the head says one logit or two."""
+"""The cross-encoder: query and document go through the network together, the head says one logit or two.
+
+A language model is scored in the same way: its row is one number, the logit of its answer.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rerank_core.text.pair_tokenizers import CrossEncoderTokenizer
+    from rerank_core.text.prompts import PromptTokenizer
 
 
 class CrossEncoder:
@@ -23,7 +27,7 @@ class CrossEncoder:
 
     def __init__(
         self,
-        tokenizer: CrossEncoderTokenizer,
+        tokenizer: CrossEncoderTokenizer | PromptTokenizer,
         columns: HeadColumns = HeadColumns(0),  # noqa: B008 (frozen)
     ) -> None:
         self._tokenizer = tokenizer

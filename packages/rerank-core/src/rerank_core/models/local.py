@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, Unpack, final
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, score_options
-from rerank_core.models.batching import micro_batches
+from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, check_instruction, score_options
+from rerank_core.models.batching import SharedPrefixes, batch_order, micro_batches
 from rerank_core.models.prefetch import prefetch
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, score_by_query
 from rerank_core.scorer import Output
-from rerank_core.types import Encoding, ModelInfo, Pair, Scored, ScoreOptions, Scores, TokenSequence
+from rerank_core.types import Encoding, ModelInfo, Pair, Scored, ScoreOptions, Scores, SharedPrefix, TokenSequence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from rerank_core.models.task import Task
 
 _PAIRS_AT_ONCE = 256  # that are tokenised, where pairs are independent
+
+_Waiting: TypeAlias = dict[TokenSequence, SharedPrefix | None]
+"""Sequences that are not computed yet; they hold their prefixes."""
 
 logger = logging.getLogger(__name__)
 
@@ -110,21 +114,27 @@ class LocalModel:
     def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
         encodings: list[Encoding] = []
         outputs: dict[TokenSequence, Output] = {}
-        waiting: list[TokenSequence] = []
+        prefixes, waiting = SharedPrefixes(), _Waiting()
         for part in self._encoded(pairs, options):
             encodings += part
-            new = [sequence for sequence in distinct_sequences(part) if sequence not in outputs]
-            *full, waiting = self._batches({*waiting, *new})  # the last one waits for company
-            for batch in full:
-                outputs.update(zip(batch, self.forward(batch), strict=True))
+            for sequence in distinct_sequences(part):
+                if sequence not in outputs and sequence not in waiting:
+                    waiting[sequence] = prefixes.of(sequence)
+            batches = self._batches(waiting)
+            waiting = batches.pop()  # the last one waits for company
+            while batches:
+                outputs |= self._compute(batches.popleft())
         if waiting:
-            outputs.update(zip(waiting, self.forward(waiting), strict=True))
+            outputs |= self._compute(waiting)
         return to_scores(self, encodings, outputs, options)
 
-    def _batches(self, sequences: set[TokenSequence]) -> list[list[TokenSequence]]:
-        """Make at least one batch, the longest sequences first, so that those of a batch are alike."""
-        ordered = sorted(sequences, key=lambda sequence: (len(sequence), sequence.token_ids), reverse=True)
-        return list(micro_batches(ordered, self.batch_tokens, self.cost)) or [[]]
+    def _batches(self, waiting: _Waiting) -> deque[_Waiting]:
+        """Make at least one batch. Each alone holds its prefixes, so that they go with the last batch that has them."""
+        batches = micro_batches(batch_order(waiting), self.batch_tokens, self.cost)
+        return deque({sequence: waiting[sequence] for sequence in batch} for batch in batches) or deque([_Waiting()])
+
+    def _compute(self, batch: _Waiting) -> dict[TokenSequence, Output]:
+        return dict(zip(batch, self.forward(list(batch), list(batch.values())), strict=True))
 
     def _encoded(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
@@ -136,6 +146,7 @@ class LocalModel:
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
+        check_instruction(options, self._info)
         with running():
             return self._task.encode(query, documents, options, first)
 
@@ -143,7 +154,7 @@ class LocalModel:
         """See ``StepwiseModel.cost``."""
         return self._engine.cost(sequences)
 
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         """See ``StepwiseModel.forward``."""
         if self._info.device != "cpu" and self._process != current_process():
             raise DeviceError(
@@ -152,9 +163,9 @@ class LocalModel:
                 "multiprocessing's 'spawn'"
             )
         with running(), self._lock.get():
-            return self._task.outputs(self._rows(list(sequences)))
+            return self._task.outputs(self._rows(sequences, shared))
 
-    def _rows(self, sequences: list[TokenSequence]) -> NDArray[np.float32]:
+    def _rows(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None]) -> NDArray[np.float32]:
         """Compute the engine's rows; where memory is short, those of one half after the other."""
         import numpy as np
 
@@ -163,14 +174,16 @@ class LocalModel:
         tokens = self.cost(sequences)
         if len(sequences) == 1 or tokens <= self._most_tokens:
             try:
-                return self._engine.forward(Batch.of(sequences))
+                return self._engine.forward(Batch.of(sequences, shared))
             except OutOfMemory:
                 if len(sequences) == 1:
                     raise
             self._most_tokens = tokens // 2
             logger.warning("out of memory with %d tokens: batches have at most %d from now on", tokens, tokens // 2)
         middle = len(sequences) // 2
-        return np.concatenate([self._rows(sequences[:middle]), self._rows(sequences[middle:])])
+        return np.concatenate(
+            [self._rows(sequences[:middle], shared[:middle]), self._rows(sequences[middle:], shared[middle:])]
+        )
 
     def scores(self, encoding: Encoding, outputs: Sequence[Output], options: ScoreOptions) -> list[Scored]:
         """See ``StepwiseModel.scores``."""

@@ -178,6 +178,28 @@ def test_an_empty_query_has_scores(scorer: Scorer) -> None:
     assert len(scorer.score("", DOCUMENTS).values) == len(DOCUMENTS)
 
 
+def test_an_instruction_changes_the_scores_or_is_refused(scorer: Scorer) -> None:
+    plain = scorer.score(QUERY, DOCUMENTS).values
+
+    assert _instructed(scorer, "prefer what is known of Switzerland") != plain
+    assert scorer.score(QUERY, DOCUMENTS).values == plain
+
+
+def _instructed(scorer: Scorer, instruction: str) -> tuple[float, ...] | None:
+    """Return the scores with an instruction, None where the model takes none."""
+    try:
+        return scorer.score(QUERY, DOCUMENTS, ScoreOptions(instruction=instruction)).values
+    except InvalidRequest as error:
+        if "takes no instruction" in str(error):
+            return None
+        raise
+
+
+def test_an_instruction_that_is_no_text_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest, match="the instruction holds a lone surrogate"):
+        scorer.score(QUERY, DOCUMENTS, ScoreOptions(instruction="ab\ud800c"))
+
+
 def test_a_lone_surrogate_is_refused_by_its_place(scorer: Scorer) -> None:
     with pytest.raises(InvalidRequest, match=r"document 1 holds a lone surrogate \(U\+D800 at character 2\)"):
         scorer.score(QUERY, ["fine", "ab\ud800c"])

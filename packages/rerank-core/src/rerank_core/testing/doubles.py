@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Unpack, cast
 
 from rerank_core.errors import RerankError
-from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
+from rerank_core.inputs import DeprecatedOptions, as_pairs, check_instruction, instruction_of, score_options
 from rerank_core.models.cross_encoder import CrossEncoder
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs
@@ -23,6 +23,7 @@ from rerank_core.types import (
     Scored,
     ScoreOptions,
     Scores,
+    SharedPrefix,
     TokenSequence,
 )
 
@@ -36,6 +37,8 @@ class OverlapModel:
     A word is a token; everything else, from truncation to windows, is a real cross-encoder's. ``forwards`` lists how
     many sequences each forward pass had. ``gate`` may be cleared to hold forward passes until it is set again;
     ``started`` is set when one begins. ``fail_next`` makes the next one fail.
+
+    With ``takes_instruction`` the words of the instruction, by default those of ``instruction``, count as the query's.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class OverlapModel:
         max_length: int = 64,
         long_documents: LongDocuments = "truncate",
         calibration: Calibration | None = None,
+        takes_instruction: bool = False,
+        instruction: str | None = None,
     ) -> None:
         self._info = ModelInfo(
             name=name, engine="overlap", engine_reason="a test double", device="cpu", dtype="float32",
             max_length=max_length, long_documents=long_documents, calibration=calibration,
+            takes_instruction=takes_instruction, instruction=instruction,
         )  # fmt: skip
         tokenizer = CrossEncoderTokenizer(
             cast("Tokenizer", WordTokenizer()),
@@ -109,13 +115,16 @@ class OverlapModel:
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""
+        check_instruction(options, self._info)
+        if instruction := instruction_of(options, self._info):
+            query = f"{instruction} {query}"
         return self._task.encode(query, documents, options, first)
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
         """Return the number of tokens."""
         return sum(map(len, sequences))
 
-    def forward(self, sequences: Sequence[TokenSequence]) -> list[Output]:
+    def forward(self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()) -> list[Output]:
         """See ``StepwiseModel.forward``."""
         self.started.set()
         self.gate.wait()
@@ -130,8 +139,8 @@ class OverlapModel:
         return self._task.scores(encoding, outputs, options)
 
     def fingerprint(self) -> str:
-        """Return its name and length: nothing else decides its scores."""
-        return f"{self._info.name} {self._info.max_length}"
+        """Return its name, length and default instruction: nothing else decides its scores."""
+        return f"{self._info.name} {self._info.max_length} {self._info.instruction!r}"
 
 
 class FailingScorer:

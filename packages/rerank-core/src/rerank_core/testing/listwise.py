@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from rerank_core.engines.prefix_store import PrefixStore
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.word_tokenizer import SEPARATOR, WordTokenizer
@@ -54,15 +57,32 @@ class Listwise:
         return [Scored(raw) for raw in row[: len(encoding.documents)]]
 
 
+@dataclass(frozen=True, slots=True)
+class QueryWords:
+    """What ``WordEngine`` computes of a prefix: the words of the query."""
+
+    words: frozenset[int]
+
+    @property
+    def nbytes(self) -> int:
+        """A token's bytes for each word."""
+        return 4 * len(self.words)
+
+
 class WordEngine:
     """An engine that counts: words that a document shares with the query, minus those that its rivals share.
 
-    It computes a prefix once in a batch.
+    It computes a prefix once, and keeps it for later batches. ``computed`` lists the prefixes that it has computed, as
+    token ids; ``store`` has those that it keeps.
     """
 
     name: ClassVar[str] = "words"
     device = "cpu"
     batch_tokens = 64
+
+    def __init__(self, max_prefix_bytes: int = 2**20) -> None:
+        self.store: PrefixStore[QueryWords] = PrefixStore(max_prefix_bytes)
+        self.computed: list[bytes] = []
 
     @classmethod
     def plan(cls, checkpoint: Checkpoint, target: Target) -> Plan:
@@ -79,12 +99,18 @@ class WordEngine:
         import numpy as np
 
         rows = np.zeros((len(batch.lengths), WINDOW), dtype=np.float32)
-        ends = np.cumsum(batch.lengths)
-        for row, end, length in zip(rows, ends, batch.lengths, strict=True):
-            query, *documents = _texts(batch.token_ids[end - length : end].tolist())
-            shared = [len(query & document) for document in documents]
+        sequences = np.split(batch.token_ids, np.cumsum(batch.lengths)[:-1])
+        ids = [tokens[:prefix].tobytes() for tokens, prefix in zip(sequences, batch.prefixes, strict=True)]
+        prefixes = list(zip(batch.shared, ids, strict=True))
+        queries = self.store.states(prefixes, self._queries)
+        for row, tokens, length, prefix in zip(rows, sequences, batch.prefixes, prefixes, strict=True):
+            shared = [len(queries[prefix].words & document) for document in _texts(tokens[length:].tolist())]
             row[: len(shared)] = [2 * own - sum(shared) for own in shared]
         return rows
+
+    def _queries(self, prefixes: Sequence[bytes]) -> list[QueryWords]:
+        self.computed += prefixes
+        return [QueryWords(frozenset(_texts(array("i", ids))[0])) for ids in prefixes]
 
 
 def listwise_model(name: str = "listwise") -> LocalModel:

@@ -25,6 +25,9 @@ _SPACES = " \n\t\r"
 _PER_WORD_NORMALIZERS = {
     "BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "StripAccents",
 }  # fmt: skip
+# How Qwen's and Llama 3's tokenizers split words off: none goes on behind a letter or a mark, over a space or a tab.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORD_PATTERNS = {_WORDS % numbers for numbers in (r"\p{N}", r"\p{N}{1,3}")}
 _DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 _PER_WORD_MODELS = {"WordPiece", "Unigram", "WordLevel", "BPE"}
 _SPACED = "一-鿿"  # BERT's normalizer puts each of these between spaces
@@ -38,12 +41,14 @@ class Boundaries:
 
     ``spaces``: what a text may end before, as a set of a regular expression: white space, and characters that are put
     between spaces. ``allows_suffix``: a text may also begin at a space.
-    ``drops_spaces``: white space has no tokens, so that its amount does not matter.
+    ``drops_spaces``: white space has no tokens, so that its amount does not matter. ``ends_words``: a word ends behind
+    its last letter, where a mark or a new line follows, though what follows may belong to the next.
     """
 
     spaces: str
     allows_suffix: bool
     drops_spaces: bool
+    ends_words: bool = False
 
     def prefix(self, text: str, length: int, most: int | None = None) -> str | None:
         """Find the shortest prefix of ``length`` to ``most`` characters that ends at one; None where there is none."""
@@ -64,6 +69,20 @@ class Boundaries:
             last, width = first - 1, 2 * width
         return None
 
+    def last_cut(self, text: str) -> int | None:
+        """Find the last place where a text can be cut in two, whatever stands before and behind it."""
+        return max(self._cuts(text), default=None)
+
+    def first_cut(self, text: str) -> int | None:
+        """Find the first such place."""
+        return min(self._cuts(text), default=None)
+
+    def _cuts(self, text: str) -> list[int]:
+        if not self.allows_suffix:
+            return []
+        places = [found.start() for found in self._ends.finditer(text)]
+        return places + [found.start() for found in _WORD_ENDS.finditer(text)] if self.ends_words else places
+
     def squeeze(self, text: str, begin: int = 0, end: int | None = None) -> str:
         """Put one character in place of long white space, where that changes no token.
 
@@ -78,6 +97,7 @@ class Boundaries:
         return re.compile(f"[{self.spaces}](?<=[{_ORDINARY}].)", re.DOTALL)
 
 
+_WORD_ENDS = re.compile(r"(?<=[A-Za-z])[\n!-&(-/:-@[-`{-~]")  # an apostrophe goes on: it's
 _STARTS = re.compile(f" (?<=[{_ORDINARY}] )(?=[{_ORDINARY}])")
 
 
@@ -104,6 +124,10 @@ def _boundaries(
             spaces, drops = _SPACES, True
         case {"type": "ByteLevel", **rest} if rest.get("use_regex", True):
             spaces, drops = _SPACES, False
+        case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False} if (
+            pattern in _WORD_PATTERNS
+        ):
+            spaces, drops = " \t", False
         case {"type": "Metaspace", **rest} if rest.get("split", True) and rest.get("replacement") == _WORD_MARK:
             spaces, drops = " ", False
         case _:
@@ -114,7 +138,12 @@ def _boundaries(
         spaces += _SPACED
     strips = any(part["type"] == "Strip" for part in normalizer)
     eats_spaces = any(token.rstrip for token in tokens)
-    return Boundaries(spaces, allows_suffix=drops or not (strips or eats_spaces), drops_spaces=drops)
+    return Boundaries(
+        spaces,
+        allows_suffix=drops or not (strips or eats_spaces),
+        drops_spaces=drops,
+        ends_words=pre_tokenizer[0]["type"] == "Split",
+    )
 
 
 def _parts(component: Any) -> list[Mapping[str, Any]]:

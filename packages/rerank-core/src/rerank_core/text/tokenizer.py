@@ -78,6 +78,20 @@ class TextTokenizer:
         """
         return self._ids(limits, side, {text: self._most(limit) for text, limit in limits.items()})
 
+    def last_cut(self, text: str) -> int | None:
+        """Find the last place in a text where words are divided whatever stands around it; None where none is known."""
+        return None if self._boundaries is None else self._boundaries.last_cut(text)
+
+    def first_cut(self, text: str) -> int | None:
+        """Find the first such place."""
+        return None if self._boundaries is None else self._boundaries.first_cut(text)
+
+    def first_tokens(self, text: str, length: int) -> str:
+        """Cut a text behind its first tokens, at least one."""
+        with _named_failures([text]):
+            offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return text[: offsets[min(length, len(offsets)) - 1][1]] if offsets else ""
+
     def is_longer(
         self,
         first: str,

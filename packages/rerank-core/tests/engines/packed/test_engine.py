@@ -11,8 +11,8 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
-from rerank_core.engines.packed import builder
-from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed import dtypes
+from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
@@ -135,8 +135,8 @@ def test_the_road_of_cuda_computes_the_same(name, kernel, numbers, tolerance, ti
         .score(QUERY, documents, ScoreOptions(raw=True))
         .values
     )
-    monkeypatch.setattr(builder, "_numbers", lambda device, dtype: (numbers, FloatLinear))
-    monkeypatch.setattr(builder, "_has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr(dtypes, "numbers", lambda device, dtype: (numbers, FloatLinear))
+    monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
 
     ours = (
@@ -163,7 +163,7 @@ def test_other_families_run_on_the_reference_engine_which_says_why(tiny):
     info = rerank_core.load(str(tiny("albert")), device="cpu").info
 
     assert info.engine == "reference"
-    assert f"packed does not: it runs {', '.join(ARCHITECTURES)}, not albert" in info.engine_reason
+    assert f"packed does not: it runs {', '.join([*ARCHITECTURES, *DECODERS])}, not albert" in info.engine_reason
     with pytest.raises(CheckpointError, match=r"the packed engine does not run .*not albert"):
         rerank_core.load(str(tiny("albert")), device="cpu", engine="packed")
 

@@ -102,6 +102,13 @@ def test_a_machine_that_computes_in_another_dtype_says_so():
     assert "m float16-weights computes in float32 here." in remarks(made)
 
 
+def test_the_words_of_an_instruction_are_no_dtype_and_no_column():
+    made = report(SETTING, [result('m "find int8 | float16"', 1.0, 1.0, 1.0, 1.0, seconds=1.0)])
+
+    assert not any("computes in" in remark for remark in remarks(made))
+    assert {line.count("|") for line in table(made).splitlines()} == {8}
+
+
 def test_the_first_system_is_the_reference_also_below_others():
     assert report(SETTING, [result("BM25", 0.5), result("m", 0.6, seconds=1.0)]).reference == "m"
     with pytest.raises(ValueError, match="no system has a result"):

@@ -18,6 +18,14 @@ def test_every_model_runs_in_every_way_and_servers_come_last():
     assert found[-1].dtype is None
 
 
+def test_every_instruction_is_given_to_every_model_and_every_server_and_is_in_the_label():
+    found = systems(models=["a"], urls=["http://s"], instructions=["find\ncode", "", "w " * 50])
+
+    assert [system.options().instruction for system in found] == ["find\ncode", "", "w " * 50] * 2
+    assert labels(found)[:4] == ['a "find code"', 'a ""', f'a "{"w " * 18}w..."', 'http://s "find code"']
+    assert systems(models=["a"], urls=[])[0].options().instruction is None
+
+
 def test_what_was_not_asked_for_is_not_in_the_label():
     assert labels(systems(models=["org/name"], urls=[])) == ["name"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rerank_integrations.batch.run import Summary
 
 
-_OF_THE_REQUEST = ("long_documents",)  # here an option of scoring
+_OF_THE_REQUEST = ("long_documents", "instruction")  # here options of scoring
 
 
 def _configure(parser: Parser) -> None:
@@ -41,6 +41,7 @@ def _configure(parser: Parser) -> None:
         choices=("truncate", "chunk"),
         help="cut what is longer than the model reads, or score all of it, in windows",
     )
+    add("--instruction", metavar="TEXT", help="what the queries ask for, for a model that takes an instruction")
     add(
         "--rerank",
         action="store_true",
@@ -82,7 +83,9 @@ def _score(arguments: argparse.Namespace) -> Summary:
     job = Job(
         columns=Columns(id=arguments.id, query=arguments.query, document=arguments.document),
         score=arguments.score,
-        options=ScoreOptions(raw=arguments.raw, long_documents=arguments.long_documents),
+        options=ScoreOptions(
+            raw=arguments.raw, long_documents=arguments.long_documents, instruction=arguments.instruction
+        ),
         rerank=arguments.rerank or arguments.top_n is not None,
         group=arguments.group,
         top_n=arguments.top_n,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
 from rerank_core.errors import InvalidRequest
-from rerank_core.inputs import check_text
 from rerank_core.tables.columns import listed
+from rerank_core.valid_text import check_text
 
 from rerank_integrations.batch.job import Job, Kind
 

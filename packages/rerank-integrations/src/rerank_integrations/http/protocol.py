@@ -35,6 +35,7 @@ _NAMES = {
     "max_chunks": "max_chunks_per_doc",
     "chunk_score": "chunk_score",
     "best_chunks": "best_chunks",
+    "instruction": "instruction",
 }
 
 # Codes of rerank-server that are not in core's tree of errors.

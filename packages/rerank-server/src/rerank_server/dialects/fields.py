@@ -79,7 +79,17 @@ class ScoringFields(Struct, kw_only=True):
     best_chunks: Annotated[
         int | None, Meta(description="The number of windows that `mean` takes the mean of; the default is 3.")
     ] = None
-    instruction: Annotated[str | None, Meta(description="Must be empty: the model takes no instruction.")] = None
+    instruction: Annotated[
+        str | None,
+        Meta(
+            description="What the query asks for, in words, for a model that takes an instruction (`GET /info`); the "
+            "default is that of the model. Other models refuse it."
+        ),
+    ] = None
+    instruct: Annotated[str | None, Meta(description="Another name of `instruction`.")] = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, Meta(description="An object whose `instruction` is another name of `instruction`.")
+    ] = None
 
 
 class RelevantSpans(Struct):
@@ -164,8 +174,6 @@ def texts(request: RerankRequest) -> list[str]:
 
 def options(request: ScoringFields, *, raw_by_default: bool = False) -> ScoreOptions:
     """The options of scoring. Raises ``WrongField``."""
-    if request.instruction:
-        raise WrongField("instruction is not supported: the model here takes none", field="instruction")
     raw = _one_of(request, {"raw_scores": True, "normalize": False, "use_activation": False})
     truncate = _one_of(request, {"truncate": True, "truncation": True})
     return ScoreOptions(
@@ -181,6 +189,7 @@ def options(request: ScoringFields, *, raw_by_default: bool = False) -> ScoreOpt
         max_chunks=_cap("max_chunks_per_doc", request.max_chunks_per_doc),
         chunk_score=request.chunk_score or "max",
         best_chunks=_at_least(1, "best_chunks", request.best_chunks) or 3,
+        instruction=_instruction(request),
     )
 
 
@@ -274,6 +283,23 @@ def _one_of(request: ScoringFields, names: Mapping[str, bool]) -> bool | None:
     return next(iter(said.values()), None)
 
 
+def _instruction(request: ScoringFields) -> str | None:
+    """The instruction, which has several names; None where it has none of them. Raises ``WrongField``."""
+    inner = request.chat_template_kwargs or {}
+    said: dict[str, object] = {"instruction": request.instruction, "instruct": request.instruct}
+    said |= {f"chat_template_kwargs.{name}": inner.get(name) for name in ("instruction", "instruct")}
+    texts: dict[str, str] = {}
+    for name, text in said.items():
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise WrongField(f"{name}: expected str", field=name)
+        texts[name] = text
+    if len(set(texts.values())) > 1:
+        raise WrongField(f"{' and '.join(texts)} differ: send only one of them", field=next(iter(texts)))
+    return next(iter(texts.values()), None)
+
+
 def _at_least(least: int, name: str, value: int | None) -> int | None:
     if value is not None and value < least:
         raise WrongField(f"{name} is {value}: use {least} or more, or leave it out", field=name)
@@ -328,6 +354,4 @@ def _wrong_field(message: str) -> WrongField:
         reason = f"Expected one of {', '.join(_CHOICES.get(path.strip('`.'), ()))}"
     path = path.strip("`.")
     reason = reason.replace("`", "").removesuffix(" | null")
-    if not path:
-        return WrongField(f"the body is not as it should be: {reason}", field=None)
     return WrongField(f"{path}: {reason[0].lower()}{reason[1:]}", field=path)

@@ -13,7 +13,7 @@ from rerank_server.dialects import examples
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.replies import FieldError, WrongFields
 from rerank_server.dialects.request import ScoreRequest
-from rerank_server.errors import InvalidField, InvalidFields, by_code, status_of
+from rerank_server.errors import InvalidField, InvalidFields, by_code, field_of, status_of
 
 MAX_CHARS = 10_000
 MAX_PAIRS = 100
@@ -32,6 +32,10 @@ Text = Annotated[
 Normalize = Annotated[
     bool, Meta(description="Scores in [0, 1] (the sigmoid of the logit) instead of logits, which are the default.")
 ]
+Instruction = Annotated[
+    Annotated[str, Meta(max_length=MAX_CHARS)] | None,
+    Meta(description="What the query asks for, in words, for a model that takes an instruction; others refuse it."),
+]
 
 
 class PairRequest(Struct):
@@ -40,6 +44,7 @@ class PairRequest(Struct):
     query: Text
     passage: Text
     normalize: Normalize = False
+    instruction: Instruction = None
 
 
 class PairResponse(Struct):
@@ -66,6 +71,7 @@ class BatchRequest(Struct):
         Meta(min_length=1, max_length=MAX_PAIRS, description=f"1 to {MAX_PAIRS} pairs."),
     ]
     normalize: Normalize = False
+    instruction: Instruction = None
 
 
 class BatchResponse(Struct):
@@ -94,13 +100,14 @@ def read_pair(body: object) -> PairRequest:
     fields = check.mapping(body, ["body"])
     query, passage = check.pair(fields, ["body"])
     normalize = check.flag(fields, "normalize", ["body"])
+    instruction = check.instruction(fields, ["body"])
     check.finish()
-    return PairRequest(query, passage, normalize)
+    return PairRequest(query, passage, normalize, instruction)
 
 
 def pair_score_request(request: PairRequest) -> ScoreRequest:
     """Translate the request."""
-    return ScoreRequest([Pair(request.query, request.passage)], ScoreOptions(raw=not request.normalize))
+    return ScoreRequest([Pair(request.query, request.passage)], _options(request))
 
 
 def pair_answer(request: PairRequest, scores: Scores, _: Reply) -> PairResponse:
@@ -117,19 +124,24 @@ def read_batch(body: object) -> BatchRequest:
         loc: Loc = ["body", "pairs", index]
         pairs.append(QueryPassage(*check.pair(check.mapping(item, loc), loc)))
     normalize = check.flag(fields, "normalize", ["body"])
+    instruction = check.instruction(fields, ["body"])
     check.finish()
-    return BatchRequest(pairs, normalize)
+    return BatchRequest(pairs, normalize, instruction)
 
 
 def batch_score_request(request: BatchRequest) -> ScoreRequest:
     """Translate the request."""
     pairs = [Pair(pair.query, pair.passage) for pair in request.pairs]
-    return ScoreRequest(pairs, ScoreOptions(raw=not request.normalize))
+    return ScoreRequest(pairs, _options(request))
 
 
 def batch_answer(request: BatchRequest, scores: Scores, _: Reply) -> BatchResponse:
     """Translate the scores."""
     return BatchResponse(list(scores.values), request.normalize, len(request.pairs))
+
+
+def _options(request: PairRequest | BatchRequest) -> ScoreOptions:
+    return ScoreOptions(raw=not request.normalize, instruction=request.instruction)
 
 
 def error(error: RerankError, _: Reply) -> WrongFields | Problem:
@@ -138,7 +150,9 @@ def error(error: RerankError, _: Reply) -> WrongFields | Problem:
         return Problem(str(error))
     if isinstance(error, InvalidFields):
         return WrongFields([FieldError(list(field.path), field.reason, field.kind) for field in error.fields])
-    return WrongFields([FieldError(loc=["body"], msg=str(error), type=by_code(error, _KINDS, "value_error"))])
+    field = field_of(error)
+    loc: list[str | int] = ["body", field] if field else ["body"]
+    return WrongFields([FieldError(loc=loc, msg=str(error), type=by_code(error, _KINDS, "value_error"))])
 
 
 _ERROR_DESCRIPTIONS = {
@@ -216,12 +230,12 @@ class _Check:
         if self._errors:
             raise InvalidFields(self._errors)
 
-    def _text(self, fields: dict[str, Any], key: str, loc: Loc) -> str:
+    def _text(self, fields: dict[str, Any], key: str, loc: Loc, *, may_be_blank: bool = False) -> str:
         found = self._field(fields, key, loc, lambda value: isinstance(value, str), "a string", "string_type")
         if found is None:
             return ""
         text = str(found)
-        if not text:
+        if not text and not may_be_blank:
             self._add([*loc, key], "String should have at least 1 character", "string_too_short")
         elif len(text) > MAX_CHARS:
             self._add(
@@ -229,9 +243,14 @@ class _Check:
                 f"String should have at most {MAX_CHARS} characters, not {len(text)}",
                 "string_too_long",
             )
-        elif not text.strip():
+        elif not text.strip() and not may_be_blank:
             self._add([*loc, key], "String should have more than white space", "value_error")
         return text
+
+    def instruction(self, fields: dict[str, Any], loc: Loc) -> str | None:
+        if fields.get("instruction") is None:
+            return None
+        return self._text(fields, "instruction", loc, may_be_blank=True)
 
     def flag(self, fields: dict[str, Any], key: str, loc: Loc) -> bool:
         value = fields.get(key, False)

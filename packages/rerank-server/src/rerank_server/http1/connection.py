@@ -181,7 +181,8 @@ class Connection(asyncio.Protocol):
             path = self._incoming.scope["path"] if self._incoming is not None else ""
             detail = "there are too many connections, and this request was not complete: try again"
             self._transport.write(self._serving.error_response(503, detail, path))
-        self._transport.close()
+        self._let_go()
+        self._close()
         return True
 
     def close_if_silent(self) -> None:
@@ -231,11 +232,10 @@ class Connection(asyncio.Protocol):
             self._looking.start(_LOOK)
         else:
             self._transport.resume_reading()
+            self._looking.stop()
 
     def _look_for_client(self) -> None:
         """Check whether the client has disconnected: while nothing is read, the event loop does not notice it."""
-        if not self._paused or self._transport.is_closing():
-            return
         if has_disconnected(self._transport.get_extra_info("socket")):
             self._transport.abort()
         else:
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
         self._deadline.stop()
         refused, self._incoming, self._begun = self._incoming, None, False
         if refused is not None and (refused.answered or refused.started):
-            self._linger(LINGER) if refused.answered else self._transport.close()
+            self._linger(LINGER) if refused.answered else self._close()
             return
         path = ""
         if refused is not None:
@@ -303,10 +303,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._error_response)
         self._linger(LINGER, _REFUSED_BYTES)
 
+    def _close(self) -> None:
+        """Close as soon as the client has taken what was sent; at once where it takes nothing for too long."""
+        self._transport.close()
+        self._watch_writing()
+
     def _linger(self, limit: float, most: float = math.inf) -> None:
         """Close later: closing while bytes are on their way would reset the connection, and lose the answer."""
-        if self._transport.is_closing():
-            return
         self._let_go()
         self._pool.leave(self)
         self._transport.set_protocol(

@@ -19,12 +19,17 @@ def connection_limit(wanted: int | None) -> int:
     Raises the process's soft limit of open files as far as its hard limit allows, and ``TooManyConnections``.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        most = _RAISED_TO if hard == resource.RLIM_INFINITY else min(hard, max(_RAISED_TO, soft))
-        if most > soft:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-    return limit_for(None if soft == resource.RLIM_INFINITY else soft, wanted)
+    files = raised_limit(soft, hard)
+    if files != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return limit_for(None if files == resource.RLIM_INFINITY else files, wanted)
+
+
+def raised_limit(soft: int, hard: int) -> int:
+    """The soft limit of open files that the server sets: it lowers none, and the hard limit may not be exceeded."""
+    if soft == resource.RLIM_INFINITY:
+        return soft
+    return max(soft, _RAISED_TO if hard == resource.RLIM_INFINITY else min(hard, _RAISED_TO))
 
 
 def limit_for(files: int | None, wanted: int | None) -> int:

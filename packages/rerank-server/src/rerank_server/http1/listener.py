@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from rerank_server.http1.polling import is_readable
@@ -186,6 +187,7 @@ class Listener:
         self._make_connection = make_connection
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[object]] = set()
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._logged_at = -_LOG_EVERY
 
     def start(self) -> None:
@@ -195,6 +197,8 @@ class Listener:
 
     async def close(self) -> None:
         """Accept what has connected already, and nothing more."""
+        for resting in self._resting.values():
+            resting.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             _connect_nobody(listening)
@@ -217,13 +221,14 @@ class Listener:
             try:
                 self._accept_one(listening)
             except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
-                self._pool.evict_one()
-                self._warn(
-                    f"a connection cannot be accepted: {_reason(error)}: allow more open files (ulimit -n), or set a "
-                    f"lower RERANK_MAX_CONNECTIONS than {self._pool.limit}"
-                )
+                advice = ""
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._pool.evict_one()
+                    advice = (
+                        ": allow more open files (ulimit -n), or set a lower RERANK_MAX_CONNECTIONS than "
+                        f"{self._pool.limit}"
+                    )
+                self._warn(f"a connection cannot be accepted: {_reason(error)}{advice}")
                 self._rest(listening)
                 return
 
@@ -238,22 +243,21 @@ class Listener:
         accepted.setblocking(False)
         task = self._loop.create_task(self._loop.connect_accepted_socket(self._make_connection, accepted))
         self._opening.add(task)
-        task.add_done_callback(self._opened)
+        task.add_done_callback(partial(self._opened, accepted))
         return True
 
-    def _opened(self, task: asyncio.Task[object]) -> None:
+    def _opened(self, accepted: socket.socket, task: asyncio.Task[object]) -> None:
         self._opening.discard(task)
         if not task.cancelled() and (error := task.exception()):
+            accepted.close()
             self._warn(f"a connection cannot be opened: {error}")
 
     def _rest(self, listening: socket.socket) -> None:
         """A socket that cannot be accepted from stays readable: without a pause it would be tried all the time."""
         self._loop.remove_reader(listening)
-        self._loop.call_later(_PAUSE, self._resume, listening)
-
-    def _resume(self, listening: socket.socket) -> None:
-        if listening in self._sockets:
-            self._loop.add_reader(listening, self._accept, listening)
+        self._resting[listening] = self._loop.call_later(
+            _PAUSE, self._loop.add_reader, listening, self._accept, listening
+        )
 
     def _warn(self, message: str) -> None:
         """One line a minute: a log has better things to hold."""

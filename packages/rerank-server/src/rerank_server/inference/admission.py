@@ -6,8 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.inputs import instruction_of
+from rerank_core.models.batching import price
+from rerank_core.scorer import StepwiseModel
 from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
@@ -17,29 +21,60 @@ _UNKNOWN = 5.0  # seconds to wait, while nothing is measured yet
 _LONGEST = 600.0
 
 
+class PromptTokens(NamedTuple):
+    """The tokens of a sequence beside its two texts: ``own``, and those of its ``prefix``.
+
+    The prefix counts once for all documents of a query, and with ``has_query`` so does the query.
+    """
+
+    own: int = _SPECIAL
+    prefix: int = 0
+    has_query: bool = False
+
+
+def prompt_tokens(model: StepwiseModel) -> PromptTokens:
+    """Count the tokens around two texts, as the model's engine computes them, without those of an instruction."""
+    options = ScoreOptions(instruction="" if model.info.takes_instruction else None)
+    (empty,), (asked,) = (model.encode(query, [""], options) for query in ("", "Is it warm?"))
+    if not any(sequence.prefix for sequence in asked.sequences):
+        return PromptTokens()
+    prices = [price(sequence, model.cost) for sequence in empty.sequences]
+    prefix = sum(each.prefix for each in prices)
+    has_query = sum(price(sequence, model.cost).prefix for sequence in asked.sequences) > prefix
+    return PromptTokens(sum(each.own for each in prices), prefix, has_query)
+
+
 def estimated_tokens(
-    pairs: Sequence[Pair], info: ModelInfo, options: ScoreOptions, max_characters: int | None = None
+    pairs: Sequence[Pair],
+    info: ModelInfo,
+    options: ScoreOptions,
+    max_characters: int | None = None,
+    prompt: PromptTokens = PromptTokens(),  # noqa: B008 (a tuple)
 ) -> int:
     """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
 
     Tokens that will be truncated are not counted: those beyond the maximums of the options and of the model, and beyond
-    ``max_characters`` of a document that is read in windows.
+    ``max_characters`` of a document that is read in windows. An instruction is read with every query.
     """
     max_length = min(info.max_length, options.max_length or info.max_length)
-    if options.windows(info.long_documents):
-        most = max_characters if options.truncate else None
-        return sum(_window_tokens(pair, max_length, options, most) for pair in pairs)
-    most = max(0, max_length - _SPECIAL)
-    return sum(
-        _SPECIAL
-        + math.ceil(
-            min(
-                most,
-                _tokens(pair.query, options.max_query_tokens) + _tokens(pair.document, options.max_document_tokens),
-            )
+    room = max_length - prompt.own - prompt.prefix
+    windowed = options.windows(info.long_documents)
+    most = max_characters if windowed and options.truncate else None
+    instruction = _tokens(instruction_of(options, info) or "", None)
+    total, queries = 0, set[str]()
+    for pair in pairs:
+        query = instruction + _tokens(pair.query, options.max_query_tokens)
+        document = _tokens(pair.document, options.max_document_tokens, most)
+        first, others = (
+            _window_tokens(query, document, room, options) if windowed else _pair_tokens(query, document, room)
         )
-        for pair in pairs
-    )
+        once = prompt.prefix + (first if prompt.has_query else 0)
+        each = prompt.own + (0 if prompt.has_query else first)
+        total += sum(each + own for own in others)
+        if pair.query not in queries:
+            queries.add(pair.query)
+            total += once
+    return total
 
 
 def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> float:
@@ -48,15 +83,21 @@ def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> fl
     return tokens if cap is None else min(cap, tokens)
 
 
-def _window_tokens(pair: Pair, max_length: int, options: ScoreOptions, max_characters: int | None) -> int:
-    """Estimate the tokens of a long document: all windows but the last one are full."""
-    room = max(4, max_length - _SPECIAL)
-    query = query_room(math.ceil(_tokens(pair.query, options.max_query_tokens)), room)
-    document = math.ceil(_tokens(pair.document, options.max_document_tokens, max_characters))
-    if query + document <= room:
-        return query + document + _SPECIAL
-    found = windows(document, room - query, options.overlap_tokens)[: options.most_windows()]
-    return sum(len(window) + query + _SPECIAL for window in found)
+def _pair_tokens(query: float, document: float, room: int) -> tuple[int, list[int]]:
+    """Estimate the tokens of the query, and those of the document, where ``room`` is the most of both."""
+    both = math.ceil(min(max(0, room), query + document))
+    first = min(both, math.ceil(query))
+    return first, [both - first]
+
+
+def _window_tokens(query: float, document: float, room: int, options: ScoreOptions) -> tuple[int, list[int]]:
+    """Estimate the tokens of the query, and those of each window of a long document: all but the last one are full."""
+    room = max(4, room)
+    first, length = query_room(math.ceil(query), room), math.ceil(document)
+    if first + length <= room:
+        return first, [length]
+    found = windows(length, room - first, options.overlap_tokens)[: options.most_windows()]
+    return first, [len(window) for window in found]
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rerank_core.errors import InvalidRequest, TooManyDocuments, UnknownModel
+from rerank_core.inputs import check_instruction
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
+
+from rerank_server.errors import WrongField
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,12 @@ class Limits:
     def check(self, pairs: Sequence[Pair], options: ScoreOptions, model: str | None, info: ModelInfo) -> None:
         """Check a request for ``model`` where ``info`` is the model that is loaded.
 
-        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long.
+        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long, or an
+        instruction that the model does not take.
         """
         self.check_model(model, info)
         self.check_count(len(pairs))
+        self._check_instruction(options, info)
         if not options.truncate:
             self._check_lengths(pairs)
 
@@ -42,6 +47,19 @@ class Limits:
             raise TooManyDocuments(
                 f"the request has {documents} documents, a request may have {self.max_documents}: "
                 "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
+            )
+
+    def _check_instruction(self, options: ScoreOptions, info: ModelInfo) -> None:
+        try:
+            check_instruction(options, info)
+        except InvalidRequest as error:
+            raise WrongField(str(error), field="instruction") from None
+        length = len(options.instruction or "")
+        if length > self.max_text_chars:
+            raise WrongField(
+                f"the instruction has {length} characters, it may have {self.max_text_chars}: shorten it (the limit "
+                "is RERANK_MAX_TEXT_CHARS)",
+                field="instruction",
             )
 
     def _check_lengths(self, pairs: Sequence[Pair]) -> None:

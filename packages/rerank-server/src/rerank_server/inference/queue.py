@@ -1,7 +1,8 @@
 """A fair queue for the work of all requests to one worker thread. Pure: no thread, no clock.
 
 Work is a sequence for the model, or a batch of pairs for the tokenizer; "token" stands for the unit of size of both:
-the cost of a sequence for the engine, or the characters of a batch.
+the cost of a sequence for the engine, or the characters of a batch. Work of one request may share a prefix, which is
+computed with the first work item that a batch takes, and costs nothing for the others.
 
 Each batch is divided in two halves. One half is for the request that has waited longest, so that every request is
 finished: a request is never overtaken by more than its own work. The other half is for the requests that have been
@@ -12,10 +13,13 @@ batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from rerank_core.types import SharedPrefix
 
 _STEPS = 1000  # of a forecast, about; more steps are more precise and cost more
 
@@ -31,14 +35,46 @@ class Work(Hashable, Protocol):
 WorkT = TypeVar("WorkT", bound=Work)
 
 
+class Size(NamedTuple):
+    """The size of work in tokens: its ``own``, and that of a ``prefix`` that it shares with work of equal ``key``."""
+
+    own: int
+    prefix: int = 0
+    key: Hashable = None
+
+
+@dataclass(slots=True, eq=False)
+class QueuedPrefix(SharedPrefix, Generic[WorkT]):
+    """A prefix of work items of one request. Those that are not completed hold it.
+
+    ``size`` in tokens; ``taken``: whether a batch has it; ``items``: the number of items with it that no batch has.
+    """
+
+    request: QueuedRequest[WorkT]
+    size: int
+    taken: bool = False
+    items: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class WorkItem(Generic[WorkT]):
-    """Work that is done once, for all requests that need it. ``size`` in tokens; ``taken``: whether a batch has it."""
+    """Work that is done once, for all requests that need it.
+
+    ``own``: its tokens without its ``prefix``, which is None where it has none, and once it is completed. ``taken``:
+    whether a batch has it; ``charged``: the tokens that it adds to that batch.
+    """
 
     work: WorkT
-    size: int
+    own: int
+    prefix: QueuedPrefix[WorkT] | None = None
     requests: list[QueuedRequest[WorkT]] = field(default_factory=list)
     taken: bool = False
+    charged: int = 0
+
+    @property
+    def size(self) -> int:
+        """The tokens that it would add to a batch: with its prefix, unless a batch has that already."""
+        return self.own if self.prefix is None or self.prefix.taken else self.own + self.prefix.size
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +82,8 @@ class QueuedRequest(Generic[WorkT]):
     """The work of one request. ``number``: by arrival; ``deadline``: after it, no work of the request is taken.
 
     ``served``: tokens that batches have taken for it; ``waiting``: tokens that no batch has taken yet; ``missing``: the
-    work that is not completed yet.
+    work that is not completed yet. ``prefixes`` are those that somebody holds, by their keys; ``recent`` holds those of
+    the work that was added last, until the next, which may have them too.
     """
 
     number: int
@@ -55,16 +92,18 @@ class QueuedRequest(Generic[WorkT]):
     missing: dict[WorkT, WorkItem[WorkT]] = field(default_factory=dict)
     served: int = 0
     waiting: int = 0
+    prefixes: WeakValueDictionary[Hashable, QueuedPrefix[WorkT]] = field(default_factory=WeakValueDictionary)
+    recent: Sequence[QueuedPrefix[WorkT]] = ()
 
 
 class Queue(Generic[WorkT]):
     """Requests and their work items. ``sequences`` and ``tokens`` count the work that no batch has taken yet.
 
-    ``size`` measures a unit of work in tokens.
+    ``measure`` gives the size of a unit of work.
     """
 
-    def __init__(self, size: Callable[[WorkT], int] = len) -> None:
-        self._size = size
+    def __init__(self, measure: Callable[[WorkT], Size] = lambda work: Size(len(work))) -> None:
+        self._measure = measure
         self._items: dict[WorkT, WorkItem[WorkT]] = {}
         self._waiting: dict[QueuedRequest[WorkT], None] = {}  # those with work left to take, by arrival
         self._by_served: list[tuple[int, int, QueuedRequest[WorkT]]] = []  # heap by _rank; may be out of date
@@ -80,19 +119,21 @@ class Queue(Generic[WorkT]):
 
     def add(self, request: QueuedRequest[WorkT], sequences: Iterable[WorkT]) -> None:
         """Add work to a request, in this order. Work that is in the queue already is not queued twice."""
+        recent: dict[QueuedPrefix[WorkT], None] = {}
         for work in sequences:
             if work in request.missing:
                 continue
             item = self._items.get(work)
             if item is None:
-                item = self._items[work] = WorkItem(work, self._size(work))
-                self.sequences += 1
-                self.tokens += item.size
+                item = self._items[work] = self._new_item(request, work)
             item.requests.append(request)
             request.missing[work] = item
             if not item.taken:
                 request.items.append(item)
-                request.waiting += item.size
+                request.waiting += item.own
+            if item.prefix is not None and item.prefix.request is request:
+                recent[item.prefix] = None
+        request.recent = tuple(recent)
         if request.items and request not in self._waiting:
             self._waiting[request] = None
             if len(self._by_served) > 2 * len(self._waiting) + 64:  # most entries are out of date
@@ -105,12 +146,13 @@ class Queue(Generic[WorkT]):
         """Remove a request. Its work that no other request needs is never taken."""
         self._waiting.pop(request, None)
         request.items.clear()
-        request.waiting = 0
+        request.recent = ()
         for item in request.missing.values():
             item.requests.remove(request)
             if not item.requests and not item.taken:
                 self._forget(item)
         request.missing.clear()
+        request.waiting = 0
 
     def take(self, budget: int, now: float) -> list[WorkItem[WorkT]]:
         """Take the next batch: at most ``budget`` tokens, or a single work item; empty where nothing waits."""
@@ -118,14 +160,16 @@ class Queue(Generic[WorkT]):
         room = budget
         while (found := self._next(room, now, or_any=not batch)) is not None:
             request, item = found
-            item.taken = True
+            item.charged = item.size
             batch.append(item)
-            room -= item.size
-            request.served += item.size
+            room -= item.charged
+            request.served += item.charged
             for wanting in item.requests:
-                wanting.waiting -= item.size
-            self.sequences -= 1
-            self.tokens -= item.size
+                wanting.waiting -= item.own
+            self._leave(item)
+            if item.prefix is not None and not item.prefix.taken:
+                self._remove_prefix(item.prefix)
+                item.prefix.taken = True
         return batch
 
     def forecast(self, coming: Mapping[QueuedRequest[WorkT], int]) -> dict[QueuedRequest[WorkT], int]:
@@ -174,6 +218,7 @@ class Queue(Generic[WorkT]):
     def complete(self, item: WorkItem[WorkT]) -> list[QueuedRequest[WorkT]]:
         """Mark a work item as completed. Returns the requests that need it."""
         self._items.pop(item.work, None)
+        item.prefix = None
         for request in item.requests:
             del request.missing[item.work]
         return item.requests
@@ -220,11 +265,39 @@ class Queue(Generic[WorkT]):
             self._waiting.pop(request, None)
         return bool(request.items)
 
+    def _new_item(self, request: QueuedRequest[WorkT], work: WorkT) -> WorkItem[WorkT]:
+        size, prefix = self._measure(work), None
+        if size.prefix:
+            prefix = request.prefixes.get(size.key)
+            if prefix is None:
+                prefix = request.prefixes[size.key] = QueuedPrefix(request, size.prefix)
+            if not prefix.items and not prefix.taken:
+                self.tokens += prefix.size
+                request.waiting += prefix.size
+            prefix.items += 1
+        self.sequences += 1
+        self.tokens += size.own
+        return WorkItem(work, size.own, prefix)
+
+    def _leave(self, item: WorkItem[WorkT]) -> None:
+        """Count an item no longer."""
+        item.taken = True
+        self.sequences -= 1
+        self.tokens -= item.own
+        if item.prefix is not None:
+            item.prefix.items -= 1
+
+    def _remove_prefix(self, prefix: QueuedPrefix[WorkT]) -> None:
+        """Count the tokens of a prefix no longer."""
+        self.tokens -= prefix.size
+        prefix.request.waiting -= prefix.size
+
     def _forget(self, item: WorkItem[WorkT]) -> None:
         del self._items[item.work]
-        item.taken = True  # so that no batch takes it from the list of a request
-        self.sequences -= 1
-        self.tokens -= item.size
+        self._leave(item)  # taken, so that no batch takes it from the list of a request
+        prefix, item.prefix = item.prefix, None
+        if prefix is not None and not prefix.items and not prefix.taken:
+            self._remove_prefix(prefix)
 
 
 def _rank(request: QueuedRequest[WorkT]) -> int:

@@ -6,20 +6,22 @@ import asyncio
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from rerank_core.errors import DeviceError, EngineError, RerankError, Unavailable
+from rerank_core.models.batching import price
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.scorer import Output, StepwiseModel
-from rerank_core.types import ScoreOptions, TokenSequence
+from rerank_core.types import ScoreOptions, SharedPrefix, TokenSequence
 
 from rerank_server.inference.forecast import seconds_left
 from rerank_server.inference.pace import Pace
 from rerank_server.inference.progress import Progress
-from rerank_server.inference.queue import Queue, QueuedRequest, WorkItem
+from rerank_server.inference.queue import Queue, QueuedRequest, Size, WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -90,10 +92,11 @@ class PendingScores:
             work.cancel()
 
     async def outputs(self) -> dict[TokenSequence, Output]:
-        """Await the outputs of all sequences that were added.
+        """Await the outputs of all sequences that were added; from now on prefixes are not held for others.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
+        self.request.recent = ()
         while self._error is None and self.request.missing:
             self._completed.clear()
             await self._completed.wait()
@@ -134,7 +137,7 @@ class Scheduler:
         self._on_batch = on_batch
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._queue: Queue[TokenSequence] = Queue(lambda sequence: model.cost([sequence]))
+        self._queue: Queue[TokenSequence] = Queue(self._measure)
         self._pending: dict[QueuedRequest[TokenSequence], PendingScores] = {}
         self._wakeup = threading.Condition()  # also guards the queue
         self._ended: RerankError | None = None
@@ -157,7 +160,7 @@ class Scheduler:
 
     @property
     def waiting_tokens(self) -> int:
-        """The cost of these sequences, in tokens."""
+        """The cost of these sequences, in tokens; a prefix that those of a request share counts once."""
         return self._queue.tokens
 
     @contextmanager
@@ -221,6 +224,9 @@ class Scheduler:
         for pending in self._pending.values():
             pending.fail(error)
 
+    def _measure(self, sequence: TokenSequence) -> Size:
+        return Size(*price(sequence, self._model.cost), sequence.prefix_ids)
+
     def _add(self, request: QueuedRequest[TokenSequence], sequences: Sequence[TokenSequence]) -> None:
         with self._wakeup:
             self._queue.add(request, sequences)
@@ -254,21 +260,26 @@ class Scheduler:
 
     def _compute_and_report(self, batch: list[WorkItem[TokenSequence]]) -> None:
         sequences = [item.work for item in batch]
-        tokens = self._model.cost(sequences)
+        tokens = sum(item.charged for item in batch)
         began = time.perf_counter()
-        outcomes = self._compute(sequences)
+        outcomes = self._compute(sequences, [item.prefix for item in batch])
         seconds = time.perf_counter() - began
+        for outcome in outcomes:
+            if isinstance(outcome, _Failure):
+                clear_frames(outcome.error)
         failed = all(isinstance(outcome, _Failure) for outcome in outcomes)
         self._call_on_loop(self._complete, batch, outcomes, seconds)
         self._update_rate(tokens, seconds, failed=failed)
         if self._on_batch is not None:
             self._on_batch(sequences=len(sequences), tokens=tokens, seconds=seconds, failed=failed)
 
-    def _compute(self, sequences: list[TokenSequence]) -> list[_Outcome]:
+    def _compute(
+        self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()
+    ) -> list[_Outcome]:
         """Compute a batch, with an outcome for each sequence. A batch that fails is halved, down to the cause."""
         try:
             with self.progress.working(self._model.cost(sequences)):
-                outputs: list[_Outcome] = list(self._model.forward(sequences))
+                outputs: list[_Outcome] = list(self._model.forward(sequences, shared))
             if len(outputs) != len(sequences):
                 raise EngineError(f"the model returned {len(outputs)} outputs for {len(sequences)} sequences")
             return outputs
@@ -277,7 +288,8 @@ class Scheduler:
         except BaseException as error:  # a library may raise anything, and nothing may end this thread
             if len(sequences) > 1:
                 middle = len(sequences) // 2
-                return self._compute(sequences[:middle]) + self._compute(sequences[middle:])
+                first = self._compute(sequences[:middle], shared[:middle])
+                return first + self._compute(sequences[middle:], shared[middle:])
             if isinstance(error, RerankError):
                 return [_Failure(error)]
             logger.exception("the model failed on a sequence of %d tokens", len(sequences[0]))
@@ -315,13 +327,11 @@ class Scheduler:
     def _complete(self, batch: list[WorkItem[TokenSequence]], outcomes: list[_Outcome], seconds: float) -> None:
         with self._wakeup:
             owners = [self._queue.complete(item) for item in batch]
-        present = {request for requests in owners for request in requests if request in self._pending}
-        for request in present:
+        for request in {request for requests in owners for request in requests}:
             self._pending[request].forward_seconds += seconds
         for item, requests, outcome in zip(batch, owners, outcomes, strict=True):
             for request in requests:
-                if request in present:
-                    self._pending[request].complete(item.work, outcome)
+                self._pending[request].complete(item.work, outcome)
 
     def _fail(self, error: BaseException) -> None:
         self._end(
@@ -329,3 +339,19 @@ class Scheduler:
         )
         if self._on_fatal is not None:
             self._on_fatal(error)
+
+
+def clear_frames(error: BaseException) -> None:
+    """Clear the variables of all functions that an error has passed through.
+
+    An error lives as long as its request, and longer where it is part of a circle. So would what a failed batch held:
+    its prefixes, and all that its engine had computed. Lines for a log stay.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            traceback.clear_frames(found.__traceback__)
+            waiting += [found.__cause__, found.__context__]

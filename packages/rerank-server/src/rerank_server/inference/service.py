@@ -10,13 +10,14 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 
 from rerank_core.errors import DeadlineExceeded, RerankError
+from rerank_core.models.batching import batch_order
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, positions_by_query, reordered
 from rerank_core.scorer import Output, StepwiseModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, TokenSequence
 
-from rerank_server.inference.admission import Admission, Reservation, estimated_tokens
+from rerank_server.inference.admission import Admission, Reservation, estimated_tokens, prompt_tokens
 from rerank_server.inference.cache import CacheEntry, ScoreCache
 from rerank_server.inference.progress import Progress
 from rerank_server.inference.scheduler import BatchObserver, PendingScores, Scheduler
@@ -75,6 +76,7 @@ class Service:
         )
         self.tokenizing = TokenizeThread()
         self._max_text_chars = max_text_chars
+        self._prompt = prompt_tokens(model)
         self._requests: dict[Reservation, tuple[PendingScores, PendingTokens]] = {}
         self._forecast: tuple[object, float, dict[Reservation, float] | None] = (None, 0.0, None)
 
@@ -106,7 +108,7 @@ class Service:
     async def _score(
         self, pairs: Sequence[Pair], options: ScoreOptions, seconds: float, record: RequestRecord
     ) -> Scores:
-        tokens = estimated_tokens(pairs, self.model.info, options, self._max_text_chars)
+        tokens = self._estimated_tokens(pairs, options)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
             self.admission.reserve(len(pairs), tokens, seconds=seconds) as reservation,
@@ -135,6 +137,9 @@ class Service:
                         key, CacheEntry(encoding, tuple(outputs[sequence] for sequence in encoding.sequences))
                     )
         return scores
+
+    def _estimated_tokens(self, pairs: Sequence[Pair], options: ScoreOptions) -> int:
+        return estimated_tokens(pairs, self.model.info, options, self._max_text_chars, self._prompt)
 
     async def warm_up(self) -> None:
         """Tokenize and score a few pairs, so that the first request needs no initialization. Raises ``ModelError``."""
@@ -171,7 +176,7 @@ class Service:
                 pending_tokens.add(
                     partial(self._encode_batch, batch, options, start),
                     characters=_characters(batch),
-                    tokens=estimated_tokens(batch, self.model.info, options, self._max_text_chars),
+                    tokens=self._estimated_tokens(batch, options),
                 )
             )
         for encoding in waiting:
@@ -180,7 +185,7 @@ class Service:
             wanted = [
                 sequence for sequence in distinct_sequences(encoded.encodings) if sequence not in tokenized.outputs
             ]
-            pending_scores.add(sorted(wanted, key=len, reverse=True))
+            pending_scores.add(batch_order(wanted))
         record.cached = len(pairs) - sum(key is not None for key in tokenized.new) if self.cache is not None else 0
         record.tokenize_seconds = time.perf_counter() - began
         return tokenized

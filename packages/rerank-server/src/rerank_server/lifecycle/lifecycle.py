@@ -110,20 +110,17 @@ class Lifecycle:
         self._accepts = False
         if self._state != "unhealthy":
             self._state = "draining"
-        if await self._idle_within(limit):
+        if self.service is None or await self._idle_within(limit):
             return True
         logger.warning("%d requests were not answered within %g s: dropped", self._in_flight, limit)
-        if self.service is not None:
-            self.service.close(Unavailable("the server ended before this was computed: try again", retry_after=_RETRY))
+        self.service.close(Unavailable("the server ended before this was computed: try again", retry_after=_RETRY))
         return await self._idle_within(_FLUSH_SECONDS)
 
     async def _idle_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
+        idle = asyncio.ensure_future(self._idle.wait())
+        await asyncio.wait({idle}, timeout=seconds)
+        idle.cancel()
+        return self._idle.is_set()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

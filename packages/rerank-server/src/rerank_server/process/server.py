@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 _GRACE = 1.0  # seconds in which a request that came at the end of the drain is answered
 _FLUSH_SECONDS = 5.0  # seconds to send the last answers
 _TICK = 0.01  # seconds
-_DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def serve(settings: Settings, *, load: Callable[[Settings], StepwiseModel] = load_model) -> int:
@@ -72,6 +71,8 @@ def serve(settings: Settings, *, load: Callable[[Settings], StepwiseModel] = loa
     finally:
         if unix:
             unix.remove()
+        for listening in sockets:  # those of a server that has not started
+            listening.close()
     if process.ended_by is not None:
         return 128 + process.ended_by
     return 1 if failed else 0
@@ -98,6 +99,7 @@ class _Process:
 
     def run(self) -> None:
         """Run until the end. Raises ``SystemExit`` where the application does not start."""
+        signal.signal(signal.SIGQUIT, self._server.handle_exit)  # uvicorn takes SIGTERM and SIGINT
         self._server.run()
 
     # Hooks of the main loop.
@@ -117,8 +119,7 @@ class _Process:
         self._listener = Listener(self._sockets, self._pool, lambda: Connection(serving))
         self._listener.start()
         logger.info("listening on %s", ", ".join(map(_address, self._sockets)))
-        for number in (*_DRAINING_SIGNALS, signal.SIGHUP):  # uvicorn knows only two of them
-            signal.signal(number, self._server.handle_exit)
+        signal.signal(signal.SIGHUP, self._server.handle_exit)
 
     def on_signal(self, number: int) -> None:
         """Read the keys again at SIGHUP. Drain at the first other signal, end at the second."""

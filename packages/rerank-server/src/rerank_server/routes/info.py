@@ -27,6 +27,7 @@ class ModelDescription(Struct):
     """The model. Fields that are not known before it is loaded are null.
 
     ``languages`` are those that the model card names, as codes such as `en`; the list is empty where it names none.
+    ``instruction`` is the one that is used where a request has none.
     """
 
     name: str
@@ -41,6 +42,8 @@ class ModelDescription(Struct):
     long_documents: str | None = None
     calibration: Calibration | None = None
     languages: list[str] | None = None
+    takes_instruction: bool | None = None
+    instruction: str | None = None
 
 
 class Service(Struct):
@@ -57,7 +60,9 @@ class Service(Struct):
 class Info(Struct):
     """The fields of text-embeddings-inference's ``/info``, followed by our own.
 
-    ``independent``: a document's score does not depend on the other documents of the request.
+    ``independent``: a document's score does not depend on the other documents of the request. ``takes_instruction``:
+    whether a request may have an instruction; ``instruction`` is the one that is used where it has none. ``recipe``
+    names where the prompt of a language model comes from, and ``example_prompt`` is that of an example.
     """
 
     model_id: str
@@ -80,6 +85,10 @@ class Info(Struct):
     max_text_chars: int
     max_body_bytes: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
     independent: bool | None
+    takes_instruction: bool | None
+    instruction: str | None
+    recipe: str | None
+    example_prompt: str | None
 
 
 _DOCS = {"swagger": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
@@ -132,6 +141,10 @@ def info_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHandl
             max_text_chars=settings.max_text_chars,
             max_body_bytes=settings.max_body_bytes,
             independent=model.independent if model else None,
+            takes_instruction=model.info.takes_instruction if model else None,
+            instruction=model.info.instruction if model else None,
+            recipe=model.info.recipe if model else settings.recipe,
+            example_prompt=model.info.example_prompt if model else None,
         )
         return Response(body)
 

@@ -31,6 +31,7 @@ class Model(Struct):
 
     ``id`` to ``owned_by`` are OpenAI's fields, ``root`` to ``max_model_len`` vLLM's, ``model_type`` is Xinference's,
     and ``capabilities`` to ``stats`` are Infinity's. ``owned_by`` is the vendor of the path's prefix, or `rerank`.
+    ``takes_instruction``: whether a request may have an instruction; ``instruction`` is used where it has none.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Model(Struct):
     backend: str
     stats: Stats
     max_input_length: int | None
+    takes_instruction: bool | None
+    instruction: str | None
 
 
 class Models(Struct):
@@ -86,6 +89,8 @@ def model_routes(lifecycle: Lifecycle, settings: Settings) -> list[HTTPRouteHand
             backend=info.engine if info else "",
             stats=_stats(lifecycle.service),
             max_input_length=length,
+            takes_instruction=info.takes_instruction if info else None,
+            instruction=info.instruction if info else None,
         )
 
     def models(request: AnyRequest) -> Response[Models]:

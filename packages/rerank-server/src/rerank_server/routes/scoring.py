@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
@@ -13,7 +14,7 @@ from rerank_core.types import Pair
 
 from rerank_server.dialects.base import Dialect
 from rerank_server.dialects.routing import ARRAYS, FIELDS, ROUTES, ScoringRoute
-from rerank_server.errors import MalformedBody, UnsupportedCoding, public_code
+from rerank_server.errors import UnsupportedCoding, public_code
 from rerank_server.inference.limits import Limits
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.middleware.telemetry import record_of
@@ -45,7 +46,7 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
         at_once=_VALUES_AT_ONCE,
     )
 
-    async def read(request: AnyRequest) -> object:
+    async def read(request: AnyRequest) -> Any:
         headers = request.headers
         with budget.reserve() as reservation:
             content = await read_body(
@@ -78,8 +79,6 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
         except RerankError as error:
             record.rejection = _rejection(error, lifecycle)
             return _failure(dialect, error, record)
-        except RecursionError:
-            return _failure(dialect, MalformedBody("the JSON is nested too deeply"), record)
         except ClientDisconnected:
             record.error = record.rejection = "disconnected"
             return Response(b"", status_code=499)  # nobody receives it
@@ -97,10 +96,8 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
     return [handler(route) for route in ROUTES]
 
 
-def _count(body: object, dialect: Dialect) -> int:
-    """The number of documents, before any of them is converted."""
-    if not isinstance(body, dict):
-        return 0
+def _count(body: Mapping[str, object], dialect: Dialect) -> int:
+    """The number of documents of a body that the dialect has read, before any of them is converted."""
     read = [body.get(name) for name in ARRAYS if name in dialect.request.__struct_fields__]
     return max((len(value) for value in read if isinstance(value, list)), default=0)
 

@@ -1,8 +1,8 @@
 // A request as code to copy. Pure: what is asked in, text out.
 //
-// `asked` is {base, query, documents, long, key}: where the server is, without a slash at the end; what becomes of long
-// passages ("chunk", "truncate", or null for what the server does unasked); and whether a key is needed, which is read
-// from the environment and never written here.
+// `asked` is {base, query, documents, long, instruction, key}: where the server is, without a slash at the end; what
+// becomes of long passages ("chunk", "truncate", or null for what the server does unasked); what the query asks for, or
+// null; and whether a key is needed, which is read from the environment and never written here.
 
 /** Every snippet, by the name of its tab. */
 export const WRITERS = { curl, python, javascript, langchain, llamaindex };
@@ -10,11 +10,7 @@ export const WRITERS = { curl, python, javascript, langchain, llamaindex };
 const LONGEST_ARGUMENT = 100_000; // characters; Linux takes 128 KiB in one argument
 
 function curl(asked) {
-  const body = JSON.stringify(
-    { query: asked.query, ...(asked.long && { long_documents: asked.long }), documents: asked.documents },
-    null,
-    2,
-  );
+  const body = JSON.stringify({ query: asked.query, ...fields(asked), documents: asked.documents }, null, 2);
   const lines = [`curl -s ${shell(`${asked.base}/v1/rerank`)}`, "-H 'Content-Type: application/json'"];
   if (asked.key) lines.push('-H "Authorization: Bearer $RERANK_API_KEY"');
   const long = body.length > LONGEST_ARGUMENT;
@@ -23,7 +19,7 @@ function curl(asked) {
 }
 
 function python(asked) {
-  return `${asked.long ? "from rerank_core import ScoreOptions, rerank" : "from rerank_core import rerank"}
+  return `${options(asked) ? "from rerank_core import ScoreOptions, rerank" : "from rerank_core import rerank"}
 from rerank_integrations.client import HTTPScorer
 
 query = ${literal(asked.query)}
@@ -35,7 +31,7 @@ ${note(asked)}with HTTPScorer(${literal(asked.base)}) as scorer:
 }
 
 function javascript(asked) {
-  const fields = asked.long ? `query, long_documents: ${literal(asked.long)}, documents` : "query, documents";
+  const more = Object.entries(fields(asked)).map(([name, value]) => `${name}: ${literal(value)}`);
   const headers = ['"Content-Type": "application/json"'];
   if (asked.key) headers.push("Authorization: `Bearer ${process.env.RERANK_API_KEY}`");
   return `const query = ${literal(asked.query)};
@@ -44,7 +40,7 @@ const documents = ${list(asked.documents, literal, 2)};
 const response = await fetch(${literal(`${asked.base}/v1/rerank`)}, {
   method: "POST",
   headers: { ${headers.join(", ")} },
-  body: JSON.stringify({ ${fields} }),
+  body: JSON.stringify({ ${["query", ...more, "documents"].join(", ")} }),
 });
 if (!response.ok) throw new Error(await response.text());
 const { results } = await response.json();
@@ -78,8 +74,16 @@ for node in postprocessor.postprocess_nodes(nodes, query_str=query):
 `;
 }
 
-const core = (asked) => (asked.long ? "from rerank_core import ScoreOptions\n" : "");
-const options = (asked) => (asked.long ? `, options=ScoreOptions(long_documents=${literal(asked.long)})` : "");
+/** The fields of a request that change a score: their names are those of `ScoreOptions`, too. */
+const fields = (asked) => ({
+  ...(asked.long && { long_documents: asked.long }),
+  ...(asked.instruction && { instruction: asked.instruction }),
+});
+const core = (asked) => (options(asked) ? "from rerank_core import ScoreOptions\n" : "");
+const options = (asked) => {
+  const given = Object.entries(fields(asked)).map(([name, value]) => `${name}=${literal(value)}`);
+  return given.length ? `, options=ScoreOptions(${given.join(", ")})` : "";
+};
 const note = (asked) => (asked.key ? "# The API key is read from the environment: RERANK_API_KEY\n" : "");
 
 /** One word of a POSIX shell. */

@@ -24,6 +24,7 @@ function asked() {
     query: $("question").value.trim(),
     documents: passagesOf($("passages").value, $("by-line").checked),
     long: longDocuments(),
+    instruction: instruction(),
     key: Boolean($("key").value.trim()),
   };
 }
@@ -32,6 +33,11 @@ function asked() {
 function longDocuments() {
   if ($("whole").checked) return "chunk";
   return model?.long_documents === "chunk" ? "truncate" : null;
+}
+
+/** What the question asks for; null: nothing is sent, and the model has its own. */
+function instruction() {
+  return (model?.takes_instruction && $("instruction").value.trim()) || null;
 }
 
 function changed() {
@@ -60,7 +66,7 @@ function busy(is) {
 
 async function ask() {
   cancel();
-  const { query, documents, long } = asked();
+  const { query, documents, long, instruction } = asked();
   if (!query || !documents.length) {
     show([], {});
     tell(query ? "Paste passages to rank them." : "Type a question to rank the passages.");
@@ -72,7 +78,8 @@ async function ask() {
   const late = setTimeout(() => ($("busy").textContent = "asking …"), 400);
   const began = performance.now();
   try {
-    const response = await send({ query, documents, raw_scores: true, ...(long && { long_documents: long }) });
+    const options = { ...(long && { long_documents: long }), ...(instruction && { instruction }) };
+    const response = await send({ query, documents, raw_scores: true, ...options });
     const body = await response.json().catch(() => null);
     const took = performance.now() - began;
     const answered = response.ok && Array.isArray(body?.results);
@@ -111,6 +118,8 @@ async function look() {
     const note = languageNote(model.languages);
     $("languages").textContent = note;
     $("languages").hidden = !note;
+    $("instruction-panel").hidden = !model.takes_instruction;
+    $("instruction").placeholder = model.instruction ?? "";
   } catch {
     model = null;
   }
@@ -429,7 +438,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-for (const id of ["question", "passages", "by-line", "whole", "key"]) {
+for (const id of ["question", "instruction", "passages", "by-line", "whole", "key"]) {
   $(id).addEventListener("input", (event) => event.isComposing || changed());
   $(id).addEventListener("compositionend", changed);
 }

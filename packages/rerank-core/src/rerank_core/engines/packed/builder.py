@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from rerank_core.checkpoints.chain import PoolingMode
 from rerank_core.checkpoints.heads import Head as DescribedHead
 from rerank_core.engines.chain import ChainLayers
+from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.architectures import base
 from rerank_core.engines.packed.architectures.base import LayerAttention
 from rerank_core.engines.packed.encoder import Embeddings, Encoder, LastAttention, LastLayer, Layer
@@ -36,34 +36,11 @@ from rerank_core.engines.packed.ops.attention import (
 )
 from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
+from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
 from rerank_core.engines.packed.ops.rotary import Rotary
 from rerank_core.engines.packed.weights import Weights
-
-# How the layers' products are computed on a CPU; everything else there is float32. Those of fewer bits
-# begin as float32: see ``quantization``.
-_CPU_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], Linear]] = {
-    "float32": FloatLinear,
-    "bfloat16": BFloat16Linear,
-}
-
-
-def _numbers(device: str, dtype: str) -> tuple[torch.dtype, Callable[[Tensor, Tensor | None], Linear]]:
-    """Choose the dtype to compute in, and the layers' products."""
-    return (
-        (torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear))
-        if device == "cpu"
-        else (getattr(torch, dtype), FloatLinear)
-    )
-
-
-def _has_one_kernel(device: str, dtype: torch.dtype) -> bool:
-    """Return whether ``variable_length`` runs there."""
-    there = device.startswith("cuda") and find_spec("torch.nn.attention.varlen") is not None
-    return there and dtype in (torch.float16, torch.bfloat16)
-
 
 _POOLS: dict[PoolingMode, Pool] = {"cls": first_token, "mean": mean, "lasttoken": last_token, "max": largest}
 
@@ -75,8 +52,8 @@ class Builder:
         self._weights = weights
         self._config = config
         self._device = device
-        self._dtype, self._product = _numbers(device, dtype)
-        self._one_kernel = _has_one_kernel(device, self._dtype)
+        self._dtype, self._product = dtypes.numbers(device, dtype)
+        self._one_kernel = dtypes.has_one_kernel(device, self._dtype)
         self._within = cache(self._attention)
         self._biased = cache(self._distance_bias)
         self._rotary = cache(self._tables)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ class Layer:
     ``rotary`` rotates queries and keys by their positions, where a family has that. ``attention_norm`` is None where
     nothing is normalised before attention: in the first layer behind normalised embeddings.
     """
+
+    products: ClassVar[tuple[str, ...]] = ("qkv", "attention_out", "up", "down")
 
     qkv: Linear
     attend: Attention

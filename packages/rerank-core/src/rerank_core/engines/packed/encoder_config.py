@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import Classification
-from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 from rerank_core.engines.packed.architectures.base import (
     Architecture,
     ClassifierPooling,
@@ -143,7 +143,7 @@ def _architecture(checkpoint: Checkpoint, weights: Weights) -> Architecture:
     config = checkpoint.config
     found = ARCHITECTURES.get(str(config.get("model_type")))
     if found is None:
-        raise Unsupported(f"it runs {', '.join(ARCHITECTURES)}, not {config.get('model_type')}")
+        raise Unsupported(f"it runs {', '.join([*ARCHITECTURES, *DECODERS])}, not {config.get('model_type')}")
 
     def is_of(architecture: Architecture) -> bool:
         names = architecture.names

@@ -1,14 +1,14 @@
-"""Heads on the encoder: the pooling of a sequence's hidden states, and layers behind it.
+"""Heads on the network: the pooling of a sequence's hidden states, and layers behind it.
 
 Each row of the result depends on one sequence only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Protocol
+from itertools import pairwise, starmap
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,9 +16,12 @@ from torch import Tensor
 from rerank_core.engines.packed.encoder import PackedSequences, filled_up
 from rerank_core.engines.packed.ops.linear import Linear
 
+Read: TypeAlias = Literal["all", "first", "last", "rightmost"]
+"""Tokens of a sequence; ``rightmost`` is the last one that is not the padding id."""
+
 
 class Pool(Protocol):
-    """Turns the encoder's hidden states into one row a sequence, and rows behind these that only fill up."""
+    """Turns the network's hidden states into one row a sequence, and rows behind these that only fill up."""
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Compute rows [sequences, hidden], filled up."""
@@ -38,6 +41,34 @@ def mean(hidden: Tensor, packed: PackedSequences) -> Tensor:
 def last_token(hidden: Tensor, packed: PackedSequences) -> Tensor:
     """Take last tokens out of all [tokens, hidden]."""
     return filled_up(hidden[packed.bounds.offsets[1:] - 1])
+
+
+def last_alone(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take last tokens as they are: the decoder has computed no others."""
+    return hidden
+
+
+def first_of_all(hidden: Tensor, packed: PackedSequences) -> Tensor:
+    """Take first tokens out of all [tokens, hidden]."""
+    return filled_up(hidden[packed.bounds.starts])
+
+
+@dataclass(frozen=True, slots=True)
+class RightmostToken:
+    """Takes the last token of each sequence that is not ``padding``, out of all [tokens, hidden]."""
+
+    padding: int | None
+
+    def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
+        """See ``Pool``."""
+        sequences = starmap(slice, pairwise(packed.bounds.places))
+        found = [hidden[rows][rightmost(packed.token_ids[rows].tolist(), self.padding)] for rows in sequences]
+        return filled_up(torch.stack(found))
+
+
+def rightmost(token_ids: Sequence[int], padding: int | None) -> int:
+    """Find the last token that is not padding, as transformers does; in nothing but padding it is the first."""
+    return next((place for place in reversed(range(len(token_ids))) if token_ids[place] != padding), 0)
 
 
 def largest(hidden: Tensor, packed: PackedSequences) -> Tensor:
@@ -76,10 +107,14 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The pooling and the layers behind it: logits [sequences, labels], or embeddings [sequences, hidden]."""
+    """The pooling and the layers behind it: logits [sequences, labels], or embeddings [sequences, hidden].
+
+    ``reads``: the tokens of which a decoder computes the hidden states for it.
+    """
 
     pool: Pool
     layers: tuple[Callable[[Tensor], Tensor], ...] = ()
+    reads: Read = "all"
 
     def __call__(self, hidden: Tensor, packed: PackedSequences) -> Tensor:
         """Compute one row a sequence."""

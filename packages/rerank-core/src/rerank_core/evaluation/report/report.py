@@ -210,7 +210,8 @@ def _shared_its_core(row: Row) -> bool:
 
 def _is_other_dtype(row: Row) -> bool:
     """Return whether this machine computes in another dtype than the label says."""
-    asked = [part for part in row.label.split() if part in ("float16-weights", "int8", "bfloat16", "float16")]
+    words = row.label.partition('"')[0].split()  # an instruction stands in quotes
+    asked = [word for word in words if word in ("float16-weights", "int8", "bfloat16", "float16")]
     return bool(asked) and row.loaded is not None and row.loaded.dtype not in (None, *asked)
 
 

@@ -17,7 +17,7 @@ def cells(row: Row) -> list[str]:
         low, high = row.interval
         difference = f"{row.difference:+.4f} ({low:+.4f} to {high:+.4f}){'*' if row.is_different else ' '}"
     return [
-        row.label,
+        row.label.replace("|", "/"),
         f"{row.ndcg:.4f}",
         difference,
         f"{row.mrr:.4f}",

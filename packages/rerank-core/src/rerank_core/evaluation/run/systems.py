@@ -13,13 +13,15 @@ from rerank_core.errors import InvalidRequest
 from rerank_core.load_options import LoadOptions
 from rerank_core.types import LongDocuments, ScoreOptions
 
+_LONGEST = 40  # characters of an instruction in a label
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """One way to score: ``model`` in a process here, or ``url``, a running server, and never both.
 
-    ``dtype``, ``max_length`` and ``long_documents`` are as ``LoadOptions`` and ``ScoreOptions`` have them; None: not
-    asked for, so the default. ``load`` has all other options of loading the model.
+    ``dtype``, ``max_length``, ``long_documents`` and ``instruction`` are as ``LoadOptions`` and ``ScoreOptions`` have
+    them; None: not asked for, so the default. ``load`` has all other options of loading the model.
     """
 
     model: str | None = None
@@ -27,13 +29,13 @@ class System:
     dtype: str | None = None
     max_length: int | None = None
     long_documents: str | None = None
+    instruction: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
 
     def options(self) -> ScoreOptions:
         """Return the options: raw scores, in the system's mode. Raises ``InvalidRequest`` for a mode that is none."""
-        if self.long_documents is None:
-            return ScoreOptions(raw=True)
-        return ScoreOptions(raw=True, long_documents=cast("LongDocuments", self.long_documents))
+        mode = cast("LongDocuments | None", self.long_documents)
+        return ScoreOptions(raw=True, long_documents=mode, instruction=self.instruction)
 
 
 def systems(
@@ -43,13 +45,15 @@ def systems(
     dtypes: Sequence[str] = (),
     max_lengths: Sequence[int] = (),
     long_documents: Sequence[str] = (),
+    instructions: Sequence[str] = (),
     load: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
 ) -> list[System]:
-    """List every model in every way that is asked for, then every server in every mode, each once.
+    """List every model in every way that is asked for, then every server with every mode and instruction, each once.
 
     A server has its own dtype and length. Raises ``InvalidRequest`` for a mode or a dtype that is none.
     """
     modes: list[str | None] = [*long_documents] or [None]
+    texts: list[str | None] = [*instructions] or [None]
     types: list[str | None] = [*dtypes] or [None]
     lengths: list[int | None] = [*max_lengths] or [None]
     found = [
@@ -58,11 +62,12 @@ def systems(
             dtype=dtype,
             max_length=length,
             long_documents=mode,
+            instruction=text,
             load=load,
         )
-        for model, dtype, length, mode in product(models, types, lengths, modes)
+        for model, dtype, length, mode, text in product(models, types, lengths, modes, texts)
     ]
-    found += [System(url=url, long_documents=mode) for url, mode in product(urls, modes)]
+    found += [System(url=url, long_documents=mode, instruction=text) for url, mode, text in product(urls, modes, texts)]
     if not found:
         raise InvalidRequest("nothing is to be compared: name a model or a server's address")
     for system in found:
@@ -92,7 +97,15 @@ def _label(system: System, names: dict[str, str]) -> str:
         parts.append(f"{system.max_length} tokens")
     if system.long_documents is not None:
         parts.append(system.long_documents)
+    if system.instruction is not None:
+        parts.append(f'"{_shortened(system.instruction)}"')
     return " ".join(parts)
+
+
+def _shortened(instruction: str) -> str:
+    """Put an instruction on one line, with its beginning only where it is long."""
+    text = " ".join(instruction.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _short_names(models: Sequence[str]) -> dict[str, str]:

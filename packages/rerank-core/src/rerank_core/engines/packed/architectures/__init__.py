@@ -1,15 +1,20 @@
-"""The families of encoders that the packed engine runs, by the ``model_type`` of their configuration: one file each."""
+"""The families that the packed engine runs, by the ``model_type`` of their configuration: one file each."""
 
 from __future__ import annotations
 
 from rerank_core.engines.packed.architectures.base import Architecture
 from rerank_core.engines.packed.architectures.bert import BERT
 from rerank_core.engines.packed.architectures.deberta import DEBERTA
+from rerank_core.engines.packed.architectures.decoder import DecoderArchitecture
 from rerank_core.engines.packed.architectures.distilbert import DISTILBERT
 from rerank_core.engines.packed.architectures.electra import ELECTRA
+from rerank_core.engines.packed.architectures.gemma import GEMMA
 from rerank_core.engines.packed.architectures.gte import GTE
+from rerank_core.engines.packed.architectures.llama import LLAMA, LLAMA_BIDIRECTIONAL
+from rerank_core.engines.packed.architectures.mistral import MISTRAL
 from rerank_core.engines.packed.architectures.modernbert import MODERNBERT
 from rerank_core.engines.packed.architectures.mpnet import MPNET
+from rerank_core.engines.packed.architectures.qwen import QWEN2, QWEN3
 from rerank_core.engines.packed.architectures.roberta import (
     CAMEMBERT,
     ROBERTA,
@@ -18,7 +23,7 @@ from rerank_core.engines.packed.architectures.roberta import (
     XLM_ROBERTA_XL,
 )
 
-# Where there are several, the names of the parameters decide.
+# Encoders. Where there are several, the names of the parameters decide.
 ARCHITECTURES: dict[str, tuple[Architecture, ...]] = {
     "bert": (BERT,),
     "roberta": (ROBERTA,),
@@ -31,4 +36,13 @@ ARCHITECTURES: dict[str, tuple[Architecture, ...]] = {
     "deberta-v2": (DEBERTA,),
     "mpnet": (MPNET,),
     "new": (GTE,),
+}
+
+DECODERS: dict[str, DecoderArchitecture] = {
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "llama": LLAMA,
+    "llama_bidirec": LLAMA_BIDIRECTIONAL,
+    "mistral": MISTRAL,
+    "gemma": GEMMA,
 }

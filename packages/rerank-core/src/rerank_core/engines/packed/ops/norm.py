@@ -1,9 +1,10 @@
-"""Layer normalisation."""
+"""Normalisation of rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,3 +20,17 @@ class Norm:
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise the rows."""
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class RMSNorm:
+    """Division by the root of the mean square of the last dimension, computed in float32; ``weight`` is float32."""
+
+    weight: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise the rows."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(self.epsilon))
+        return (wide * scale).mul_(self.weight).to(x.dtype)

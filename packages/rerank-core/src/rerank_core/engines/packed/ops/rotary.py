@@ -6,6 +6,7 @@ two halves of a head are rotated against each other, as transformers stores them
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,11 @@ class Rotary:
         ``stretch``: all are lower, the lowest by so many times.
         """
         frequencies = 1.0 / (theta * stretch) ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-        frequencies /= stretch ** (2 / width)
+        return cls.of_frequencies(frequencies / stretch ** (2 / width), positions=positions, device=device)
+
+    @classmethod
+    def of_frequencies(cls, frequencies: Tensor, *, positions: int, device: str) -> Rotary:
+        """Compute the tables of frequencies [width / 2]."""
         angles = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies
         return cls(angles.cos().to(device), angles.sin().to(device))
 
@@ -51,3 +56,19 @@ class Angles:
         rotated = first * self.cosines - second * self.sines
         second.copy_(second * self.cosines + first * self.sines)
         first.copy_(rotated)
+
+
+def frequencies(theta: float, width: int) -> Tensor:
+    """Compute the width / 2 frequencies of a head of ``width``, from 1 down to nearly 1 / ``theta``."""
+    return 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+
+
+def lowered(found: Tensor, *, factor: float, low: float, high: float, trained: int) -> Tensor:
+    """Lower the frequencies of long waves, as Llama 3 does to read longer texts than in its training.
+
+    Waves that fit less than ``low`` times into the ``trained`` positions are ``factor`` times as long, those that fit
+    more than ``high`` times stay, and those in between change over from one to the other.
+    """
+    times = trained * found / (2 * math.pi)
+    share = ((times - low) / (high - low)).clamp(0, 1)
+    return (1 - share) * found / factor + share * found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import torch
 from torch import Tensor
 
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed.ops.linear import Linear
+from rerank_core.engines.packed.ops.linear import WIDENED, Linear
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 
 
@@ -53,24 +51,7 @@ class WidenedLinear:
         torch.addmm(total, x, self._transposed(), out=total)
 
     def _transposed(self) -> Tensor:
-        return _WIDENED.buffer(self._weight.shape).copy_(self._weight).t()
-
-
-class _Widened(threading.local):
-    """Keeps one buffer a thread for the weight in use: fresh memory costs as much to touch as to widen."""
-
-    def __init__(self) -> None:
-        self._numbers = torch.empty(0, dtype=torch.float32)
-
-    @torch.inference_mode(False)
-    def buffer(self, shape: torch.Size) -> Tensor:
-        """Return a buffer of that shape, with anything in it."""
-        if len(self._numbers) < shape.numel():
-            self._numbers = torch.empty(shape.numel(), dtype=torch.float32)
-        return self._numbers[: shape.numel()].view(shape)
-
-
-_WIDENED = _Widened()
+        return WIDENED.buffer(self._weight.shape).copy_(self._weight).t()
 
 
 def bias_corrected(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:

@@ -1,27 +1,29 @@
-"""Quantization: an encoder's products get fewer bits, by the inputs that calibration texts give them."""
+"""Quantization: a network's products get fewer bits, by the inputs that calibration texts give them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from rerank_core.engines.packed.decoder import Decoder, DecoderLayer
 from rerank_core.engines.packed.encoder import Encoder, Layer, PackedSequences
-from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
+from rerank_core.engines.packed.ops.linear import FloatLinear, Linear, WideningLinear
+
+Network = TypeVar("Network", Encoder, Decoder)
 
 
 class ObservedLinear:
     """A product that keeps each input column's largest magnitude, and the mean input row."""
 
-    def __init__(self, linear: FloatLinear, rows: int) -> None:
+    def __init__(self, linear: FloatLinear | WideningLinear, rows: int) -> None:
         """``rows``: how many are text; those behind them only fill up."""
         self.linear = linear
-        self.largest = torch.zeros(linear.weight.shape[1])
-        self.mean = torch.zeros(linear.weight.shape[1])
+        self.largest = self.mean = torch.empty(0)  # until it has seen rows
         self._rows = rows
 
     @property
@@ -45,16 +47,16 @@ class ObservedLinear:
         self.mean = x.mean(0)
 
 
-def quantize(encoder: Encoder, calibration: PackedSequences, make: Callable[[ObservedLinear], Linear]) -> Encoder:
-    """Replace each product of the encoder's layers by what ``make`` gives for it after the calibration texts.
+def quantize(network: Network, calibration: PackedSequences, make: Callable[[ObservedLinear], Linear]) -> Network:
+    """Replace each product of the network's layers by what ``make`` gives for it after the calibration texts.
 
-    The last layer and the head, which are computed for first tokens only, stay as they are.
+    An encoder's last layer, which is computed for first tokens only, and the head stay as they are.
     """
     rows = calibration.bounds.places[-1]
-    observed = [_with_products(layer, lambda linear: ObservedLinear(linear, rows)) for layer in encoder.layers]
+    observed = [_with_products(layer, lambda linear: ObservedLinear(linear, rows)) for layer in network.layers]
     with _one_thread():
-        replace(encoder, layers=tuple(observed))(calibration)
-        return replace(encoder, layers=tuple(_with_products(layer, make) for layer in observed))
+        replace(network, layers=tuple(observed))(calibration)
+        return replace(network, layers=tuple(_with_products(layer, make) for layer in observed))
 
 
 @contextmanager
@@ -68,11 +70,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _with_products(layer: Layer, change: Callable[[Any], Linear]) -> Layer:
-    return replace(
-        layer,
-        qkv=change(layer.qkv),
-        attention_out=change(layer.attention_out),
-        up=change(layer.up),
-        down=change(layer.down),
-    )
+def _with_products(layer: Layer | DecoderLayer, change: Callable[[Any], Linear]) -> Any:
+    changed: dict[str, Any] = {product: change(getattr(layer, product)) for product in layer.products}
+    return replace(layer, **changed)

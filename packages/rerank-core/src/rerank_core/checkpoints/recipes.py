@@ -1,0 +1,179 @@
+"""The recipes of language models whose files do not say how they are scored: the prompt, and the tokens of the answer.
+
+A recipe is recognised by the architecture in config.json together with what the model card says the model is, never by
+the name of a directory. docs/models.md lists where each recipe comes from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rerank_core.checkpoints.prompt import Layout, Prompt
+from rerank_core.errors import InvalidRequest
+
+NONE = "none"
+"""The name that asks for no prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A prompt, and the tokens whose logits are the score.
+
+    - ``true``, ``false``: the tokens of a causal model; a number is an id. A model with its own head needs none.
+    - ``plain``, ``instructed``: the pieces of the prompt without an instruction and with one; ``{bos}`` is the
+      tokenizer's token for the beginning of a text.
+    - ``families``: the beginnings of the names of architectures; ``card``: a pattern in the model card or in
+      config.json, without which a model of these families is none of this recipe.
+    """
+
+    true: str | int
+    false: str | None = None
+    plain: tuple[str, ...] | None = None
+    instructed: tuple[str, ...] | None = None
+    instruction: str | None = None
+    cuts_query: bool = False
+    families: tuple[str, ...]
+    card: str | None = None
+
+    def prompt(self, bos: str) -> Prompt:
+        """Make the prompt. ``bos``: the text of the tokenizer's token for the beginning of a text."""
+        plain, instructed = (
+            None if pieces is None else Layout.of(*(piece.replace("{bos}", bos) for piece in pieces))
+            for pieces in (self.plain, self.instructed)
+        )
+        return Prompt(plain=plain, instructed=instructed, instruction=self.instruction, cuts_query=self.cuts_query)
+
+
+_JUDGE = (
+    "<|im_start|>system\n"
+    "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    'Note that the answer can only be "yes" or "no".<|im_end|>\n'
+    "<|im_start|>user\n"
+)
+_MXBAI_CHAT = (
+    "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n"
+)
+_MXBAI_TASK = (
+    "You are a search relevance expert who evaluates how well documents match search queries. "
+    "For each query-document pair, carefully analyze the semantic relationship between them, then provide your binary "
+    "relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"
+)
+_MXBAI_END = "<|im_end|>\n<|im_start|>assistant\n"
+_MXBAI_CARD = r"mxbai-rerank-\w+-v2"
+_GEMMA_TASK = (
+    "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
+    "prediction of either 'Yes' or 'No'."
+)
+_CTXL_TASK = "Check whether a given document contains information helpful to answer the query.\n"
+
+RECIPES: dict[str, Recipe] = {
+    "qwen3-reranker": Recipe(
+        true="yes",
+        false="no",
+        instructed=(
+            _JUDGE + "<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        ),
+        instruction="Given a web search query, retrieve relevant passages that answer the query",
+        families=("Qwen3For",),
+        card=r"qwen3-reranker",
+    ),
+    "qwen3-vl-reranker": Recipe(
+        true="yes",
+        false="no",
+        instructed=(
+            _JUDGE + "<Instruct>: {instruction}<Query>:{query}\n<Document>:{document}"
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        instruction="Given a search query, retrieve relevant candidates that answer the query.",
+        families=("Qwen3VLFor",),
+        card=r"qwen3-vl-reranker",
+    ),
+    "mxbai-rerank-v2": Recipe(
+        true="1",
+        false="0",
+        plain=(_MXBAI_CHAT, "query: {query}", "\n", "document: {document}", "\n", _MXBAI_TASK, _MXBAI_END),
+        instructed=(
+            _MXBAI_CHAT,
+            "instruction: {instruction}\nquery: {query}",
+            "\n",
+            "document: {document}",
+            "\n",
+            _MXBAI_TASK,
+            _MXBAI_END,
+        ),
+        cuts_query=True,
+        families=("Qwen2For",),
+        card=_MXBAI_CARD,
+    ),
+    "mxbai-rerank-v2-whole": Recipe(
+        true="1",
+        false="0",
+        plain=(f"{_MXBAI_CHAT}query: {{query}}\ndocument: {{document}}\n{_MXBAI_TASK}{_MXBAI_END}",),
+        instructed=(
+            f"{_MXBAI_CHAT}instruction: {{instruction}}\nquery: {{query}}\ndocument: {{document}}\n"
+            f"{_MXBAI_TASK}{_MXBAI_END}",
+        ),
+        families=(),  # a checkpoint of this kind has a chat template
+    ),
+    "zerank": Recipe(
+        true="Yes",
+        plain=(
+            "<|im_start|>system\n{query}<|im_end|>\n<|im_start|>user\n{document}<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        instructed=(
+            "<|im_start|>system\n<query>{query}</query>\n<instruction>{instruction}</instruction><|im_end|>\n"
+            "<|im_start|>user\n{document}<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        families=("Qwen3For",),
+        card=r"zerank-[12]",
+    ),
+    "ctxl-rerank-v2": Recipe(
+        true=0,
+        plain=(_CTXL_TASK + "<Document> {document}\n<Query> {query} ??",),
+        instructed=(_CTXL_TASK + "<Document> {document}\n<Query> {query} {instruction} ??",),
+        families=("Qwen3For", "MistralFor"),
+        card=r"ctxl-rerank",
+    ),
+    "bge-reranker-v2-gemma": Recipe(
+        true="Yes",
+        plain=("{bos}A: {query}", "\n", "B: {document}", "\n", _GEMMA_TASK),
+        cuts_query=True,
+        families=("GemmaFor",),
+        card=r"bge-reranker-v2-gemma",
+    ),
+    "nemotron-rerank": Recipe(
+        true="",
+        plain=("{bos}question:{query} \n \n passage:{document}",),
+        families=("LlamaBidirectionalForSequenceClassification",),
+    ),
+}
+
+
+def recognise(architectures: Sequence[str], evidence: str) -> str | None:
+    """Recognise the recipe of a checkpoint, by its architectures and by what its files say it is.
+
+    None where no recipe fits, or more than one does.
+    """
+    found = {
+        name
+        for name, recipe in RECIPES.items()
+        if any(architecture.startswith(recipe.families) for architecture in architectures if recipe.families)
+        and (recipe.card is None or re.search(recipe.card, evidence, re.IGNORECASE))
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def find_recipe(name: str) -> Recipe:
+    """Find a recipe by its name. Raises ``InvalidRequest`` where there is none."""
+    if name not in RECIPES:
+        raise InvalidRequest(f"there is no recipe {name!r:.100}: use {recipe_names()}")
+    return RECIPES[name]
+
+
+def recipe_names() -> str:
+    """List the names that ``recipe`` may have."""
+    return ", ".join([*RECIPES, NONE])

@@ -1,0 +1,211 @@
+"""A network and its head, as the workers of the packed engine run them: some sequences of a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rerank_core.engines.base import Batch
+from rerank_core.engines.packed.decoder import Decoder
+from rerank_core.engines.packed.encoder import Encoder, PackedSequences
+from rerank_core.engines.packed.heads import Head, rightmost
+from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.packed.ops.linear import Linear, filled
+from rerank_core.engines.packed.prefixes import PrefixKeysValues
+from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
+
+# The fewest tokens of a prefix that is computed once: fewer save less than a pass of their own takes.
+LEAST_PREFIX = 16
+
+
+class Network(Protocol):
+    """Computes rows in two steps: the prefixes that sequences share, then each sequence behind its own."""
+
+    @property
+    def hidden(self) -> int:
+        """The width of the hidden states."""
+        ...
+
+    def prefix_length(self, length: int, prefix: int) -> int:
+        """Return how many first tokens are computed once for all sequences that begin with them, by the two lengths."""
+        ...
+
+    def prefixes(self, batch: Batch) -> list[bytes]:
+        """Return the token ids of each sequence's prefix; b"": nothing of it is shared."""
+        ...
+
+    def quantized(self, calibration: Batch, make: Callable[[ObservedLinear], Linear]) -> Self:
+        """Return the network with products of fewer bits, see ``quantize``."""
+        ...
+
+    def keys_values(self, prefixes: Sequence[bytes]) -> list[PrefixKeysValues]:
+        """Compute what prefixes leave for the tokens behind them."""
+        ...
+
+    def rows(
+        self, batch: Batch, sequences: Sequence[int], prefixes: Sequence[PrefixKeysValues | None]
+    ) -> NDArray[np.float32]:
+        """Compute the rows of some of a batch's sequences, with the prefix of each of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderNetwork:
+    """An encoder, in which every token sees all others: nothing is shared. ``padding``: see ``EncoderConfig``."""
+
+    encoder: Encoder
+    head: Head
+    device: str
+    padding: int | None
+
+    @property
+    def hidden(self) -> int:
+        """See ``Network``."""
+        return len((self.encoder.last or self.encoder.layers[0]).norm.weight)
+
+    def quantized(self, calibration: Batch, make: Callable[[ObservedLinear], Linear]) -> Self:
+        """See ``Network``."""
+        packed = pack(calibration, range(len(calibration.lengths)), padding=self.padding, device=self.device)
+        return replace(self, encoder=quantize(self.encoder, packed, make))
+
+    def prefix_length(self, length: int, prefix: int) -> int:
+        """See ``Network``."""
+        return 0
+
+    def prefixes(self, batch: Batch) -> list[bytes]:
+        """See ``Network``."""
+        return [b""] * len(batch.lengths)
+
+    def keys_values(self, prefixes: Sequence[bytes]) -> list[PrefixKeysValues]:
+        """See ``Network``."""
+        return []
+
+    @torch.inference_mode()
+    def rows(
+        self, batch: Batch, sequences: Sequence[int], prefixes: Sequence[PrefixKeysValues | None]
+    ) -> NDArray[np.float32]:
+        """See ``Network``."""
+        packed = pack(batch, sequences, padding=self.padding, device=self.device)
+        rows: NDArray[np.float32] = self.head(self.encoder(packed), packed).float().cpu().numpy()
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderNetwork:
+    """A decoder. ``padding``: the id that is passed over where the head reads the rightmost token.
+
+    Where the head reads one token, which it does of causal networks, those behind it are left out, and the prefix is
+    shared.
+    """
+
+    decoder: Decoder
+    head: Head
+    device: str
+    padding: int | None
+
+    @property
+    def hidden(self) -> int:
+        """See ``Network``."""
+        return len(self.decoder.final_norm.weight)
+
+    def quantized(self, calibration: Batch, make: Callable[[ObservedLinear], Linear]) -> Self:
+        """See ``Network``."""
+        packed = pack(calibration, range(len(calibration.lengths)), padding=None, device=self.device)
+        return replace(self, decoder=quantize(self.decoder, packed, make))
+
+    def prefix_length(self, length: int, prefix: int) -> int:
+        """See ``Network``."""
+        return prefix if self.head.reads != "all" and LEAST_PREFIX <= prefix < length else 0
+
+    def prefixes(self, batch: Batch) -> list[bytes]:
+        """See ``Network``."""
+        tokens = [self._read_tokens(batch, index) for index in range(len(batch.lengths))]
+        lengths = [
+            self.prefix_length(len(read), prefix) for read, prefix in zip(tokens, batch.prefixes.tolist(), strict=True)
+        ]
+        return [read[:length].tobytes() for read, length in zip(tokens, lengths, strict=True)]
+
+    @torch.inference_mode()
+    def keys_values(self, prefixes: Sequence[bytes]) -> list[PrefixKeysValues]:
+        """See ``Network``."""
+        tokens = [np.frombuffer(prefix, dtype=np.int32) for prefix in prefixes]
+        return self.decoder.keys_values(self._pack(tokens, [0] * len(tokens)))
+
+    @torch.inference_mode()
+    def rows(
+        self, batch: Batch, sequences: Sequence[int], prefixes: Sequence[PrefixKeysValues | None]
+    ) -> NDArray[np.float32]:
+        """See ``Network``."""
+        starts = [0 if prefix is None else len(prefix) for prefix in prefixes]
+        tokens = [self._read_tokens(batch, index)[start:] for index, start in zip(sequences, starts, strict=True)]
+        packed = self._pack(tokens, starts)
+        hidden = self.decoder(packed, prefixes, last_only=self.head.reads != "all")
+        rows: NDArray[np.float32] = self.head(hidden, packed).float().cpu().numpy()
+        return rows
+
+    def _read_tokens(self, batch: Batch, index: int) -> NDArray[np.int32]:
+        """Return the token ids of a sequence up to the one that is read."""
+        start = int(batch.lengths[:index].sum())
+        tokens = batch.token_ids[start : start + int(batch.lengths[index])]
+        match self.head.reads:
+            case "first":
+                return tokens[:1]
+            case "rightmost":
+                return tokens[: rightmost(tokens.tolist(), self.padding) + 1]
+            case "all" | "last":
+                return tokens
+
+    def _pack(self, tokens: Sequence[NDArray[np.int32]], starts: Sequence[int]) -> PackedSequences:
+        """Lay tokens end to end, whose positions begin at ``starts``."""
+        places = [0, *np.cumsum([len(ids) for ids in tokens]).tolist()]
+        ids = np.zeros((2, filled(places[-1])), dtype=np.int64)
+        for place, start, piece in zip(places, starts, tokens, strict=False):
+            here = slice(place, place + len(piece))
+            ids[0, here] = piece
+            ids[1, here] = np.arange(start, start + len(piece))
+        token_ids, position_ids = on_device(self.device, ids)
+        offsets = on_device(self.device, np.array(places, dtype=np.int32))
+        return PackedSequences(token_ids, position_ids, None, Bounds(places, offsets))
+
+
+def pack(batch: Batch, sequences: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
+    """Lay some of a batch's sequences end to end, fill them up, and copy them to the device in one piece."""
+    ends = np.cumsum(batch.lengths)
+    pieces = [slice(ends[index] - batch.lengths[index], ends[index]) for index in sequences]
+    places = [0, *np.cumsum(batch.lengths[list(sequences)]).tolist()]
+    ids = np.zeros((3, filled(places[-1])), dtype=np.int64)
+    for start, piece in zip(places, pieces, strict=False):
+        tokens = batch.token_ids[piece]
+        here = slice(start, start + len(tokens))
+        ids[0, here] = tokens
+        ids[1, here] = _positions(tokens, padding)
+        if batch.type_ids is not None:
+            ids[2, here] = batch.type_ids[piece]
+    token_ids, position_ids, type_ids = on_device(device, ids)
+    offsets = on_device(device, np.array(places, dtype=np.int32))
+    return PackedSequences(
+        token_ids, position_ids, None if batch.type_ids is None else type_ids, Bounds(places, offsets)
+    )
+
+
+def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
+    """Number positions from 0, or behind the padding id, where a padding token has the padding's own."""
+    if padding is None:
+        return np.arange(len(tokens), dtype=np.int64)
+    real = (tokens != padding).astype(np.int64)
+    positions: NDArray[np.int64] = np.cumsum(real) * real + padding
+    return positions
+
+
+def on_device(device: str, numbers: NDArray[np.generic]) -> Tensor:
+    """Copy numbers to a device."""
+    tensor = torch.from_numpy(numbers)
+    if device.startswith("cuda"):  # from pinned memory the copy does not wait for what the device is doing
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,223 @@
+"""Attention of decoders: a few query heads share a key head, and each token sees those up to its own place.
+
+A sequence may be continued: the keys and values of its first tokens, its prefix, were computed before, and its queries
+are those of its last tokens. However many sequences share a prefix, each is computed alone, from shapes that its own
+length and its prefix's decide: its company changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from inspect import signature
+from itertools import pairwise
+from typing import Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rerank_core.engines.packed.ops.attention import Bounds
+
+KeysValues: TypeAlias = tuple[Tensor, Tensor]
+"""Of some tokens in one layer, both [tokens, key heads, width]; keys are rotated."""
+
+_BLOCK = 64  # queries: fewer would make many small products, more would look at keys that none of them may see
+_WIDEST = 256  # numbers of a head, in the kernel for all sequences
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Where the queries and the own keys of each sequence lie, and how many tokens its prefix has (0: it has none).
+
+    The queries are those of a sequence's last tokens: of all that are not in the prefix, or of fewer.
+    """
+
+    queries: Bounds
+    keys: Bounds
+    prefixes: Sequence[int]
+
+    @cached_property
+    def joined(self) -> Bounds:
+        """The bounds of each sequence's keys, those of its prefix among them."""
+        places = [0]
+        for prefix, (start, end) in zip(self.prefixes, pairwise(self.keys.places), strict=True):
+            places.append(places[-1] + prefix + end - start)
+        return Bounds(places, torch.tensor(places, dtype=torch.int32, device=self.keys.offsets.device))
+
+
+class ContinuedAttention(Protocol):
+    """softmax(q k^T / sqrt(width)) v, for each head of each sequence."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        continued: Continued,
+        prefixes: Sequence[KeysValues | None],
+        out: Tensor,
+    ) -> None:
+        """Write the context into ``out``, [rows, heads, width] as ``query``; rows behind the last bound are left.
+
+        ``key`` and ``value`` are the own ones [tokens, key heads, width], and ``prefixes`` those of the prefixes.
+        """
+        ...
+
+
+class AttentionInBlocks:
+    """Attends in blocks of queries, each against the keys that any of them may see: on any device, in any type.
+
+    Blocks are counted from a sequence's first query. ``reach``: how many places back a token is seen; None: all.
+    """
+
+    def __init__(self, *, reach: int | None, positions: int, device: str, dtype: torch.dtype) -> None:
+        """``positions``: the most tokens that a sequence has."""
+        self._reach = positions if reach is None else min(reach, positions)
+        # The mask of a block [queries, keys], whose first key is ``reach`` places before its first query. It is all
+        # zeros but at the edges, and zeros that nobody has written take no memory.
+        self._mask = torch.zeros(_BLOCK, self._reach + _BLOCK, device=device, dtype=dtype)
+        row, column = torch.arange(_BLOCK)[:, None], torch.arange(_BLOCK)
+        self._mask[:, -_BLOCK:][(column > row).to(device)] = -torch.inf  # those behind
+        if self._reach < positions:
+            self._mask[:, :_BLOCK][(column < row).to(device)] = -torch.inf  # those too far back
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        continued: Continued,
+        prefixes: Sequence[KeysValues | None],
+        out: Tensor,
+    ) -> None:
+        """See ``ContinuedAttention``."""
+        join = _Join(key, value, continued)
+        for number, (first, end) in enumerate(pairwise(continued.queries.places)):
+            keys, values = join(number, prefixes[number])
+            behind = len(keys) - end  # from a query's row to its place in the sequence
+            for start in range(first, end, _BLOCK):
+                rows = slice(start, min(start + _BLOCK, end))
+                seen = slice(max(start + behind - self._reach, 0), rows.stop + behind)
+                left = seen.start - (start + behind - self._reach)
+                mask = self._mask[: rows.stop - start, left : left + seen.stop - seen.start]
+                _attend(query[rows], keys[seen], values[seen], mask, out[rows])
+
+
+def whole_sequences(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    continued: Continued,
+    prefixes: Sequence[KeysValues | None],
+    out: Tensor,
+) -> None:
+    """Attend to the whole sequence, places behind as well, which no sequence with a prefix can: on any device."""
+    queries, keys = (pairwise(bounds.places) for bounds in (continued.queries, continued.keys))
+    for (first, end), own in zip(queries, keys, strict=True):
+        seen = slice(*own)
+        _attend(query[first:end], key[seen], value[seen], None, out[first:end])
+
+
+def in_one_kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    continued: Continued,
+    prefixes: Sequence[KeysValues | None],
+    out: Tensor,
+    *,
+    window: tuple[int, int],
+) -> None:
+    """Attend in one kernel for all sequences, where ``has_one_kernel``.
+
+    ``window``: how many places back and ahead a token is seen, -1: all. Places are counted from the ends of the queries
+    and the keys, so fewer queries than keys are those of the last tokens.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    bounds = continued.keys
+    if any(continued.prefixes):
+        key, value = (_end_to_end(own, part, continued, prefixes) for part, own in enumerate((key, value)))
+        bounds = continued.joined
+    rows, tokens = slice(continued.queries.places[-1]), slice(bounds.places[-1])
+    attended = varlen_attn(
+        query[rows],
+        key[tokens],
+        value[tokens],
+        continued.queries.offsets,
+        bounds.offsets,
+        continued.queries.longest,
+        bounds.longest,
+        window_size=window,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    out[rows].copy_(cast("Tensor", attended))  # alone: nothing was asked for beside it
+
+
+def _end_to_end(own: Tensor, part: int, continued: Continued, prefixes: Sequence[KeysValues | None]) -> Tensor:
+    """Lay the keys (``part`` 0) or the values (1) of all sequences end to end, each behind those of its prefix."""
+    lengths = [end - start for start, end in pairwise(continued.keys.places)]
+    pieces: list[Tensor] = []
+    for prefix, piece in zip(prefixes, own[: continued.keys.places[-1]].split(lengths), strict=True):
+        pieces += [piece] if prefix is None else [prefix[part], piece]
+    return torch.cat(pieces)
+
+
+def has_one_kernel(head_width: int) -> bool:
+    """Return whether torch's kernel for all sequences knows windows, shared key heads, and heads of this width."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = signature(varlen_attn).parameters
+    return {"window_size", "enable_gqa"} <= set(known) and head_width % 8 == 0 and head_width <= _WIDEST
+
+
+def decoder_attention(
+    *, is_causal: bool, reach: int | None, positions: int, device: str, dtype: torch.dtype, one_kernel: bool
+) -> ContinuedAttention:
+    """Choose how a layer attends. ``reach``: how many places back a token is seen; None: all."""
+    if one_kernel:
+        back = -1 if reach is None else reach
+        return partial(in_one_kernel, window=(back, 0) if is_causal else (-1, -1))
+    if not is_causal:
+        return whole_sequences
+    return AttentionInBlocks(reach=reach, positions=positions, device=device, dtype=dtype)
+
+
+class _Join:
+    """Lays the keys and the values of a prefix and a sequence's own end to end, in buffers for all sequences.
+
+    A prefix that the last sequence had too lies there already.
+    """
+
+    def __init__(self, key: Tensor, value: Tensor, continued: Continued) -> None:
+        self._own = key, value
+        self._bounds = continued.keys.places
+        longest = continued.joined.longest if any(continued.prefixes) else 0
+        self._buffers = tuple(part.new_empty(longest, *part.shape[1:]) for part in self._own)
+        self._prefix: KeysValues | None = None
+
+    def __call__(self, number: int, prefix: KeysValues | None) -> tuple[Tensor, Tensor]:
+        """Return the keys and the values of a sequence, for as long as no other is asked for."""
+        start, end = self._bounds[number], self._bounds[number + 1]
+        own = self._own[0][start:end], self._own[1][start:end]
+        if prefix is None:
+            return own
+        before = len(prefix[0])
+        for part, buffer in enumerate(self._buffers):
+            if prefix is not self._prefix:
+                buffer[:before] = prefix[part]
+            buffer[before : before + end - start] = own[part]
+        self._prefix = prefix
+        return self._buffers[0][: before + end - start], self._buffers[1][: before + end - start]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor) -> None:
+    """Attend within one sequence. The query heads of one key head lie beside each other, and are read as a batch."""
+    rows, heads, width = query.shape
+    shared = heads // key.shape[1]
+    queries = query.view(rows, -1, shared, width).permute(1, 2, 0, 3)
+    keys, values = (part.transpose(0, 1)[:, None].expand(-1, shared, -1, -1) for part in (key, value))
+    attended = functional.scaled_dot_product_attention(queries, keys, values, mask)
+    out.copy_(attended.permute(2, 0, 1, 3).reshape(rows, heads, width))
