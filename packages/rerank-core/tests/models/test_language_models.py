@@ -14,7 +14,7 @@ from rerank_core.errors import InputTooLong
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import edit_json
 from rerank_core.testing.language_models import write_prompt, write_tiny_language_model
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 QUERY = "What is a giant panda?"
 DOCUMENTS = ["a bear.", "", " It eats bamboo\n\nall day? ", "The word of the day is 2 + 2 = naïve 中国.", "\nParis"]
@@ -226,6 +226,69 @@ def test_an_instruction_to_a_model_without_a_place_for_one_is_refused(tmp_path):
     with pytest.raises(InvalidRequest, match="takes no instruction"):
         load(directory).score(QUERY, ["a bear"], ScoreOptions(instruction="be brief"))
     assert "takes no instruction" in refusal(directory, instruction="be brief")
+
+
+def test_nemotron_is_one_text_behind_one_token_of_the_beginning_on_our_own_engine(tmp_path):
+    """Its network is code of the checkpoint's own for transformers: a Llama whose tokens see each other, and a mean."""
+    directory = write_tiny_language_model(tmp_path, "llama", head="sequence-classification")
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    config = AutoConfig.from_pretrained(directory)
+    config.is_causal = False
+    network = AutoModelForSequenceClassification.from_pretrained(directory, config=config).eval()
+    names = {"AutoModelForSequenceClassification": "llama_bidirectional.LlamaBidirectionalForSequenceClassification"}
+    edit_json(
+        directory / "config.json",
+        architectures=["LlamaBidirectionalForSequenceClassification"],
+        model_type="llama_bidirec",
+        pooling="avg",
+        temperature=0.5,
+        auto_map=names,
+    )
+    model = load(directory, engine="auto")
+
+    for document in DOCUMENTS:
+        expected = tokenizer(f"question:{QUERY} \n \n passage:{document}").input_ids
+        with torch.inference_mode():
+            hidden = network.model(input_ids=torch.tensor([expected])).last_hidden_state[0]
+            logit = float(network.score(hidden.mean(0))) / 0.5
+
+        assert tokens(model, QUERY, document) == expected
+        assert raw(model, QUERY, [document]) == pytest.approx([logit], abs=1e-5)
+    assert expected.count(tokenizer.bos_token_id) == 1
+    assert (model.info.engine, model.info.recipe) == ("packed", "nemotron-rerank")
+    assert "config.json" in refusal(directory, engine="reference")
+
+
+def test_the_text_of_qwen3_vl_reranker_is_scored_without_its_vision_parts(tmp_path):
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    directory = write_tiny_language_model(tmp_path, "qwen3", card="# Qwen3-VL-Reranker-2B\n")
+    rotary = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+             "intermediate_size", "max_position_embeddings", "vocab_size")  # fmt: skip
+    text = json.loads((directory / "config.json").read_text())
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64,
+              "deepstack_visual_indexes": [0]}  # fmt: skip
+    config = Qwen3VLConfig(
+        text_config={name: text[name] for name in names} | {"rope_parameters": rotary},
+        vision_config=vision,
+        tie_word_embeddings=True,
+    )
+    network = Qwen3VLForConditionalGeneration(config).eval()
+    network.save_pretrained(directory)
+    model, tokenizer = load(directory, engine="auto"), AutoTokenizer.from_pretrained(directory)
+
+    text = (
+        f"{JUDGE}<Instruct>: Given a search query, retrieve relevant candidates that answer the query.<Query>:{QUERY}\n"
+        "<Document>:a bear<|im_end|>\n<|im_start|>assistant\n"
+    )
+    expected = ids_of(tokenizer, text)
+    with torch.inference_mode():
+        logits = network(input_ids=torch.tensor([expected])).logits[0, -1]
+    yes, no = (tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
+
+    assert tokens(model, QUERY, "a bear") == expected
+    assert raw(model, QUERY, ["a bear"]) == pytest.approx([float(logits[yes] - logits[no])], abs=1e-5)
 
 
 @pytest.mark.parametrize("labels", [1, 2])

@@ -8,10 +8,13 @@ import pytest
 import rerank_core
 from hypothesis import given
 from hypothesis import strategies as st
+from rerank_core.checkpoints.recipes import RECIPES
 from rerank_core.checkpoints.tokenizer_files import read_tokenizer
 from rerank_core.errors import InputTooLong, InvalidRequest, ModelError
+from rerank_core.testing.language_models import LLAMA3, QWEN
 from rerank_core.text.boundaries import boundaries_of
 from rerank_core.text.pair_tokenizers import BiEncoderTokenizer, CrossEncoderTokenizer
+from rerank_core.text.prompts import PromptTokenizer
 from rerank_core.text.tokenizer import TextTokenizer
 from rerank_core.types import Pair, ScoreOptions
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -82,6 +85,15 @@ def byte_level(*, prefix_space: bool = False, mask: bool = False) -> Tokenizer:
     return tokenizer
 
 
+def split(pattern: str) -> Tokenizer:
+    """As Qwen and Llama 3 split words off."""
+    tokenizer = byte_level()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
+    return tokenizer
+
+
 def unigram(pre_tokenizer, normalizer=None) -> Tokenizer:
     trainer = trainers.UnigramTrainer(vocab_size=120, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
     return trained(models.Unigram(), trainer, pre_tokenizer, normalizer)
@@ -93,6 +105,8 @@ METASPACE_NORMALIZER = normalizers.Sequence(
 BUILT: dict[str, Callable[[], Tokenizer]] = {
     "byte-level": byte_level,
     "byte-level, prefix space": lambda: byte_level(prefix_space=True, mask=True),
+    "split, Qwen": lambda: split(QWEN),
+    "split, Llama 3": lambda: split(LLAMA3),
     "metaspace": lambda: unigram(pre_tokenizers.Metaspace()),
     "metaspace, first": lambda: unigram(pre_tokenizers.Metaspace(prepend_scheme="first"), METASPACE_NORMALIZER),
     "metaspace behind white space": lambda: unigram(
@@ -152,6 +166,22 @@ def test_a_part_of_a_text_gives_the_tokens_that_all_of_it_gives(
             except rerank_core.InvalidRequest:  # without special tokens, and without any of its own
                 continue
             assert outcome(ours, [pair], options) == expected, options
+
+
+@given(left=Text, right=Text, data=st.data())
+def test_tokens_on_both_sides_of_a_cut_are_those_of_the_whole(
+    tokenizer: Tokenizer, left: str, right: str, data: st.DataObject
+) -> None:
+    fixed = data.draw(st.sampled_from(["\n<Document>: ", "user\n", ">:x<", " it's a \n\n", ": query (a.b)\n"]))
+    texts = TextTokenizer(tokenizer)
+
+    for place in (texts.first_cut(fixed), texts.last_cut(fixed)):
+        if place is not None:
+            halves = left[:200] + fixed[:place], fixed[place:] + right[:200]
+            whole, *parts = (
+                tokenizer.encode(text, add_special_tokens=False).ids for text in ("".join(halves), *halves)
+            )
+            assert [number for part in parts for number in part] == whole
 
 
 class Counting:
@@ -338,3 +368,22 @@ def test_a_tokenizer_that_panics_is_a_model_error() -> None:
 
     with pytest.raises(ModelError, match="the tokenizer failed"):
         TextTokenizer(tokenizer)({"x" * 2000: None})
+
+
+@pytest.mark.parametrize("options", [ScoreOptions(), ScoreOptions(truncation_side="left"), ScoreOptions(max_chunks=1)])
+@pytest.mark.parametrize("lead", ["", " " * 100_000])
+def test_a_document_in_a_prompt_costs_no_more_than_what_is_read_of_it(options: ScoreOptions, lead: str) -> None:
+    prompt = RECIPES["mxbai-rerank-v2-whole"].prompt("")
+    tokenizer = split(QWEN)
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    ours = PromptTokenizer(
+        tokenizer, prompt, max_length=900, has_type_ids=False, shares_prefix=True, max_characters=10_000
+    )
+    ours._text_ids._tokenizer = counting = Counting(tokenizer)
+    document = lead + "the giant panda eats bamboo, " * 50_000
+
+    (encoding,) = ours([Pair("panda", document)], options)
+
+    assert len(encoding.sequences[0]) == 900
+    assert encoding.truncated == 1
+    assert counting.characters < 40_000

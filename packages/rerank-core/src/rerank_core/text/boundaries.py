@@ -142,7 +142,7 @@ def _boundaries(
         spaces,
         allows_suffix=drops or not (strips or eats_spaces),
         drops_spaces=drops,
-        ends_words=pre_tokenizer[0]["type"] in {"ByteLevel", "Split"},
+        ends_words=pre_tokenizer[0]["type"] == "Split",
     )
 
 

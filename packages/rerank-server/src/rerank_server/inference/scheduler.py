@@ -92,7 +92,7 @@ class PendingScores:
             work.cancel()
 
     async def outputs(self) -> dict[TokenSequence, Output]:
-        """Await the outputs of all sequences that were added. No more will be: prefixes are not held for others.
+        """Await the outputs of all sequences that were added; from now on prefixes are not held for others.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
