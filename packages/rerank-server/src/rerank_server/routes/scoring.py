@@ -14,7 +14,7 @@ from rerank_core.types import Pair
 
 from rerank_server.dialects.base import Dialect
 from rerank_server.dialects.routing import ARRAYS, FIELDS, ROUTES, ScoringRoute
-from rerank_server.errors import UnsupportedCoding, public_code
+from rerank_server.errors import MalformedBody, UnsupportedCoding, public_code
 from rerank_server.inference.limits import Limits
 from rerank_server.lifecycle.lifecycle import Lifecycle
 from rerank_server.middleware.telemetry import record_of
@@ -79,6 +79,8 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
         except RerankError as error:
             record.rejection = _rejection(error, lifecycle)
             return _failure(dialect, error, record)
+        except RecursionError:  # a document that could just be read may be too deep to be written
+            return _failure(dialect, MalformedBody("the JSON is nested too deeply"), record)
         except ClientDisconnected:
             record.error = record.rejection = "disconnected"
             return Response(b"", status_code=499)  # nobody receives it
