@@ -31,7 +31,7 @@ _METHODS = {
     "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rfind", "rsplit", "rstrip", "split",
     "splitlines", "startswith", "strip", "title", "upper", "values",
 }  # fmt: skip
-# Names that a template cannot have by accident: they call the methods of ``_Work``.
+# Names that a template cannot have by accident: they call the methods of ``_RenderBudget``.
 _COUNT, _MEASURE, _JOIN = "_count_work_", "_measure_value_", "_join_values_"
 
 
@@ -45,7 +45,7 @@ class ChatTemplate:
         from jinja2 import TemplateError
 
         self._name = name
-        self._work = _Work(name)
+        self._work = _RenderBudget(name)
         if len(source) > _MOST_SIZE:
             raise CheckpointError(f"{name} has {len(source):,} characters, and at most {_MOST_SIZE:,} are read")
         environment = _environment(self._work)
@@ -68,7 +68,7 @@ class ChatTemplate:
             raise CheckpointError(f"{self._name} fails ({type(error).__name__}: {str(error)[:300]})") from error
 
 
-class _Work:
+class _RenderBudget:
     """Counts the work of one rendering, and stops it where that is too much."""
 
     def __init__(self, name: str) -> None:
@@ -151,7 +151,7 @@ class _Work:
         return left
 
 
-def _environment(work: _Work) -> ImmutableSandboxedEnvironment:
+def _environment(work: _RenderBudget) -> ImmutableSandboxedEnvironment:
     from jinja2 import TemplateError, ext, nodes
     from jinja2.exceptions import SecurityError
     from jinja2.parser import Parser
