@@ -249,8 +249,8 @@ class Broken(OverlapModel):
 
     mended = False
 
-    def forward(self, sequences: Any) -> Any:
-        outputs = super().forward(sequences)
+    def forward(self, *arguments: Any) -> Any:
+        outputs = super().forward(*arguments)
         if not self.mended:
             raise EngineError("broken")
         return outputs
