@@ -304,7 +304,7 @@ MODERNBERT := $(RESULTS)/modernbert-base
 .PHONY: bench-modernbert
 bench-modernbert: $(SETUP) ## measure a random network of ModernBERT-base's shape: against peers, and up to 8192 tokens
 	$(BIN)/python benchmarks/bench_local_attention.py --write $(MODERNBERT)
-	$(BIN)/python benchmarks/bench_engines.py $(MODERNBERT) --mixed 20 --equal 512 --agree 1e-4 \
+	$(BIN)/python benchmarks/bench_engines.py $(MODERNBERT) --mixed 20 --equal 512 --agree 1e-3 \
 		--systems packed reference 'transformers, sorted, b16' 'transformers, sorted, b1' sentence-transformers \
 		--json $(RESULTS)/modernbert.json --chart $(RESULTS)/modernbert.svg
 	$(BIN)/python benchmarks/bench_local_attention.py $(MODERNBERT) --json $(RESULTS)/local_attention.json

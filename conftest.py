@@ -53,6 +53,7 @@ TIERS = {
     "tests/packaging": "full",
     "tests/packaging/test_one_version.py": "everyday",
     "tests/packaging/test_public_imports.py": "everyday",
+    "tests/packaging/test_frameworks.py": "release",
     "tests/packaging/test_install_lines.py": "release",
     "tests/packaging/test_pythons.py": "release",
     "tests/packaging/test_wheels.py": "release",

@@ -16,7 +16,7 @@ from rerank_core.cli import main
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "examples" / "library"
 PROGRAMS = {path.read_text(encoding="utf-8").strip() for path in LIBRARY.glob("*.py")}
-PAGES = ["first-reranker", "choosing-results", "long-documents", "scores", "evaluation", "python"]
+PAGES = ["first-reranker", "choosing-results", "long-documents", "scores", "evaluation", "python", "adapters"]
 SERVER = "http://localhost:8000"
 BLOCK = re.compile(r"^```(?P<language>python|console|text)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -62,13 +62,14 @@ class Reader:
 
     def text(self, shown: str) -> None:
         """Compare what was printed since the last look with what the page shows."""
-        printed = self.capsys.readouterr().out
+        printed = self.capsys.readouterr().out.replace(self.server, SERVER)
         checker, options = doctest.OutputChecker(), doctest.ELLIPSIS
         example = doctest.Example("", shown, options=dict.fromkeys([options], True))
         assert checker.check_output(shown, printed, options), checker.output_difference(example, printed, options)
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_happens(
     name: str,
@@ -82,7 +83,7 @@ def test_a_page_shows_what_happens(
     monkeypatch.syspath_prepend(LIBRARY)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     blocks = list(BLOCK.finditer((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")))
-    server = request.getfixturevalue("lite_server").url if name == "python" else SERVER
+    server = request.getfixturevalue("lite_server").url if name in ("python", "adapters") else SERVER
     reader = Reader(capsys, monkeypatch, server)
 
     for block in blocks:

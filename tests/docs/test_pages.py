@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +90,15 @@ def test_only_the_page_on_migration_speaks_of_version_1(pages: dict[str, str]) -
     assert [name for name, text in pages.items() if re.search(r"\bversion 1\b|replaced service", text)] == [
         "migration.md"
     ]
+
+
+@pytest.mark.parametrize("page", ["docs/adapters.md", "packages/rerank-integrations/README.md"])
+def test_the_versions_of_frameworks_are_those_that_the_package_takes(root: Path, page: str) -> None:
+    project = tomllib.loads((root / "packages" / "rerank-integrations" / "pyproject.toml").read_text("utf-8"))[
+        "project"
+    ]
+    extras = project["optional-dependencies"]
+
+    named = re.findall(r"`((?:langchain|llama-index)-core>[^`]*)`", (root / page).read_text("utf-8"))
+
+    assert named == [*extras["langchain"], *extras["llama-index"]]

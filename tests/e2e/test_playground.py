@@ -416,6 +416,28 @@ async def test_the_part_of_a_long_passage_that_won_is_the_one_that_the_server_na
     assert 'ScoreOptions(long_documents="chunk")' in code
 
 
+async def test_the_best_sentence_is_marked_where_that_is_asked_for(
+    visit: Visit, lite_server: Any, tmp_path: Path
+) -> None:
+    passages = ["The train leaves at noon 🚂. Giant pandas live in the mountains of China. It rains.", "One sentence"]
+    async with visit(lite_server.url) as page:
+        await answered(page, QUERY, passages)
+        plain = await page.locator("mark").count()
+        async with page.expect_response("**/v1/rerank"):
+            await page.get_by_label("Mark the best sentence").check()
+        rows = await shown(page)
+        marked = await page.locator("mark").all_inner_texts()
+        await page.get_by_role("tab", name="Python").click()
+        code = await page.locator("#code").inner_text()
+
+    wanted = expected(lite_server.url, QUERY, passages)
+    assert plain == 0
+    assert [text for text, _, _ in rows] == [text for text, _ in wanted]
+    assert marked == ["Giant pandas live in the mountains of China."]
+    assert 'ScoreOptions(highlight="sentences")' in code
+    assert await run(code, tmp_path, sys.executable) == "".join(f"{score:.4f}  {text}\n" for text, score in wanted)
+
+
 @pytest.mark.parametrize("calibration", [[2.0, -1.0], {"a": 2.0, "b": -1.0}])
 async def test_scores_are_those_of_a_server_that_is_calibrated(
     visit: Visit, tiny_server: Any, calibration: object

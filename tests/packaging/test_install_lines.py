@@ -27,6 +27,24 @@ NOT_REACHED = ("Temporary failure in name resolution", "NewConnectionError", "Fa
 PANDA = "The giant panda is a bear species endemic to China."
 LANGCHAIN, LLAMA_INDEX = "examples/langchain_rag.py", "examples/llama_index_rag.py"
 
+# What the README's blocks find: a retriever or an index, whose first document is not the best one.
+PRELUDES = {
+    LANGCHAIN: """
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableLambda
+your_retriever = RunnableLambda(lambda _: [Document("Paris is a city."), Document({panda!r})])
+""",
+    LLAMA_INDEX: """
+from llama_index.core import Document, MockEmbedding, VectorStoreIndex
+from llama_index.core.llms import MockLLM
+documents = [Document(text="Paris is a city."), Document(text={panda!r})]
+your_index = VectorStoreIndex.from_documents(documents, embed_model=MockEmbedding(embed_dim=8))
+your_llm = MockLLM()
+""",
+}
+FOUND = {LANGCHAIN: "print(documents[0].page_content)", LLAMA_INDEX: "print(answer.source_nodes[0].text)"}
+MODULES = {LANGCHAIN: "rerank_integrations.langchain", LLAMA_INDEX: "rerank_integrations.llama_index"}
+
 Install = Callable[[str], Any]
 
 
@@ -69,6 +87,19 @@ def run_example(environment: Any, root: Path, program: str, old: str, new: str) 
     assert out.splitlines()[0].endswith(PANDA)
 
 
+def run_readme(environment: Any, root: Path, program: str, url: str) -> None:
+    """Run the README's block for a framework: the panda must come first."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (root / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if MODULES[program] in block]
+    assert "http://localhost:8000" in block
+    code = PRELUDES[program].format(panda=PANDA) + block.replace("http://localhost:8000", url) + FOUND[program]
+
+    status, out, error = environment.run("python", "-c", code)
+
+    assert status == 0, error
+    assert out.splitlines() == [PANDA]
+
+
 def test_every_install_line_is_run_here() -> None:
     assert set(COMMANDS) == {*LOCAL_COMMANDS, *SERVER_COMMANDS, *HTTP_COMMANDS}
     assert LOCAL_COMMANDS
@@ -109,10 +140,6 @@ def test_an_adapter_asks_a_server_after_its_line_and_has_no_torch(
     environment = install(command)
 
     assert "torch" not in environment.packages()
-    run_example(
-        environment,
-        root,
-        LANGCHAIN if "[langchain]" in command else LLAMA_INDEX,
-        "http://localhost:8000",
-        lite_server.url,
-    )
+    program = LANGCHAIN if "[langchain]" in command else LLAMA_INDEX
+    run_example(environment, root, program, "http://localhost:8000", lite_server.url)
+    run_readme(environment, root, program, lite_server.url)

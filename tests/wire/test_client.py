@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from rerank_core.errors import RerankError, error_class
-from rerank_core.types import ScoreOptions, Scores, Span, Usage
+from rerank_core.types import ScoreOptions, Scores, Sentence, Span, Usage
 from rerank_integrations.client import HTTPScorer
 
 HERE = Path(__file__).parent
@@ -72,12 +72,15 @@ def replaying(case: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]
 def expected(client: dict[str, Any]) -> Scores:
     """The scores in a file."""
     scores = client["scores"]
-    spans = scores["spans"]
+    spans, sentences = scores["spans"], scores.get("sentences")
     return Scores(
         values=tuple(scores["values"]),
         model=scores["model"],
         usage=Usage(**scores["usage"]),
         spans=None if spans is None else tuple(None if span is None else Span(*span) for span in spans),
+        sentences=None
+        if sentences is None
+        else tuple(found and tuple(Sentence(*one) for one in found) for found in sentences),
     )
 
 

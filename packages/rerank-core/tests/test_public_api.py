@@ -11,9 +11,9 @@ def test_the_public_names_are_these():
         "AsyncScorer", "DEFAULT_MODEL",
         "Calibration", "CheckpointError", "DeadlineExceeded", "DeviceError", "EngineError", "InputTooLong",
         "InvalidRequest", "LocalModel", "MissingExtra", "ModelError", "ModelInfo", "Overloaded", "Pair",
-        "RankedDocument", "RerankError", "ScoreOptions", "Scorer", "Scores", "Span", "StepwiseModel",
-        "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__", "load", "rank",
-        "rerank", "score_pairs",
+        "RankedDocument", "Ranking", "RerankError", "ScoreOptions", "Scorer", "Scores", "Sentence", "Span",
+        "StepwiseModel", "TooManyDocuments", "Unauthorized", "Unavailable", "UnknownModel", "Usage", "__version__",
+        "load", "rank", "rerank", "score_pairs",
     }  # fmt: skip
 
 

@@ -222,6 +222,8 @@ OPTIONS = {
     "max_chunks_per_doc": "max_chunks",
     "chunk_score": "chunk_score",
     "best_chunks": "best_chunks",
+    "highlight": "highlight",
+    "highlight_top": "highlight_top",
     "instruction": "instruction",
 }
 
@@ -248,7 +250,8 @@ def _answer(overlap: Scorer, body: dict[str, Any]) -> tuple[int, dict[str, str],
 def _result(best: RankedDocument, scores: Scores, body: dict[str, Any]) -> dict[str, Any]:
     raw = {"raw_score": scores.raw_values[best.index]} if body.get("return_raw_scores") and scores.raw_values else {}
     span = {} if best.span is None else {"relevant_spans": [best.span._asdict() | {"score": best.score}]}
-    return {"index": best.index, "relevance_score": best.score, **raw, **span}
+    sentences = {} if best.sentences is None else {"sentences": [one._asdict() for one in best.sentences]}
+    return {"index": best.index, "relevance_score": best.score, **raw, **span, **sentences}
 
 
 def _error(error: RerankError) -> tuple[int, dict[str, str], bytes]:

@@ -98,8 +98,7 @@ def test_a_copy_of_the_model_works(scorer: Any, adapter: str, copied: str) -> No
     other = MODEL_COPIES[copied](original)
 
     assert use(other) == expected
-    assert "scorer" not in other.model_dump()
-    assert "key" not in f"{other!r}"
+    assert "key" not in f"{other!r} {other.model_dump()}"
     for one in (original, other):
         if isinstance(one.scorer, HTTPScorer):
             one.scorer.close()

@@ -30,6 +30,43 @@ class Absent:
         if name == self.library:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 """
+FIRST_CALL = """
+import asyncio
+
+async def main():
+    await asyncio.sleep(0)
+    before = set(sys.modules)
+    found = await ask()
+    late = [name for name in sys.modules if name not in before]
+    print(len(found), *late)
+
+asyncio.run(main())
+"""
+ASYNC = {
+    "client": """
+from rerank_integrations.client import HTTPScorer
+scorer = HTTPScorer(url)
+
+async def ask():
+    return (await scorer.ascore("panda", ["a train"])).values
+""",
+    "langchain": """
+from langchain_core.documents import Document
+from rerank_integrations.langchain import RerankCompressor
+compressor = RerankCompressor.from_url(url)
+
+async def ask():
+    return await compressor.acompress_documents([Document("a train")], "panda")
+""",
+    "llama_index": """
+from llama_index.core.schema import NodeWithScore, TextNode
+from rerank_integrations.llama_index import RerankPostprocessor
+postprocessor = RerankPostprocessor.from_url(url)
+
+async def ask():
+    return await postprocessor.apostprocess_nodes([NodeWithScore(node=TextNode(text="a"))], query_str="panda")
+""",
+}
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "huggingface_hub"}
 
 
@@ -54,6 +91,14 @@ def test_scoring_over_http_brings_in_nothing_that_runs_models(code: str, url: st
     assert done.stderr == ""
     _, _, modules = done.stdout.partition("modules ")
     assert HEAVY.isdisjoint(modules.split())
+
+
+@pytest.mark.parametrize("adapter", list(ASYNC))
+def test_the_first_asynchronous_call_imports_nothing(adapter: str, url: str) -> None:
+    """An import holds the event loop, and everything else that runs on it."""
+    done = run(ASYNC[adapter] + FIRST_CALL, url)
+
+    assert done.stdout == "1\n", done.stderr
 
 
 @pytest.mark.parametrize(

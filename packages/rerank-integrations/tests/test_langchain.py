@@ -10,7 +10,6 @@ from langchain_classic.retrievers.document_compressors import CrossEncoderRerank
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from langchain_core.load import dumps
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStoreRetriever
 from pydantic import ValidationError
@@ -149,17 +148,6 @@ def test_an_address_is_enough(url: str, documents: list[Document], seen: list[di
     assert best.id == "panda"
     assert seen[-1]["authorization"] == "Bearer secret"
     assert (seen[-1]["body"]["max_tokens_per_doc"], seen[-1]["body"]["instruction"]) == (50, "")
-
-
-def test_a_key_is_in_no_dump(url: str) -> None:
-    compressor = RerankCompressor.from_url(url, api_key="secret", top_n=3)
-
-    shown = [repr(compressor), str(compressor), compressor.model_dump_json(), repr(compressor.model_dump())]
-
-    assert "secret" not in "".join([*shown, dumps(compressor)])
-    assert compressor.model_dump() == {
-        "top_n": 3, "threshold": None, "options": None, "instruction": None, "on_error": "raise",
-    }  # fmt: skip
 
 
 async def test_a_model_in_this_process_works_as_well(checkpoint: Path, documents: list[Document]) -> None:
@@ -402,6 +390,11 @@ def test_what_are_no_documents_is_refused_in_words(given: Any, scorer: Scorer) -
         RerankCompressor(scorer=scorer).compress_documents(given, QUERY)
 
 
+def test_a_text_in_place_of_a_document_is_named_with_the_way_out(scorer: Scorer) -> None:
+    with pytest.raises(InvalidRequest, match=r"document 1 is str.*: use Document\(page_content=text\)"):
+        RerankCompressor(scorer=scorer).compress_documents([Document("one"), "two"], QUERY)
+
+
 @pytest.mark.parametrize("given", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs], deque])
 def test_a_cross_encoder_takes_pairs_in_any_form(given: Any, scorer: Scorer) -> None:
     pairs = [(QUERY, text) for text in TEXTS.values()]
@@ -421,3 +414,21 @@ def test_options_of_the_client_reach_it() -> None:
     for adapter in (RerankCompressor, RerankCrossEncoder):
         made = adapter.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
         assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}
+
+
+async def test_the_best_sentences_are_in_the_metadata_of_what_comes_back(
+    documents: list[Document], scorer: Scorer, overlap: OverlapModel
+) -> None:
+    document = Document("Trains are fast. The giant panda does live in China. It rains.")
+    compressor = RerankCompressor(scorer=scorer, options=ScoreOptions(highlight="sentences"), top_n=1)
+
+    (best,) = compressor.compress_documents([*documents[2:], document], QUERY)
+
+    assert await compressor.acompress_documents([*documents[2:], document], QUERY) == [best]
+    found = [best.page_content[start:end] for start, end, _ in best.metadata["relevance_sentences"]]
+    assert found[0] == "The giant panda does live in China."
+    assert [score for *_, score in best.metadata["relevance_sentences"]] == list(overlap.score(QUERY, found))
+
+
+def test_a_cross_encoder_shows_its_scorer(overlap: OverlapModel) -> None:
+    assert repr(RerankCrossEncoder(overlap)) == f"RerankCrossEncoder({overlap!r})"

@@ -1,4 +1,5 @@
 import pickle
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,27 +248,6 @@ async def test_callback_handlers_hear_of_it_too(nodes: list[NodeWithScore], over
         assert end.payload == {EventPayload.NODES: found}
 
 
-def test_a_key_is_in_no_dump_and_the_settings_come_back(url: str, overlap: OverlapModel) -> None:
-    postprocessor = RerankPostprocessor.from_url(
-        url,
-        api_key="secret",
-        timeout=30,
-        top_n=3,
-        threshold=0.5,
-        options=ScoreOptions(raw=True),
-        instruction="be kind",
-        metadata_mode=MetadataMode.LLM,
-        keep_retrieval_score=True,
-        model_name="mine",
-        on_error="passthrough",
-    )
-
-    assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
-    again = RerankPostprocessor.from_dict(postprocessor.to_dict(), scorer=overlap)
-    assert again.to_dict() == postprocessor.to_dict()
-    assert again.options == ScoreOptions(raw=True)
-
-
 def test_it_survives_pickling_with_its_scorer(url: str, nodes: list[NodeWithScore]) -> None:
     postprocessor = RerankPostprocessor.from_url(url, top_n=2)
     found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
@@ -394,7 +374,50 @@ def test_what_are_no_nodes_is_refused_in_words(given: Any, overlap: OverlapModel
         RerankPostprocessor(scorer=overlap).postprocess_nodes(given, query_str=QUERY)
 
 
+@pytest.mark.parametrize(
+    ("given", "way_out"), [("text", "node=TextNode(text=text)"), (TextNode(text="text"), "node=node")]
+)
+def test_what_is_no_node_with_score_is_named_with_the_way_out(given: Any, way_out: str, overlap: OverlapModel) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"use NodeWithScore({way_out})")):
+        RerankPostprocessor(scorer=overlap).postprocess_nodes([given], query_str=QUERY)
+
+
+def test_a_query_that_is_text_is_named_with_the_argument_for_it(
+    nodes: list[NodeWithScore], overlap: OverlapModel
+) -> None:
+    with pytest.raises(InvalidRequest, match="pass a text as query_str="):
+        RerankPostprocessor(scorer=overlap).postprocess_nodes(nodes, QUERY)
+
+
 def test_options_of_the_client_reach_it() -> None:
     made = RerankPostprocessor.from_url(["http://a", "http://b"], timeout=2.0, max_retries=1, hedge_after=0.5)
 
     assert made.scorer._options == {"timeout": 2.0, "max_retries": 1, "hedge_after": 0.5}
+
+
+async def test_the_best_sentences_are_in_the_metadata_of_what_comes_back(scorer: Scorer, overlap: OverlapModel) -> None:
+    text = "Trains are fast. The giant panda does live in China. It rains."
+    nodes = [NodeWithScore(node=TextNode(text=text), score=0.1), NodeWithScore(node=TextNode(text="no"), score=0.2)]
+    postprocessor = RerankPostprocessor(scorer=scorer, options=ScoreOptions(highlight="sentences"), top_n=1)
+
+    (best,) = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+
+    (again,) = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+    sentences = best.node.metadata["relevance_sentences"]
+    assert again.node.metadata["relevance_sentences"] == sentences
+    found = [text[start:end] for start, end, _ in sentences]
+    assert found[0] == "The giant panda does live in China."
+    assert [score for *_, score in sentences] == list(overlap.score(QUERY, found))
+    assert "relevance_sentences" in best.node.excluded_llm_metadata_keys
+
+
+def test_sentences_are_those_of_the_nodes_own_text_whatever_metadata_was_read(scorer: Scorer) -> None:
+    text = "It rains. The giant panda does live in China."
+    node = TextNode(text=text, metadata={"title": "Where does the giant panda live? Here."})
+    postprocessor = RerankPostprocessor(scorer=scorer, options=ScoreOptions(highlight="sentences"))
+
+    (best,) = postprocessor.postprocess_nodes([NodeWithScore(node=node, score=0.1)], query_str=QUERY)
+
+    sentences = best.node.metadata["relevance_sentences"]
+    assert {text[start:end] for start, end, _ in sentences} <= {"It rains.", "The giant panda does live in China."}
+    assert text[slice(*sentences[0][:2])] == "The giant panda does live in China."

@@ -31,9 +31,9 @@ from rerank_core.errors import (
 from rerank_core.loading import load
 from rerank_core.models.local import LocalModel
 from rerank_core.pairs import score_pairs
-from rerank_core.ranking import rank, rerank
+from rerank_core.ranking import Ranking, rank, rerank
 from rerank_core.scorer import AsyncScorer, Scorer, StepwiseModel
-from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Span, Usage
+from rerank_core.types import Calibration, ModelInfo, Pair, RankedDocument, ScoreOptions, Scores, Sentence, Span, Usage
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -52,10 +52,12 @@ __all__ = [
     "Overloaded",
     "Pair",
     "RankedDocument",
+    "Ranking",
     "RerankError",
     "ScoreOptions",
     "Scorer",
     "Scores",
+    "Sentence",
     "Span",
     "StepwiseModel",
     "TooManyDocuments",

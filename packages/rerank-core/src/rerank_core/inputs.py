@@ -1,5 +1,6 @@
 """Checks of what callers pass: texts, pairs, lists and options."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
@@ -8,6 +9,8 @@ from rerank_core.deprecation import warn
 from rerank_core.errors import InvalidRequest
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 from rerank_core.valid_text import check_text
+
+_MISSING = {"NAType", "NaTType"}  # of pandas, which also uses None and NaN
 
 
 class DeprecatedOptions(TypedDict, total=False):
@@ -22,7 +25,7 @@ def score_options(options: ScoreOptions | None, deprecated: DeprecatedOptions) -
 
     ``deprecated`` are its other keywords: they warn, and ``raw=True`` and ``truncate=False`` win over ``options``.
     """
-    given = options or ScoreOptions()
+    given = as_options(options)
     if not deprecated:
         return given
     if unknown := deprecated.keys() - DeprecatedOptions.__annotations__:
@@ -34,6 +37,17 @@ def score_options(options: ScoreOptions | None, deprecated: DeprecatedOptions) -
         raw=given.raw or deprecated.get("raw", False),
         truncate=given.truncate and deprecated.get("truncate", True),
     )
+
+
+def as_options(options: ScoreOptions | None) -> ScoreOptions:
+    """Return the options, the defaults for None. Raises ``InvalidRequest`` for anything else, such as a dict."""
+    if options is None:
+        return ScoreOptions()
+    if not isinstance(options, ScoreOptions):
+        raise InvalidRequest(
+            f"options is a {type(options).__name__}: pass ScoreOptions, such as ScoreOptions(raw=True)"
+        )
+    return options
 
 
 def as_pairs(query: str, documents: Iterable[str]) -> list[Pair]:
@@ -80,7 +94,10 @@ def as_list(values: object, name: str, of: str) -> list[Any]:
     if isinstance(values, set | frozenset):
         raise InvalidRequest(f"{name} is a {type(values).__name__}, which has no order: {way_out}")
     if hasattr(values, "columns"):
-        raise InvalidRequest(f"{name} is a {type(values).__name__}, whose column names would be taken: {way_out}")
+        raise InvalidRequest(
+            f"{name} is a {type(values).__name__}, whose column names would be taken: pass one of its columns, or for "
+            "pairs zip(...) of two"
+        )
     if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise InvalidRequest(f"{name} is {type(values).__name__}: {way_out}")
     # Arrow's columns iterate over wrappers, and have their values in this way only.
@@ -89,6 +106,11 @@ def as_list(values: object, name: str, of: str) -> list[Any]:
 
 def as_text(text: object, name: str) -> str:
     """Return the text as plain ``str``: a subclass, such as numpy's, may behave otherwise. Raises as ``check_text``."""
+    if text is None or type(text).__name__ in _MISSING or (isinstance(text, float) and math.isnan(text)):
+        raise InvalidRequest(
+            f"{name} is {type(text).__name__}, not a string: what is missing has no score; drop it, or fill it with an "
+            "empty string"
+        )
     check_text(text, name)
     return str.__str__(text)
 

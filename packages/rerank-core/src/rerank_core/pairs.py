@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rerank_core.inputs import as_pair_list
+from rerank_core.progress import keywords, progress_bar
 from rerank_core.scorer import Scorer
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, Usage
+
+Item = TypeVar("Item")
 
 MapQueries: TypeAlias = Callable[[Callable[[str], Scores], Sequence[str]], Iterable[Scores]]
 """As ``map``: one result per query, in their order."""
@@ -21,7 +24,7 @@ class PairScorer(Protocol):
     """Scores pairs of different queries together, as a model in this process does."""
 
     def score_pairs(self, pairs: Sequence[Pair], options: ScoreOptions | None = None) -> Scores:
-        """Return one score per pair, in their order."""
+        """Return one score per pair, in their order. Where a caller wants ``progress``, that is a keyword, too."""
         ...
 
 
@@ -31,22 +34,29 @@ def score_pairs(
     options: ScoreOptions | None = None,
     *,
     map_queries: MapQueries = map,
+    progress: bool = False,
 ) -> Scores:
     """Score pairs, each a query and a document: one score per pair, in their order.
 
     A scorer with a method ``score_pairs`` gets all of them at once. Any other is called once per distinct query;
-    ``map_queries`` may make these calls at the same time. ``model`` is that of the first call.
+    ``map_queries`` may make these calls at the same time. ``model`` is that of the first call. ``progress`` shows a bar
+    on a terminal or in a notebook, and nothing elsewhere.
 
     Raises ``InvalidRequest`` for what is no pair of texts, and what the scorer raises.
     """
     known = as_pair_list(pairs)
     if isinstance(scorer, PairScorer):
-        return scorer.score_pairs(known, options)
-    return score_by_query(scorer, known, options, map_queries=map_queries)
+        return scorer.score_pairs(known, options, **keywords(progress))
+    return score_by_query(scorer, known, options, map_queries=map_queries, progress=progress)
 
 
 def score_by_query(
-    scorer: Scorer, pairs: Sequence[Pair], options: ScoreOptions | None = None, *, map_queries: MapQueries = map
+    scorer: Scorer,
+    pairs: Sequence[Pair],
+    options: ScoreOptions | None = None,
+    *,
+    map_queries: MapQueries = map,
+    progress: bool = False,
 ) -> Scores:
     """Score pairs as ``score_pairs``, with one call of ``scorer.score`` per distinct query."""
     positions = positions_by_query(pairs)
@@ -56,13 +66,22 @@ def score_by_query(
     def score(query: str) -> Scores:
         return scorer.score(query, [pairs[position].document for position in positions[query]], options=options)
 
-    answers = list(map_queries(score, list(positions)))
-    raw_values = [raw for answer in answers for raw in answer.raw_values or ()]
-    spans = [span for answer in answers for span in answer.spans or [None] * len(answer.values)]
-    joined = Scores(
-        values=tuple(value for answer in answers for value in answer.values),
-        raw_values=tuple(raw_values) if len(raw_values) == len(pairs) else None,
-        spans=tuple(spans) if any(spans) else None,
+    answers = []
+    with progress_bar(len(pairs), shown=progress) as advance:
+        for answer in map_queries(score, list(positions)):
+            answers.append(answer)
+            if advance is not None:
+                advance(len(answer))
+    return reordered(joined(answers), [position for own in positions.values() for position in own])
+
+
+def joined(answers: Sequence[Scores]) -> Scores:
+    """Put the scores of several calls, at least one, behind each other. ``model`` is that of the first."""
+    return Scores(
+        values=tuple(value for answer in answers for value in answer),
+        raw_values=_joined([answer.raw_values for answer in answers]),
+        spans=_filled([(len(answer), answer.spans) for answer in answers]),
+        sentences=_filled([(len(answer), answer.sentences) for answer in answers]),
         model=answers[0].model,
         usage=Usage(
             pairs=sum(answer.usage.pairs for answer in answers),
@@ -70,7 +89,19 @@ def score_by_query(
             truncated=sum(answer.usage.truncated for answer in answers),
         ),
     )
-    return reordered(joined, [position for own in positions.values() for position in own])
+
+
+def _joined(parts: Sequence[tuple[Item, ...] | None]) -> tuple[Item, ...] | None:
+    """Join the values of all calls; None where those of one are not known."""
+    known = [part for part in parts if part is not None]
+    return tuple(item for part in known for item in part) if len(known) == len(parts) else None
+
+
+def _filled(parts: Sequence[tuple[int, tuple[Item | None, ...] | None]]) -> tuple[Item | None, ...] | None:
+    """Join the values of all calls, None for each document of a call without any; None where no call has any."""
+    if all(part is None for _, part in parts):
+        return None
+    return tuple(item for length, part in parts for item in (part if part is not None else [None] * length))
 
 
 def positions_by_query(pairs: Sequence[Pair]) -> dict[str, list[int]]:
@@ -84,13 +115,17 @@ def positions_by_query(pairs: Sequence[Pair]) -> dict[str, list[int]]:
 def reordered(scores: Scores, positions: Sequence[int]) -> Scores:
     """Put scores into another order: each goes to its position."""
     order = sorted(range(len(positions)), key=positions.__getitem__)
-    raw_values, spans = scores.raw_values, scores.spans
     return replace(
         scores,
         values=tuple(scores.values[place] for place in order),
-        raw_values=None if raw_values is None else tuple(raw_values[place] for place in order),
-        spans=None if spans is None else tuple(spans[place] for place in order),
+        raw_values=_picked(scores.raw_values, order),
+        spans=_picked(scores.spans, order),
+        sentences=_picked(scores.sentences, order),
     )
+
+
+def _picked(values: tuple[Item, ...] | None, order: Sequence[int]) -> tuple[Item, ...] | None:
+    return None if values is None else tuple(values[place] for place in order)
 
 
 def encode_pairs(encode: Encode, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:

@@ -1,9 +1,9 @@
 """The types that all packages share: plain, frozen data. No I/O, no tensors, no web."""
 
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 from rerank_core.deprecation import renamed
 from rerank_core.errors import InvalidRequest
@@ -13,6 +13,7 @@ Truncation: TypeAlias = Literal["longest_first", "only_second"]
 TruncationSide: TypeAlias = Literal["right", "left"]
 LongDocuments: TypeAlias = Literal["truncate", "chunk"]
 ChunkScore: TypeAlias = Literal["max", "first", "mean"]
+Highlight: TypeAlias = Literal["sentences"]
 Kind: TypeAlias = Literal["cross-encoder", "bi-encoder", "language-model"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -20,8 +21,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "truncation_side": ("right", "left"),
     "long_documents": ("truncate", "chunk"),
     "chunk_score": ("max", "first", "mean"),
+    "highlight": ("sentences",),
 }
-_AS_LOADED = {"truncation", "truncation_side", "long_documents"}
+_MAY_BE_NONE = {"truncation", "truncation_side", "long_documents", "highlight"}
 _LEAST = {
     "max_length": 1,
     "max_query_tokens": 1,
@@ -29,7 +31,10 @@ _LEAST = {
     "overlap_tokens": 0,
     "max_chunks": 1,
     "best_chunks": 1,
+    "highlight_top": 1,
 }
+_SHOWN = 3  # scores, in a repr
+_SHOWN_CHARACTERS = 60  # of a document
 
 
 class Pair(NamedTuple):
@@ -53,11 +58,26 @@ class Span(NamedTuple):
     end: int
 
 
+class Sentence(NamedTuple):
+    """A sentence of a document: characters ``start`` to ``end`` (not included) of the caller's string, and its score.
+
+    The score is the one that the sentence would have as a document of its own, on the scale of the documents' scores.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:
-    """The options of a request: everything that may change a score.
+    """The options of a request: everything that may change a score, and what else to find.
 
     - ``raw``: the network's own number instead of one in [0, 1].
+    - ``highlight``: ``sentences`` also finds the best sentences of each document, by scoring all sentences of the part
+      that the model read (of the best window, where there are several). It changes no score, and needs a model that
+      scores documents one by one.
+    - ``highlight_top``: do so for this many of the best documents only; None: for all.
     - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
     - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
     - ``truncation_side``: the side where tokens are dropped; None: the checkpoint's own, which nearly always is right.
@@ -78,6 +98,8 @@ class ScoreOptions:
     """
 
     raw: bool = False
+    highlight: Highlight | None = None
+    highlight_top: int | None = None
     truncate: bool = True
     truncation: Truncation | None = None
     truncation_side: TruncationSide | None = None
@@ -94,7 +116,7 @@ class ScoreOptions:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed and not (value is None and name in _AS_LOADED):
+            if value not in allowed and not (value is None and name in _MAY_BE_NONE):
                 raise InvalidRequest(f"{name} is {value!r}: use one of {', '.join(allowed)}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -108,6 +130,12 @@ class ScoreOptions:
         if self.long_documents is not None:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
+
+    def highlighting(self, top_n: int | None) -> "ScoreOptions":
+        """Return the options for a caller who uses the ``top_n`` best documents only: no other is highlighted."""
+        if self.highlight is None or top_n is None or self.highlight_top is not None:
+            return self
+        return replace(self, highlight_top=top_n)
 
     def most_windows(self) -> int | None:
         """Return how many windows of a document are read at most; None: all."""
@@ -192,12 +220,14 @@ class Usage:
     truncated: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """One finite score per document, in the order the documents came.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Scores(Sequence[float]):
+    """One finite score per document, in the order the documents came: a sequence of floats, which are ``values``.
 
     ``raw_values``, where set, are the network's own numbers, which still differ where ``values`` have all become 1.0 or
-    0.0. ``spans``, where set, says which part of each document its score comes from.
+    0.0. ``spans``, where set, says which part of each document its score comes from. ``sentences``, where they were
+    asked for (``ScoreOptions.highlight``), are the best sentences of each document, best first; None for a document
+    that was not highlighted.
     """
 
     values: tuple[float, ...]
@@ -205,15 +235,58 @@ class Scores:
     usage: Usage
     raw_values: tuple[float, ...] | None = field(default=None, compare=False)  # not known on every road
     spans: tuple[Span | None, ...] | None = None
+    sentences: tuple[tuple[Sentence, ...] | None, ...] | None = None
+
+    def __len__(self) -> int:
+        """The number of documents."""
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[float, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> float | tuple[float, ...]:
+        """The score of one document, or those of several as a tuple."""
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[float]:
+        """The scores, in the order of the documents."""
+        return iter(self.values)
+
+    def __repr__(self) -> str:
+        """The first scores, the model and the usage."""
+        shown = [f"{value:.4g}" for value in self.values[:_SHOWN]]
+        if len(self) > _SHOWN:
+            shown.append(f"... {len(self) - _SHOWN} more")
+        return (
+            f"Scores([{', '.join(shown)}], model={self.model!r}, "
+            f"tokens={self.usage.tokens}, truncated={self.usage.truncated})"
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RankedDocument:
-    """A document's position in the request, its score, and the part of it that won, where known."""
+    """A document's position in the request, its score, and the part of it that won, where known.
+
+    ``document`` is its text, where known. ``sentences`` are its best, best first, where they were asked for.
+    """
 
     index: int
     score: float
     span: Span | None = None
+    sentences: tuple[Sentence, ...] | None = None
+    document: str | None = field(default=None, compare=False)  # the position says which one it is
+
+    def __repr__(self) -> str:
+        """All that is known of it; a long text is shortened."""
+        text = self.document
+        if text is not None and len(text) > _SHOWN_CHARACTERS:
+            text = f"{text[: _SHOWN_CHARACTERS - 3]}..."
+        known = {"span": self.span, "sentences": self.sentences, "document": text}
+        shown = [f", {name}={value!r}" for name, value in known.items() if value is not None]
+        return f"RankedDocument(index={self.index}, score={self.score:.4g}{''.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -316,3 +316,18 @@ def test_a_long_passage_is_scored_whole_and_shown_as_far_as_it_won(fresh_python,
     assert "The giant panda lives in China." in passage[start:end]
     assert short["span"] == [0, 5]
     assert f"[{start}:{end}] " in table.stdout
+
+
+def test_the_table_shows_the_best_sentence_and_json_has_the_best_ones(tmp_path, capsys):
+    path = tmp_path / "passages.txt"
+    path.write_text("It rains. The giant panda eats. Snow falls.\nnothing\n")
+
+    assert main(["rank", QUERY, str(path), "--highlight", "sentences", "--top-n", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("  [10:31] The giant panda eats.")
+
+    assert main(["rank", QUERY, str(path), "--highlight", "sentences", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [[line["text"][start:end] for start, end, _ in line["sentences"]] for line in lines] == [
+        ["The giant panda eats.", "It rains.", "Snow falls."],
+        ["nothing"],
+    ]

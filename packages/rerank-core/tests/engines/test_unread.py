@@ -9,7 +9,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
-from rerank_core.engines.unread import unread_parameters
+from rerank_core.engines.unread import unread_fields, unread_parameters
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import edit_json
 from safetensors.torch import load_file, save_file
@@ -59,6 +59,14 @@ def test_positions_that_transformers_no_longer_computes_are_refused_by_name(copy
 )
 def test_positions_that_transformers_does_compute_are_not_refused(copy, tiny, family, positions):
     assert scores(copy(family, position_embedding_type=positions)) == scores(tiny(family))
+
+
+def test_a_field_that_the_network_does_read_is_not_refused():
+    """ESM's rotary positions, say; the same of a network that has no such field are."""
+    config = {"position_embedding_type": "rotary"}
+
+    assert list(unread_fields(config, {"position_embedding_type"})) == []
+    assert list(unread_fields(config, {"hidden_size"})) == ["position_embedding_type 'rotary'"]
 
 
 @pytest.mark.parametrize("engine", ["reference", "packed"])

@@ -78,7 +78,8 @@ def test_lower_case_and_length_of_the_first_module_are_honoured(library, tiny, t
     [
         ("sentence_bert_config.json", {"transformer_task": "text-generation"}, "transformer_task is 'text-generation'"),
         ("sentence_bert_config.json", {"modality_config": {"text": {"method": "forward"},
-            "message": {"method": "forward", "method_output_name": "logits", "format": "flat"}}}, "there is none: chat_template.jinja is missing"),
+            "message": {"method": "forward", "method_output_name": "logits", "format": "flat"}}},
+            "chat_template.jinja is missing"),
         ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "modality_config has no text"),
         ("sentence_bert_config.json", {"modality_config": {"text": {"method": "encode"}}}, "of 'encode'"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"add_special_tokens": False}}},

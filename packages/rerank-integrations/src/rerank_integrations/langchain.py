@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
 from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
@@ -16,15 +17,22 @@ from rerank_core.types import RankedDocument, ScoreOptions, Scores
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
 from rerank_integrations.adapters.options import with_instruction
+from rerank_integrations.adapters.remote import Timeout, remote_scorer
+from rerank_integrations.http.api_key import VARIABLE
 from rerank_integrations.http.scorer import HTTPScorer
 
 try:
+    # LangChain imports these, and LangSmith, with the first call: that would hold its event loop for some 0.3 seconds.
+    import langchain_core.tracers.context
+    import langchain_core.tracers.stdout  # noqa: F401
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.cross_encoders import BaseCrossEncoder
     from langchain_core.documents import BaseDocumentCompressor, Document
-    from pydantic import ConfigDict, Field, PrivateAttr
+    from langchain_core.load.serializable import Serializable
+    from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
     from rerank_integrations.adapters.pickling import reduced
+    from rerank_integrations.adapters.saved import SavedScorer, settings_of, with_scorer
 except ModuleNotFoundError as missing:
     if missing.name != "langchain_core":
         raise
@@ -33,10 +41,11 @@ except ModuleNotFoundError as missing:
 _log = logging.getLogger(__name__)
 
 
-class RerankCompressor(BaseDocumentCompressor):
+class RerankCompressor(BaseDocumentCompressor, Serializable):
     """Orders retrieved documents by how well they answer the query, best first.
 
-    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
+    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. A dump holds the settings
+      that make it again, without a key: that comes from ``RERANK_API_KEY``.
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
@@ -45,17 +54,20 @@ class RerankCompressor(BaseDocumentCompressor):
       ``top_n`` documents come back in the retriever's own order, whatever ``threshold`` is, with the error's code in
       ``metadata["rerank_error"]`` and no score. It is logged as a warning once, and once more when it happens after a
       success. A request that the caller must change, such as a text that is too long and may not be cut, is an error
-      all the same; a key that is not taken and an address that leads elsewhere are not.
+      all the same; a key that is not taken and an address that leads elsewhere are not. After a failure that would cost
+      the next search as much time, the scorer is not asked for some seconds; then one search tries it.
 
     The documents that come back are copies with the score in ``metadata["relevance_score"]``, and with
     ``ScoreOptions(long_documents="chunk")`` the characters of a document that won in ``metadata["relevance_span"]``, as
-    ``[start, end]``. Errors are those of
-    ``Scorer.score``. Callbacks see a run of their own, with query and documents going in and documents coming out.
+    ``[start, end]``. With ``ScoreOptions(highlight="sentences")`` its best sentences, best first, are in
+    ``metadata["relevance_sentences"]``, as ``[start, end, score]``. Errors are those of ``Scorer.score``.
+    Callbacks see a run of their own, with query and documents going in and documents coming out.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    # An error must not show the settings of a scorer, which may hold a key.
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
-    scorer: Scorer = Field(exclude=True)
+    scorer: SavedScorer
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
@@ -63,9 +75,36 @@ class RerankCompressor(BaseDocumentCompressor):
     on_error: OnError = "raise"
     _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, fields: Any) -> Any:
+        return with_scorer(cls, fields)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer."""
         return reduced(self)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """See ``Serializable``: ``dumpd`` and ``load`` work."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """See ``Serializable``: a key that was given is named in a dump, and not shown."""
+        return {"api_key": VARIABLE}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """See ``Serializable``: the fields of which a dump holds something else."""
+        attributes: dict[str, Any] = {"scorer": settings_of(self.scorer) or self.scorer}
+        if self.options is not None:
+            default = ScoreOptions()
+            given = asdict(self.options).items()
+            attributes["options"] = {name: value for name, value in given if value != getattr(default, name)}
+        if isinstance(self.scorer, HTTPScorer) and self.scorer.has_key:
+            attributes["api_key"] = VARIABLE  # in a dump it is the name of the secret
+        return attributes
 
     @classmethod
     def from_url(
@@ -73,7 +112,7 @@ class RerankCompressor(BaseDocumentCompressor):
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         top_n: int | None = None,
@@ -82,8 +121,18 @@ class RerankCompressor(BaseDocumentCompressor):
         instruction: str | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``.
+
+        ``timeout`` is 300 seconds by default, and 5 where ``on_error`` is ``passthrough``.
+        """
+        scorer = remote_scorer(
+            url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            hedge_after=hedge_after,
+            on_error=on_error,
+        )
         return cls(
             scorer=scorer,
             top_n=top_n,
@@ -144,24 +193,27 @@ class RerankCompressor(BaseDocumentCompressor):
 
     @property
     def _options(self) -> ScoreOptions | None:
-        return with_instruction(self.options, self.instruction)
+        """The options with the instruction; what is not returned need not be highlighted."""
+        options = with_instruction(self.options, self.instruction)
+        return options and options.highlighting(self.top_n)
 
     def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = self.scorer.score(query, _texts(documents), options=self._options)
+            with self._fail_open.attempt(self.on_error):
+                scores = self.scorer.score(query, _texts(documents), options=self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     async def _acompress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:
-            scores = await ascore(self.scorer, query, _texts(documents), self._options)
+            with self._fail_open.attempt(self.on_error):
+                scores = await ascore(self.scorer, query, _texts(documents), self._options)
         except RerankError as error:
             return self._unranked(documents, error)
         return self._best(documents, scores)
 
     def _best(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
-        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [_found(documents[best.index], best) for best in ranked]
 
@@ -181,20 +233,23 @@ class RerankCrossEncoder(BaseCrossEncoder):
         self.scorer = scorer
         self.options = with_instruction(options, instruction)
 
+    def __repr__(self) -> str:
+        return f"RerankCrossEncoder({self.scorer!r})"
+
     @classmethod
     def from_url(
         cls,
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         options: ScoreOptions | None = None,
         instruction: str | None = None,
     ) -> Self:
         """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
-        scorer = HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
+        scorer = remote_scorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after)
         return cls(scorer, options=options, instruction=instruction)
 
     @classmethod
@@ -212,14 +267,23 @@ class RerankCrossEncoder(BaseCrossEncoder):
 
 def _found(document: Document, best: RankedDocument) -> Document:
     scored = _marked(document, "relevance_score", best.score)
-    return scored if best.span is None else _marked(scored, "relevance_span", list(best.span))
+    if best.span is not None:
+        scored = _marked(scored, "relevance_span", list(best.span))
+    if best.sentences is not None:
+        scored = _marked(scored, "relevance_sentences", [list(sentence) for sentence in best.sentences])
+    return scored
 
 
 def _list(documents: Iterable[Document]) -> list[Document]:
     found = as_list(documents, "documents", "documents")
     for index, document in enumerate(found):
         if not isinstance(document, Document):
-            raise InvalidRequest(f"document {index} is {type(document).__name__}, not a LangChain Document")
+            way_out = (
+                "Document(page_content=text)" if isinstance(document, str) else "langchain_core.documents.Document"
+            )
+            raise InvalidRequest(
+                f"document {index} is {type(document).__name__}, not a LangChain Document: use {way_out}"
+            )
     return found
 
 

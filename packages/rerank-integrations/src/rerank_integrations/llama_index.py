@@ -11,12 +11,12 @@ from rerank_core.errors import InvalidRequest, MissingExtra, RerankError
 from rerank_core.inputs import as_list
 from rerank_core.ranking import rank
 from rerank_core.scorer import Scorer
-from rerank_core.types import ModelInfo, RankedDocument, ScoreOptions, Scores
+from rerank_core.types import ModelInfo, RankedDocument, ScoreOptions, Scores, Sentence, Span
 
 from rerank_integrations.adapters.fail_open import MARK, FailOpen, OnError
 from rerank_integrations.adapters.local import ascore, local_scorer
 from rerank_integrations.adapters.options import with_instruction
-from rerank_integrations.http.scorer import HTTPScorer
+from rerank_integrations.adapters.remote import Timeout, remote_scorer
 
 try:
     from llama_index.core.callbacks import CBEventType, EventPayload
@@ -24,9 +24,11 @@ try:
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-    from pydantic import ConfigDict, Field, PrivateAttr
+    from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+    from rerank_integrations.adapters.own_text import own_span
     from rerank_integrations.adapters.pickling import reduced
+    from rerank_integrations.adapters.saved import SavedScorer, with_scorer
 except ModuleNotFoundError as missing:
     if missing.name not in ("llama_index", "llama_index.core"):
         raise
@@ -34,6 +36,7 @@ except ModuleNotFoundError as missing:
 
 _RETRIEVAL_SCORE = "retrieval_score"
 _RELEVANCE_SPAN = "relevance_span"
+_RELEVANCE_SENTENCES = "relevance_sentences"
 
 _log = logging.getLogger(__name__)
 _dispatcher = get_dispatcher(__name__)
@@ -42,7 +45,8 @@ _dispatcher = get_dispatcher(__name__)
 class RerankPostprocessor(BaseNodePostprocessor):
     """Orders retrieved nodes by how well they answer the query, best first.
 
-    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. Never part of a dump.
+    - ``scorer``: anything that scores; ``from_url`` and ``from_model`` make the usual ones. A dump holds the settings
+      that make it again, without a key: that comes from ``RERANK_API_KEY``.
     - ``top_n``: keep so many of the best; None keeps all.
     - ``threshold``: keep what scores at least as much, on the scale of the scores.
     - ``options``: what else may change a score, such as ``ScoreOptions(raw=True)``.
@@ -56,18 +60,23 @@ class RerankPostprocessor(BaseNodePostprocessor):
       error's code in ``metadata["rerank_error"]``, which neither an LLM nor an embedding gets to see. It is logged as
       a warning once, and once more when it happens after a success. A request that the caller must change, such as a
       text that is too long and may not be cut, is an error all the same; a key that is not taken and an address that
-      leads elsewhere are not.
+      leads elsewhere are not. After a failure that would cost the next search as much time, the scorer is not asked for
+      some seconds; then one search tries it.
 
     With ``ScoreOptions(long_documents="chunk")`` the part of a long node that won is in
-    ``metadata["relevance_span"]``: ``[start, end]``, characters of what ``metadata_mode`` makes of the node.
+    ``metadata["relevance_span"]``: ``[start, end]``, characters of the node's own text, whatever metadata was read
+    before it; ``[0, 0]`` where only metadata won. With ``ScoreOptions(highlight="sentences")`` its
+    best sentences, best first, are in ``metadata["relevance_sentences"]``: ``[start, end, score]``, of the same text;
+    those of metadata alone are left out.
 
     The nodes that come back are new. Raises ``InvalidRequest`` without a query; other errors are those of
     ``Scorer.score``.
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # An error must not show the settings of a scorer, which may hold a key.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
-    scorer: Scorer = Field(exclude=True)
+    scorer: SavedScorer
     top_n: int | None = Field(default=None, ge=1)
     threshold: float | None = None
     options: ScoreOptions | None = None
@@ -77,6 +86,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
     model_name: str | None = None
     on_error: OnError = "raise"
     _fail_open: FailOpen = PrivateAttr(default_factory=FailOpen)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, fields: Any) -> Any:
+        return with_scorer(cls, fields)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its scorer, and without the callbacks, which belong to one process."""
@@ -93,7 +107,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         url: str | Sequence[str],
         *,
         api_key: str | Callable[[], str] | None = None,
-        timeout: float | None = 300.0,
+        timeout: Timeout = "auto",
         max_retries: int = 3,
         hedge_after: float | None = None,
         top_n: int | None = None,
@@ -105,9 +119,19 @@ class RerankPostprocessor(BaseNodePostprocessor):
         model_name: str | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``."""
+        """Ask the rerank-server at ``url``, or one of several: see ``HTTPScorer``.
+
+        ``timeout`` is 300 seconds by default, and 5 where ``on_error`` is ``passthrough``.
+        """
         return cls(
-            scorer=HTTPScorer(url, api_key=api_key, timeout=timeout, max_retries=max_retries, hedge_after=hedge_after),
+            scorer=remote_scorer(
+                url,
+                api_key=api_key,
+                timeout=timeout,
+                max_retries=max_retries,
+                hedge_after=hedge_after,
+                on_error=on_error,
+            ),
             top_n=top_n,
             threshold=threshold,
             options=options,
@@ -166,7 +190,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _rerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = self.scorer.score(query, texts, options=self._options)
+            with self._fail_open.attempt(self.on_error):
+                scores = self.scorer.score(query, texts, options=self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
@@ -174,20 +199,22 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _arerank(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         texts = self._texts(nodes)
         try:
-            scores = await ascore(self.scorer, query, texts, self._options)
+            with self._fail_open.attempt(self.on_error):
+                scores = await ascore(self.scorer, query, texts, self._options)
         except RerankError as error:
             return self._unranked(nodes, error)
         return self._best(nodes, scores)
 
     @property
     def _options(self) -> ScoreOptions | None:
-        return with_instruction(self.options, self.instruction)
+        """The options with the instruction; what is not returned need not be highlighted."""
+        options = with_instruction(self.options, self.instruction)
+        return options and options.highlighting(self.top_n)
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
 
     def _best(self, nodes: list[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
-        self._fail_open.recovered()
         ranked = rank(scores, top_n=self.top_n, threshold=self.threshold)
         return [NodeWithScore(node=self._found(nodes[best.index], best), score=best.score) for best in ranked]
 
@@ -200,7 +227,17 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     def _found(self, retrieved: NodeWithScore, best: RankedDocument) -> BaseNode:
         kept = self._kept(retrieved)
-        return kept if best.span is None else _noted(kept, _RELEVANCE_SPAN, list(best.span))
+        span = best.span and own_span(retrieved.node, self.metadata_mode, best.span)
+        if span is not None:
+            kept = _noted(kept, _RELEVANCE_SPAN, list(span))
+        if best.sentences is not None:
+            kept = _noted(kept, _RELEVANCE_SENTENCES, self._own_sentences(retrieved.node, best.sentences))
+        return kept
+
+    def _own_sentences(self, node: BaseNode, sentences: Sequence[Sentence]) -> list[list[float]]:
+        """Return sentences in the characters of the node's own text, without those of its metadata alone."""
+        own = [(own_span(node, self.metadata_mode, Span(start, end)), score) for start, end, score in sentences]
+        return [[*span, score] for span, score in own if span is not None and span.start < span.end]
 
     def _kept(self, retrieved: NodeWithScore) -> BaseNode:
         if not self.keep_retrieval_score:
@@ -246,13 +283,19 @@ def _list(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
     found = as_list(nodes, "nodes", "NodeWithScore")
     for index, node in enumerate(found):
         if not isinstance(node, NodeWithScore):
-            raise InvalidRequest(f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore")
+            inner = "node" if isinstance(node, BaseNode) else "TextNode(text=text)"
+            way_out = f"NodeWithScore(node={inner})"
+            raise InvalidRequest(
+                f"node {index} is {type(node).__name__}, not a LlamaIndex NodeWithScore: use {way_out}"
+            )
     return found
 
 
 def _query(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
         raise InvalidRequest("reranking needs the query: pass query_bundle or query_str")
+    if not isinstance(query_bundle, QueryBundle):
+        raise InvalidRequest(f"query_bundle is {type(query_bundle).__name__}: pass a text as query_str=")
     return query_bundle.query_str
 
 

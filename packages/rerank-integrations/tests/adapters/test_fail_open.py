@@ -1,6 +1,9 @@
 import logging
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from rerank_core.errors import (
@@ -15,8 +18,9 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
-from rerank_integrations.adapters.fail_open import FailOpen, may_pass
+from rerank_integrations.adapters.fail_open import FailOpen, OnError, may_pass
 from rerank_integrations.http.environment import UnusableEnvironment
+from rerank_integrations.http.flow import ServerSilent
 from rerank_integrations.http.protocol import NotARerankServer
 
 log = logging.getLogger("a search")
@@ -54,13 +58,17 @@ def test_an_error_is_raised_where_that_is_wanted() -> None:
 
 def test_an_outage_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     outage = FailOpen()
-    outage.recovered()
 
+    def succeed() -> None:
+        with outage.attempt("passthrough"):
+            pass
+
+    succeed()
     for failures in (3, 2):
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(lambda _: outage.accept(Overloaded("no room"), "passthrough", log), range(failures)))
-        outage.recovered()
-        outage.recovered()
+        succeed()
+        succeed()
 
     assert [(record.levelname, record.name) for record in caplog.records] == [("WARNING", "a search")] * 2
     assert caplog.messages[0].endswith("the retriever's own order is used: no room")
@@ -68,3 +76,129 @@ def test_an_outage_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_it_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(FailOpen())) == FailOpen()
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def calls(clock: Clock) -> Callable[..., int]:
+    """Makes calls of a scorer that fails with these errors, and says how many of them reached it."""
+    fail_open = FailOpen(now=clock)
+
+    def make(*errors: RerankError | None, on_error: OnError = "passthrough") -> int:
+        reached = 0
+        for error in errors:
+            with suppress(RerankError), fail_open.attempt(on_error):
+                reached += 1
+                if error is not None:
+                    raise error
+        return reached
+
+    return make
+
+
+DOWN, SLOW, FULL = Unavailable("no"), DeadlineExceeded("no"), Overloaded("no")
+
+
+def test_after_a_failure_the_scorer_is_left_alone_and_one_call_tries_it_later(calls: Any, clock: Clock) -> None:
+    assert calls(DOWN, None, None) == 1
+
+    clock.now += 3.0
+    assert calls(DOWN, None, None) == 1  # and longer from now on
+    clock.now += 3.0
+    assert calls(None) == 0
+    clock.now += 3.0
+    assert calls(None, None, None) == 3
+
+
+@pytest.mark.parametrize("error", [DOWN, ServerSilent("no")])
+def test_a_lost_or_silent_server_is_left_alone_at_once(calls: Any, error: RerankError) -> None:
+    assert calls(error, None) == 1
+
+
+@pytest.mark.parametrize("errors", [(SLOW, SLOW, SLOW), (FULL, SLOW, FULL)])
+def test_one_that_lives_and_does_not_manage_is_left_alone_after_three_calls_in_a_row(calls: Any, errors: Any) -> None:
+    """One large search that runs out of time does not keep the small ones from being reranked."""
+    assert calls(*errors[:2], None, *errors, None) == 6
+
+
+@pytest.mark.parametrize("error", [EngineError("no"), Unauthorized("no"), InputTooLong("no"), NotARerankServer("no")])
+def test_an_error_that_comes_at_once_costs_nothing_and_the_scorer_is_asked_again(calls: Any, error: Any) -> None:
+    assert calls(error, error, error, None) == 4
+
+
+def test_a_server_that_says_when_to_come_back_is_asked_then(calls: Any, clock: Clock) -> None:
+    assert calls(Unavailable("loading", retry_after=10.0)) == 1
+
+    clock.now += 9.9
+    assert calls(None) == 0
+    clock.now += 0.1
+    assert calls(None) == 1
+
+
+def test_errors_that_are_wanted_are_never_spared(calls: Any) -> None:
+    assert calls(DOWN, DOWN, DOWN, on_error="raise") == 3
+
+
+def test_what_is_raised_instead_of_a_call_is_the_last_failure(clock: Clock) -> None:
+    fail_open = FailOpen(now=clock)
+    with pytest.raises(Unavailable), fail_open.attempt("passthrough"):
+        raise DOWN
+
+    with pytest.raises(Unavailable, match=r"^no$") as caught, fail_open.attempt("passthrough"):
+        pytest.fail("the scorer was called")
+
+    assert caught.value is not DOWN
+
+
+def test_a_single_call_tries_the_scorer_and_all_others_go_on_without(clock: Clock) -> None:
+    fail_open = FailOpen(now=clock)
+    with suppress(Unavailable), fail_open.attempt("passthrough"):
+        raise DOWN
+    clock.now += 3.0
+
+    with fail_open.attempt("passthrough"):
+        for _ in range(3):
+            with pytest.raises(Unavailable), fail_open.attempt("passthrough"):
+                pytest.fail("a second call")
+    with fail_open.attempt("passthrough"), fail_open.attempt("passthrough"):
+        pass
+
+
+def test_a_call_that_is_broken_off_leaves_its_place_to_the_next(clock: Clock) -> None:
+    fail_open = FailOpen(now=clock)
+    with suppress(Unavailable), fail_open.attempt("passthrough"):
+        raise DOWN
+    clock.now += 3.0
+
+    with pytest.raises(KeyboardInterrupt), fail_open.attempt("passthrough"):
+        raise KeyboardInterrupt
+
+    with fail_open.attempt("passthrough"):
+        pass
+
+
+def test_calls_that_fail_together_are_one_failure(clock: Clock) -> None:
+    """Else a moment with many searches would leave a server alone for half a minute."""
+    fail_open = FailOpen(now=clock)
+    begun = [fail_open.attempt("passthrough") for _ in range(8)]
+    for call in begun:
+        call.__enter__()
+    for call in begun:
+        assert not call.__exit__(Unavailable, DOWN, None)
+
+    clock.now += 3.0
+    with fail_open.attempt("passthrough"):
+        pass

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from rerank_core.errors import CheckpointError
+from rerank_core.errors import CheckpointError, InvalidRequest
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import ScoreOptions, Scores
 from rerank_integrations.adapters.local import ascore, local_scorer
@@ -33,6 +33,11 @@ def test_a_model_that_cannot_be_loaded_is_the_error_of_the_core(tmp_path: Path) 
 
     with pytest.raises(CheckpointError):
         local_scorer(str(tmp_path))
+
+
+def test_the_address_of_a_server_is_named_with_what_takes_it_and_without_its_password() -> None:
+    with pytest.raises(InvalidRequest, match=r"^h:8000 is an address.*: use from_url"):
+        local_scorer("http://me:secret@h:8000")
 
 
 async def test_a_model_in_this_process_never_holds_the_event_loop(overlap: OverlapModel) -> None:

@@ -28,6 +28,7 @@ from rerank_integrations.http.flow import (
     HedgedRequest,
     RequestFlows,
     SendRequest,
+    ServerSilent,
     Sleep,
     TransportFailure,
     is_final,
@@ -296,6 +297,7 @@ def test_one_deadline_is_for_all_parts_and_attempts() -> None:
 
 def test_a_late_answer_is_past_the_deadline_and_not_waited_for_again(two: World) -> None:
     two.scripts[B].append(LATE)
+    two.balancer.is_alive(B, two.now + 1.0)  # as the driver notes while it waits
 
     with pytest.raises(DeadlineExceeded, match="POST http://b/v1/rerank was not answered within 100 s: send fewer"):
         two.score()
@@ -666,3 +668,19 @@ def test_a_server_that_is_outrun_three_times_in_a_row_is_left_out(caplog: pytest
     assert [endpoint for endpoint, _ in world.asked].count(B) == 3
     (record,) = caplog.records
     assert "http://b is avoided until it answers again: it was slower than hedge_after=0.5 s" in record.getMessage()
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_server_that_says_nothing_until_the_time_is_over_is_told_from_one_that_is_slow(lives: bool) -> None:
+    world = World(A)
+    world.score()
+    world.now += 10.0
+    world.scripts[A].append(LATE)
+    if lives:
+        world.balancer.is_alive(A, world.now + 1.0)  # as the driver notes while it waits
+
+    with pytest.raises(DeadlineExceeded, match=r"within 100 s") as caught:
+        world.score()
+
+    assert isinstance(caught.value, ServerSilent) is not lives
+    assert ("stopped or stuck" in str(caught.value)) is not lives

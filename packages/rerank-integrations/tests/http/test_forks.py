@@ -102,18 +102,18 @@ def test_a_fork_waits_for_a_tls_context_that_is_being_made(url: str) -> None:
     run(
         """
 import ssl
-from types import SimpleNamespace
 from rerank_integrations.http import connections
 
 openssl, inside = threading.Lock(), threading.Event()
 
-def make(protocol):
+def make():
     with openssl:
         inside.set()
         threading.Event().wait(0.5)  # long enough for the fork to be asked for
-        return ssl.SSLContext(protocol)
+        return ssl.create_default_context()
 
-connections.ssl = SimpleNamespace(SSLContext=make, PROTOCOL_TLS_CLIENT=ssl.PROTOCOL_TLS_CLIENT)
+connections.tls_context = make
+connections.Connections._needs_tls = lambda self: True  # as for https, whose certificates are not what this is about
 thread = threading.Thread(target=lambda: check(HTTPScorer(url), 1))
 thread.start()
 inside.wait()

@@ -156,7 +156,7 @@ def test_a_model_that_changed_between_the_parts_is_worth_another_try() -> None:
     answers = [Scores(values=(0.5,), model=name, usage=usage) for name in ("old", "new")]
 
     with pytest.raises(Unavailable, match="changed from old to new"):
-        join(answers, INFO)
+        join(answers, INFO, ScoreOptions())
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_raw_scores_of_parts_come_together_where_all_have_them() -> None:
     known = Scores(values=(1.0,), raw_values=(40.0,), model="m", usage=usage)
     unknown = Scores(values=(1.0,), model="m", usage=usage)
 
-    assert join([known, known], INFO).raw_values == (40.0, 40.0)
-    assert join([known, unknown], INFO).raw_values is None
-    assert join([], INFO).raw_values == ()
+    assert join([known, known], INFO, ScoreOptions()).raw_values == (40.0, 40.0)
+    assert join([known, unknown], INFO, ScoreOptions()).raw_values is None
+    assert join([], INFO, ScoreOptions()).raw_values == ()
 
 
 @given(

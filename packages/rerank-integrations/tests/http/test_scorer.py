@@ -1,8 +1,12 @@
 import asyncio
 import copy
 import gc
+import inspect
+import io
 import json
 import pickle
+import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -256,6 +260,39 @@ def test_what_is_no_address_is_refused_at_once(address: str) -> None:
         HTTPScorer(address)
 
 
+@pytest.mark.parametrize("address", ["localhost:8000", "rerank", "10.0.0.7:8000/ranking/"])
+def test_an_address_without_a_scheme_is_named_with_one(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"use http://{address.rstrip('/')}") + "$"):
+        HTTPScorer(address)
+
+
+@pytest.mark.parametrize("prefix", ["", "/ranking", "/api"])
+@pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/v2/rerank", "/rerank/batch", "/v1/ranking", "/score"])
+def test_an_address_that_ends_in_a_route_is_named_without_it(prefix: str, route: str) -> None:
+    way_out = f"ends in the route {route}: use http://h:8000{prefix} (or "
+    with pytest.raises(InvalidRequest, match=re.escape(way_out)):
+        HTTPScorer(f"http://me:secret@h:8000{prefix}{route}")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/docs", "/health"])
+def test_an_address_that_is_a_route_is_named_without_it(path: str) -> None:
+    with pytest.raises(InvalidRequest, match="use http://h "):
+        HTTPScorer(f"http://h{path}")
+
+
+@pytest.mark.parametrize("address", ["http://h/ranking", "http://h/api/v1", "http://h/reranker", "http://rerank"])
+def test_a_prefix_is_no_route(address: str) -> None:
+    assert HTTPScorer(address).base_url == address
+
+
+def test_a_prefix_that_is_called_like_a_route_is_taken_with_a_slash_and_kept() -> None:
+    scorer = HTTPScorer("http://me:secret@h/rerank/")
+
+    assert scorer.base_url == "http://h/rerank"
+    assert copy.copy(scorer).base_url == pickle.loads(pickle.dumps(scorer)).base_url == scorer.base_url
+    assert HTTPScorer(scorer.configuration()["url"]).base_url == scorer.base_url
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_timeout_that_lets_nothing_through_is_refused_at_once(timeout: float) -> None:
     with pytest.raises(InvalidRequest, match=f"timeout is {timeout}"):
@@ -373,6 +410,12 @@ def test_a_password_is_in_no_complaint_about_the_address(address: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["timeout", "max_retries", "hedge_after"])
+def test_text_in_place_of_a_number_is_named(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name} is '5'"):
+        HTTPScorer("http://localhost:8000", **{name: "5"})
+
+
 def test_a_number_of_retries_that_cannot_be_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match="max_retries is -1"):
         HTTPScorer("http://localhost:8000", max_retries=-1)
@@ -439,3 +482,50 @@ async def test_documents_may_come_from_an_iterator(scorer: HTTPScorer, overlap: 
     for wrong in ({"a": "b"}, None, b"text"):
         with pytest.raises(InvalidRequest, match="documents is"):
             scorer.score(QUERY, wrong)
+
+
+@pytest.mark.parametrize("top", [None, 1, 2])
+async def test_sentences_of_a_list_in_parts_are_those_in_process(
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], top: int | None
+) -> None:
+    info["max_client_batch_size"] = 2
+    options = ScoreOptions(highlight="sentences", highlight_top=top)
+    documents = [f"{text} {DOCUMENTS[1]}" for text in DOCUMENTS]
+
+    expected = overlap.score(QUERY, documents, options).sentences
+
+    assert scorer.score(QUERY, documents, options).sentences == expected
+    assert (await scorer.ascore(QUERY, documents, options)).sentences == expected
+    assert expected is not None
+    assert sum(found is not None for found in expected) == (top or len(documents))
+    assert scorer.score(QUERY, [], options).sentences == overlap.score(QUERY, [], options).sentences
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_sentences_of_a_document_that_is_cut_on_the_way_are_characters_of_the_callers(
+    scorer: HTTPScorer, info: dict[str, Any], side: Any
+) -> None:
+    info["max_body_bytes"] = 3000
+    document = "Trains leave at noon. " * 1000
+    options = ScoreOptions(highlight="sentences", truncation_side=side)
+
+    (found,) = scorer.score(QUERY, [document], options).sentences or ()
+
+    assert [document[start:end] for start, end, _ in found or ()] == ["Trains leave at noon."] * 3
+    assert all((start > len(document) / 2) == (side == "left") for start, *_ in found or ())
+
+
+async def test_a_bar_counts_the_documents_that_are_answered(
+    scorer: HTTPScorer, info: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info["max_client_batch_size"] = 2
+    for ask in (scorer.score, scorer.ascore):
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", terminal)
+
+        answer = ask(QUERY, DOCUMENTS, progress=True)
+        if inspect.isawaitable(answer):
+            await answer
+
+        assert f"{len(DOCUMENTS)}/{len(DOCUMENTS)}" in terminal.getvalue()

@@ -1,5 +1,6 @@
 """A server behind https: the same promises, also after a fork and where it stops."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rerank_core.testing.doubles import OverlapModel
+from rerank_integrations.client import HTTPScorer
+from rerank_integrations.http import connections
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None or not hasattr(os, "fork"), reason="it needs openssl and a system with fork"
@@ -164,3 +168,44 @@ scorer.close()
         silent_url.replace("http:", "https:"),
         certificate=certificate,
     )
+
+
+async def test_the_event_loop_goes_on_while_the_first_call_reads_certificates(
+    tls_url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it held, its other task would never run, and the certificates would not be read."""
+    beat = threading.Event()
+    read = connections.tls_context
+
+    def tls_context() -> ssl.SSLContext:
+        assert beat.wait(60)
+        return read()
+
+    async def other_task() -> None:
+        beat.set()
+
+    monkeypatch.setattr(connections, "tls_context", tls_context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with HTTPScorer(tls_url) as scorer:
+        first, second, _ = await asyncio.gather(scorer.ascore("a", ["b"]), scorer.ascore("a", ["b"]), other_task())
+
+    assert first == second == OverlapModel().score("a", ["b"])
+
+
+async def test_plain_http_makes_no_tls_context(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = ssl.SSLContext.__new__
+
+    def counted(*arguments: Any, **keywords: Any) -> ssl.SSLContext:
+        made.append(arguments)
+        return make(*arguments, **keywords)
+
+    monkeypatch.setattr(ssl.SSLContext, "__new__", counted)
+    ssl.create_default_context()
+    assert len(made) == 1  # it counts
+
+    async with HTTPScorer(url) as scorer:
+        await scorer.ascore("a", ["b"])
+        scorer.score("a", ["b"])
+
+    assert len(made) == 1

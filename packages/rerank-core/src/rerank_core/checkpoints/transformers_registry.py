@@ -53,7 +53,7 @@ MODEL_TYPES = {
     "electra": ModelType("BertTokenizer", reads_type_ids=True, is_generative=False),
     "roberta": ModelType("RobertaTokenizer", reads_type_ids=True, is_generative=False),
     "xlm-roberta": ModelType("XLMRobertaTokenizer", reads_type_ids=True, is_generative=False),
-    "xlm-roberta-xl": ModelType("XLMRobertaTokenizer", reads_type_ids=True, is_generative=False),
+    "xlm-roberta-xl": ModelType("TokenizersBackend", reads_type_ids=True, is_generative=False),
     "deberta-v2": ModelType("DebertaV2Tokenizer", reads_type_ids=True, is_generative=False),
     "modernbert": ModelType("TokenizersBackend", reads_type_ids=False, is_generative=False),
     "mpnet": ModelType("MPNetTokenizer", reads_type_ids=False, is_generative=False),

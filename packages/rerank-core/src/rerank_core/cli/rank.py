@@ -14,12 +14,12 @@ from rerank_core.cli.command import RANK, Command, Parser, add_load_options, loa
 from rerank_core.cli.passages import Passage, read_passages
 from rerank_core.loading import load
 from rerank_core.models.local import LocalModel
-from rerank_core.ranking import rerank
+from rerank_core.ranking import Ranking, best_part, rerank
 from rerank_core.remote import remote_scorer
 from rerank_core.tables.formats import FORMATS
 from rerank_core.terminal import shorten
 from rerank_core.terminal import width as columns_of
-from rerank_core.types import RankedDocument, ScoreOptions, Span
+from rerank_core.types import ScoreOptions, Span
 
 _OF_THE_REQUEST = ("long_documents", "instruction")  # here options of scoring
 
@@ -50,9 +50,16 @@ def _configure(parser: Parser) -> None:
         help="cut what is longer than the model reads, or score all of it, in windows",
     )
     parser.add_argument(
+        "--highlight",
+        choices=["sentences"],
+        help="find the best sentences of each passage that is printed; the table shows the best one",
+    )
+    parser.add_argument(
         "--instruction", metavar="TEXT", help="what the query asks for, for a model that takes an instruction"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON lines: rank, index, score, text, span")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON lines: rank, index, score, text, span, sentences"
+    )
     add_load_options(parser, without=_OF_THE_REQUEST)
 
 
@@ -61,7 +68,10 @@ def _run(arguments: argparse.Namespace) -> int:
     passages = read.passages
     print(f"rerank: {read.description}", file=sys.stderr, flush=True)
     options = ScoreOptions(
-        raw=arguments.raw, long_documents=arguments.long_documents, instruction=arguments.instruction
+        raw=arguments.raw,
+        long_documents=arguments.long_documents,
+        highlight=arguments.highlight,
+        instruction=arguments.instruction,
     )
     scorer = remote_scorer(arguments.url) if arguments.url else _loaded(arguments)
     ranked = rerank(
@@ -84,7 +94,7 @@ def _loaded(arguments: argparse.Namespace) -> LocalModel:
 COMMAND = Command("rank", "Order the passages of a file, best first.", _configure, _run, RANK)
 
 
-def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
+def _print_json(ranked: Ranking, passages: list[Passage]) -> None:
     for rank, document in enumerate(ranked, start=1):
         passage = passages[document.index]
         line: dict[str, Any] = {"rank": rank, "index": document.index, "score": document.score}
@@ -93,6 +103,8 @@ def _print_json(ranked: list[RankedDocument], passages: list[Passage]) -> None:
         line["text"] = passage.text
         if document.span is not None:
             line["span"] = list(document.span)
+        if document.sentences is not None:
+            line["sentences"] = [list(sentence) for sentence in document.sentences]
         if passage.row is not None:
             line["document"] = passage.row
         print(_json(line))
@@ -108,16 +120,16 @@ def _json(line: dict[str, Any]) -> str:
     return text
 
 
-def _print_table(ranked: list[RankedDocument], passages: list[Passage]) -> None:
+def _print_table(ranked: Ranking, passages: list[Passage]) -> None:
     ids = [passages[document.index].id for document in ranked]
-    rows = [(document.score, _shown(passages[document.index].text, document.span)) for document in ranked]
+    rows = [(document.score, _shown(passages[document.index].text, best_part(document))) for document in ranked]
     table = format_table(rows, _width(), [one for one in ids if one is not None])
     encoding = sys.stdout.encoding  # of the locale: it may know few characters
     print(table.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _shown(text: str, span: Span | None) -> str:
-    """Return the part of a passage that won."""
+    """Return a part of a passage, with its characters before it; the whole passage alone."""
     if span is None or span == (0, len(text)):
         return text
     return f"[{span.start}:{span.end}] {text[span.start : span.end]}"

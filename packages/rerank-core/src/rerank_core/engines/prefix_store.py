@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -34,12 +35,13 @@ class PrefixStore(Generic[State]):
     """Keeps the state of a prefix as long as its ``SharedPrefix`` lives, and at most ``max_bytes`` of all.
 
     What does not fit is not kept, and is computed again for the next batch. Nothing has to make room: whatever is in
-    the store is still waited for.
+    the store is still waited for. Several threads may ask at once.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._kept: WeakKeyDictionary[SharedPrefix, _Kept[State]] = WeakKeyDictionary()
+        self._lock = threading.Lock()  # a dictionary that grows cannot be added up
 
     def __len__(self) -> int:
         """The number of prefixes in the store."""
@@ -62,15 +64,17 @@ class PrefixStore(Generic[State]):
         missing = [prefix for prefix in wanted if prefix not in found]
         if missing:
             states = compute([ids for _, ids in missing])
-            room = self._max_bytes - self.nbytes
-            for prefix, state in zip(missing, states, strict=True):
-                found[prefix] = state
-                room -= self._put(*prefix, state, room)
+            found |= zip(missing, states, strict=True)
+            with self._lock:
+                room = self._max_bytes - self.nbytes
+                for prefix, state in zip(missing, states, strict=True):
+                    room -= self._put(*prefix, state, room)
         return found
 
     def clear(self) -> None:
         """Free all, such as where memory is short."""
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
 
     def _get(self, shared: SharedPrefix | None, ids: bytes) -> State | None:
         kept = self._kept.get(shared) if shared is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -12,11 +13,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, final
 
 from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.forking import PerProcess, current_process, running
-from rerank_core.inputs import DeprecatedOptions, as_pair_list, as_pairs, check_instruction, score_options
+from rerank_core.inputs import (
+    DeprecatedOptions,
+    as_options,
+    as_pair_list,
+    as_pairs,
+    check_instruction,
+    score_options,
+)
 from rerank_core.models.batching import SharedPrefixes, batch_order, micro_batches
+from rerank_core.models.highlighting import check_highlight, highlight
 from rerank_core.models.prefetch import prefetch
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, score_by_query
+from rerank_core.progress import FinishedPairs, progress_bar
 from rerank_core.scorer import Output
 from rerank_core.types import Encoding, ModelInfo, Pair, Scored, ScoreOptions, Scores, SharedPrefix, TokenSequence
 
@@ -61,6 +71,14 @@ class LocalModel:
         self._lock = PerProcess(threading.Lock)
         self._most_tokens = sys.maxsize  # less once memory has run out
 
+    def __repr__(self) -> str:
+        """Its name, and how it runs here."""
+        info = self._info
+        return (
+            f"LocalModel({info.name!r}, kind={info.kind!r}, engine={info.engine!r}, device={info.device!r}, "
+            f"dtype={info.dtype!r})"
+        )
+
     def __copy__(self) -> Self:
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
@@ -73,6 +91,16 @@ class LocalModel:
         if self._reload is None:
             raise TypeError(f"{self._info.name} was not made by rerank_core.load, so it cannot be pickled")
         return self._reload.func, self._reload.args
+
+    def configuration(self) -> dict[str, Any] | None:
+        """Return the settings that load it again, as JSON has them: its name, and the options of ``rerank_core.load``.
+
+        None for a model that ``load`` did not make.
+        """
+        if self._reload is None:
+            return None
+        model, options = self._reload.args
+        return {"model": model, **json.loads(options)}
 
     @property
     def info(self) -> ModelInfo:
@@ -98,25 +126,44 @@ class LocalModel:
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
-        """See ``Scorer.score``."""
-        return self._score(as_pairs(query, documents), score_options(options, deprecated))
+        """See ``Scorer.score``. ``progress`` shows a bar on a terminal or in a notebook, and nothing elsewhere."""
+        return self._score(as_pairs(query, documents), score_options(options, deprecated), progress=progress)
 
-    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
+    def score_pairs(
+        self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None, *, progress: bool = False
+    ) -> Scores:
         """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``.
 
-        A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document.
+        A pair is a ``Pair``, a tuple, a list or a row of an array: a query and a document. ``progress`` as in
+        ``score``.
         """
-        known, options = as_pair_list(pairs), options or ScoreOptions()
-        return self._score(known, options) if self.independent else score_by_query(self, known, options)
+        known, options = as_pair_list(pairs), as_options(options)
+        if self.independent:
+            return self._score(known, options, progress=progress)
+        return score_by_query(self, known, options, progress=progress)
 
-    def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
+    def _score(self, pairs: Sequence[Pair], options: ScoreOptions, *, progress: bool) -> Scores:
+        check_highlight(self, options)
+        scores = self._score_with_bar(pairs, options, "pair", progress)
+        return highlight(
+            scores, pairs, options, lambda found, plain: self._score_with_bar(found, plain, "sentence", progress)
+        )
+
+    def _score_with_bar(self, pairs: Sequence[Pair], options: ScoreOptions, unit: str, progress: bool) -> Scores:
+        with progress_bar(len(pairs), unit=unit, shown=progress) as advance:
+            return self._score_in_batches(pairs, options, FinishedPairs(advance))
+
+    def _score_in_batches(self, pairs: Sequence[Pair], options: ScoreOptions, finished: FinishedPairs) -> Scores:
         encodings: list[Encoding] = []
         outputs: dict[TokenSequence, Output] = {}
         prefixes, waiting = SharedPrefixes(), _Waiting()
         for part in self._encoded(pairs, options):
             encodings += part
+            finished.add(part)
             for sequence in distinct_sequences(part):
                 if sequence not in outputs and sequence not in waiting:
                     waiting[sequence] = prefixes.of(sequence)
@@ -124,8 +171,10 @@ class LocalModel:
             waiting = batches.pop()  # the last one waits for company
             while batches:
                 outputs |= self._compute(batches.popleft())
+                finished.update(outputs)
         if waiting:
             outputs |= self._compute(waiting)
+        finished.update(outputs)
         return to_scores(self, encodings, outputs, options)
 
     def _batches(self, waiting: _Waiting) -> deque[_Waiting]:

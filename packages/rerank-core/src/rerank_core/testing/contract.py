@@ -210,6 +210,8 @@ def test_a_lone_surrogate_is_refused_by_its_place(scorer: Scorer) -> None:
 def test_what_is_not_text_is_refused(scorer: Scorer) -> None:
     with pytest.raises(InvalidRequest, match="document 1 is int, not a string"):
         scorer.score(QUERY, ["fine", 7])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequest, match="document 1 is float, not a string: what is missing has no score"):
+        scorer.score(QUERY, ["fine", math.nan])  # type: ignore[list-item]
     with pytest.raises(InvalidRequest, match="documents is one string"):
         scorer.score(QUERY, "one string")
     with pytest.raises(InvalidRequest, match="documents is a dict, whose keys"):
@@ -227,6 +229,31 @@ def test_documents_may_be_any_iterable_and_are_read_once(scorer: Scorer) -> None
     assert scorer.score(QUERY, tuple(DOCUMENTS)) == wanted
     assert scorer.score(QUERY, iter(DOCUMENTS[:0])).values == ()
     assert rerank(scorer, QUERY, iter(DOCUMENTS)) == rank(wanted)
+
+
+def test_scores_are_a_sequence_of_floats(scorer: Scorer) -> None:
+    scores = scorer.score(QUERY, DOCUMENTS)
+
+    assert len(scores) == len(DOCUMENTS)
+    assert tuple(scores) == scores.values
+    assert scores[0] == scores.values[0]
+
+
+def test_the_best_sentences_are_parts_of_the_document_and_change_no_score(scorer: Scorer) -> None:
+    document = f" {DOCUMENTS[1]} {DOCUMENTS[0]}\n{DOCUMENTS[2]}"
+
+    plain = scorer.score(QUERY, [document, DOCUMENTS[1]])
+    scores = scorer.score(QUERY, [document, DOCUMENTS[1]], ScoreOptions(highlight="sentences"))
+
+    assert plain.sentences is None
+    assert scores.values == plain.values
+    assert scores.usage.tokens > plain.usage.tokens
+    assert scores.sentences is not None
+    found = [[document[start:end] for start, end, _ in sentences or ()] for sentences in scores.sentences[:1]]
+    assert set(found[0]) == set(DOCUMENTS[:3])
+    assert [sentence.score for sentence in scores.sentences[0] or ()] == list(scorer.score(QUERY, found[0]))
+    (best,) = rerank(scorer, QUERY, [DOCUMENTS[1], document], top_n=1, options=ScoreOptions(highlight="sentences"))
+    assert best.sentences in scores.sentences
 
 
 def test_one_scorer_shared_by_eight_threads_gives_the_serial_scores(scorer: Scorer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 from rerank_core.errors import RerankError
 from rerank_core.inputs import DeprecatedOptions, as_pairs, check_instruction, instruction_of, score_options
 from rerank_core.models.cross_encoder import CrossEncoder
+from rerank_core.models.highlighting import highlight
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs
 from rerank_core.scorer import Output
@@ -20,6 +21,7 @@ from rerank_core.types import (
     Encoding,
     LongDocuments,
     ModelInfo,
+    Pair,
     Scored,
     ScoreOptions,
     Scores,
@@ -98,8 +100,11 @@ class OverlapModel:
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """See ``Scorer.score``."""
-        options = score_options(options, deprecated)
-        encodings = encode_pairs(self.encode, as_pairs(query, documents), options)
+        options, pairs = score_options(options, deprecated), as_pairs(query, documents)
+        return highlight(self._score(pairs, options), pairs, options, self._score)
+
+    def _score(self, pairs: Sequence[Pair], options: ScoreOptions) -> Scores:
+        encodings = encode_pairs(self.encode, pairs, options)
         sequences = distinct_sequences(encodings)
         return to_scores(self, encodings, dict(zip(sequences, self.forward(sequences), strict=True)), options)
 

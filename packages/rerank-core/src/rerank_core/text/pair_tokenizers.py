@@ -77,13 +77,10 @@ class CrossEncoderTokenizer:
         document = cut(whole_document.ids, options.max_document_tokens, side)
         fits = len(query) + len(document) <= room
 
-        if options.windows(self._long_documents):
-            if not fits and self._is_cut(len(query), len(document), room, options):
-                is_capped = len(query) < len(whole_query.ids)
-                return self._encode_windows(index, pair.document, query, is_capped, room, options)
-            whole = (Span(0, len(pair.document)),)
-        else:
-            whole = None
+        in_windows = options.windows(self._long_documents)
+        if in_windows and not fits and self._is_cut(len(query), len(document), room, options):
+            is_capped = len(query) < len(whole_query.ids)
+            return self._encode_windows(index, pair.document, query, is_capped, room, options)
         if not fits and not options.truncate:
             total = len(query) + len(document) + self.template.special_tokens
             raise InputTooLong(
@@ -94,7 +91,12 @@ class CrossEncoderTokenizer:
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
         sequence = _sequence(ids, types if self._has_type_ids else [], f"document {index}")
         is_cut = _is_cut(whole_query, kept[0]) or _is_cut(whole_document, kept[1])
-        return Encoding((index,), (sequence,), truncated=int(is_cut), spans=whole)
+        spans = None
+        if in_windows or (options.highlight and not _is_cut(whole_document, kept[1])):
+            spans = (Span(0, len(pair.document)),)
+        elif options.highlight:
+            spans = (self._text_ids.span_of_kept(pair.document, kept[1], side_of(options)),)
+        return Encoding((index,), (sequence,), truncated=int(is_cut), spans=spans)
 
     def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
         """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
@@ -185,14 +187,27 @@ class BiEncoderTokenizer:
             query_sequence, query_cut = query_sequences[query]
             if options.windows(self._long_documents):
                 sequences, spans, is_cut = self._document_windows(index, pair.document, text_ids[document], options)
-                read = (query_sequence, *sequences)
-                encodings.append(Encoding((index,), read, int(query_cut or is_cut), (Span(0, 0), *spans)))
+                sequences = [query_sequence, *sequences]
+                encodings.append(Encoding((index,), tuple(sequences), int(query_cut or is_cut), (Span(0, 0), *spans)))
                 continue
             document_sequence, document_cut = self._sequence_of(
                 text_ids[document], options.max_document_tokens, f"document {index}", options
             )
-            encodings.append(Encoding((index,), (query_sequence, document_sequence), int(query_cut or document_cut)))
+            encoding = Encoding((index,), (query_sequence, document_sequence), int(query_cut or document_cut))
+            if options.highlight:
+                read = self._spans_read(document, text_ids[document], document_cut, options)
+                encoding = replace(encoding, spans=read)
+            encodings.append(encoding)
         return encodings
+
+    def _spans_read(self, text: str, ids: TextIds, is_cut: bool, options: ScoreOptions) -> tuple[Span, Span]:
+        """Return the spans of the query and of what is read of a document; ``text`` has the document's prompt."""
+        prompt = len(self._document_prompt)
+        if not is_cut:
+            return Span(0, 0), Span(0, len(text) - prompt)
+        kept = min(ids.length(options.max_document_tokens), self.template.room(self._max_length, options))
+        start, end = self._text_ids.span_of_kept(text, kept, side_of(options))
+        return Span(0, 0), Span(max(0, start - prompt), max(0, end - prompt))
 
     def _document_windows(
         self, index: int, document: str, ids: TextIds, options: ScoreOptions

@@ -181,8 +181,18 @@ class PromptTokenizer:
             most = min(most, options.max_document_tokens + prompt.document.own_in(ids.ids))
         is_cut = ids.is_cut or len(ids.ids) > most
         kept = prompt.document.cut(ids.ids, most, side_of(options)) if is_cut else ids.ids
-        whole = (Span(0, len(document)),) if options.windows(self._long_documents) else None
-        return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), whole)
+        spans = None
+        if options.windows(self._long_documents) or (options.highlight and not is_cut):
+            spans = (Span(0, len(document)),)
+        elif options.highlight:
+            spans = (self._span_read(document, prompt.document, len(kept), options),)
+        return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
+
+    def _span_read(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
+        """Find the characters that are read of a document that is cut; ``kept`` tokens of its place are."""
+        start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept - place.own_tokens, side_of(options))
+        shift = place.slot.dropped(document)
+        return Span(start + shift, end + shift)
 
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
         """Lay the prompt around each window of a document. A space before the document belongs to its first word."""

@@ -200,12 +200,28 @@ class TextTokenizer:
         limits = [limit + 1 for limit in (wanted and wanted * size, cap) if limit is not None]
         # Windows begin on the left; only a cap drops tokens there.
         limit = min(limits) if limits and (side == "right" or cap is None) else None
-        length = len(document) if limit is None else 64 + _CHARACTERS * limit
         most = None
         if options.truncate and self._max_characters is not None:
             most = max(self._max_characters, 4 * _CHARACTERS * (limit or 0))
+        return self._read_offsets(document, limit, "right" if limit is not None else side, most)
+
+    def span_of_kept(self, text: str, kept: int, side: TruncationSide) -> Span:
+        """Find the characters of the first ``kept`` tokens of a text, of the last ones where ``side`` is left."""
+        piece, encoding = self._read_offsets(text, kept, side, self._most(kept))
+        places = cut(range(len(encoding.ids)), kept, side)
+        if not places:
+            return Span(0, 0)
+        start, end = span(encoding.offsets, range(places[0], places[-1] + 1))
+        shift = len(text) - len(piece.text) if side == "left" else 0
+        return Span(start + shift, end + shift)
+
+    def _read_offsets(
+        self, text: str, limit: int | None, side: TruncationSide, most: int | None
+    ) -> tuple[_Piece, TokenizerEncoding]:
+        """Tokenise at least the first ``limit`` tokens of a text (the last where ``side`` is left), with offsets."""
+        length = len(text) if limit is None else 64 + _CHARACTERS * limit
         while True:
-            piece = self._piece(document, length, "right" if limit is not None else side, most, squeeze=False)
+            piece = self._piece(text, length, side, most, squeeze=False)
             with _named_failures([piece.text]):
                 encoding = self._tokenizer.encode(piece.text, add_special_tokens=False)
             if piece.is_last or len(encoding.ids) >= (limit or 0):

@@ -1,16 +1,13 @@
 """Windows that overlap, for a document that is longer than the model reads."""
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from rerank_core.text.sentences import END
 from rerank_core.types import ScoreOptions, Span
 
 OVERLAP = 64  # tokens, unless asked otherwise; a sentence has about 25
-
-# Where a sentence ends: at a mark before white space, at one that needs none, and before an empty line.
-_SENTENCE_END = re.compile(r"[.!?…؟۔।॥]+[\"'”’)\]»]*(?=\s)|[。！？｡]+[”’」』）]*|(?<=\S)(?=\s*\n\s*\n)")
 
 
 def query_room(query: int, room: int) -> int:
@@ -40,7 +37,7 @@ def sentence_ends(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Find positions in a text's tokens behind which a sentence ends; ``offsets`` are the tokens' characters."""
     token_ends = [end for _, end in offsets]
     found = []
-    for match in _SENTENCE_END.finditer(text):
+    for match in END.finditer(text):
         # The last of the tokens that end there: a character may be several.
         place = bisect_right(token_ends, match.end())
         if place and token_ends[place - 1] == match.end():

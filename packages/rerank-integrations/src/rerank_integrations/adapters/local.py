@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, score_options
+from rerank_core.progress import keywords
 from rerank_core.scorer import AsyncScorer, Scorer
 from rerank_core.types import ScoreOptions, Scores
 
@@ -25,8 +28,11 @@ _loading.get()  # before threads can ask for it
 def local_scorer(model: str, **load_options: Any) -> Scorer:
     """Load a model that scores in this process: see ``rerank_core.load``, which takes the options.
 
-    Raises what it raises, ``MissingExtra`` among them where nothing is installed that runs a model.
+    Raises what it raises, ``MissingExtra`` among them where nothing is installed that runs a model, and
+    ``InvalidRequest`` for the address of a server.
     """
+    if isinstance(model, str) and model.startswith(("http://", "https://")):
+        raise InvalidRequest(f"{model.split('@')[-1]} is an address, not a model: use from_url")
     # Here, so that whoever scores over HTTP never comes near what runs a model.
     from rerank_core.loading import load
 
@@ -51,6 +57,11 @@ class ModelScorer:
         options = "".join(f", {name}={value!r}" for name, value in sorted(self._load_options.items()))
         return f"ModelScorer({self._model!r}{options})"
 
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that load it, as JSON has them: its name, and the options of ``rerank_core.load``."""
+        options = self._load_options.items()
+        return {"model": self._model, **{name: str(it) if isinstance(it, Path) else it for name, it in options}}
+
     @property
     def model(self) -> LocalModel:
         """The model itself."""
@@ -66,14 +77,18 @@ class ModelScorer:
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
-        """See ``Scorer.score``."""
-        return self.model.score(query, documents, score_options(options, deprecated))
+        """See ``LocalModel.score``."""
+        return self.model.score(query, documents, score_options(options, deprecated), **keywords(progress))
 
-    def score_pairs(self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None) -> Scores:
-        """Return one score per pair, in their order; the pairs may have different queries. Raises as ``score``."""
-        return self.model.score_pairs(pairs, options)
+    def score_pairs(
+        self, pairs: Iterable[Sequence[str]], options: ScoreOptions | None = None, *, progress: bool = False
+    ) -> Scores:
+        """See ``LocalModel.score_pairs``."""
+        return self.model.score_pairs(pairs, options, **keywords(progress))
 
     @property
     def independent(self) -> bool:

@@ -108,7 +108,7 @@ class Balancer:
             self._servers[endpoint].alive_at = now
 
     def was_alive(self, endpoint: Endpoint, now: float) -> bool:
-        """Return whether it gave a sign of life a moment ago."""
+        """Return whether it gave a sign of life a moment before ``now``, or later."""
         return now - self._servers[endpoint].alive_at < _ALIVE_SECONDS
 
     def outrun(self, endpoint: Endpoint, now: float) -> bool:

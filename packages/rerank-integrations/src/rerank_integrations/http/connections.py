@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 from urllib.request import getproxies
 
@@ -20,6 +21,12 @@ from rerank_core.forking import running
 from rerank_integrations.http.balancer import Endpoint
 from rerank_integrations.http.environment import Proxy, proxy_for, tls_context
 from rerank_integrations.http.streams import AsyncBackend, WatchedBackend
+from rerank_integrations.threads import run_in_thread
+
+# httpcore imports these with the first connection, where they would hold an event loop for some ten milliseconds.
+for _name in ("sniffio", "anyio._backends._asyncio"):
+    with suppress(ModuleNotFoundError):
+        import_module(_name)
 
 # Servers and balancers close idle connections after 60 s or more. One that closes them sooner is no harm: a closed
 # connection is noticed before it is used, or its request is made again on a new one.
@@ -90,13 +97,16 @@ class Connections:
     async def loop_clients(self) -> AsyncClients:
         """Return the running loop's clients. Raises ``UnusableEnvironment``."""
         loop = asyncio.get_running_loop()
+        if (known := self.async_clients.get(loop)) is not None:
+            return known
+        # To read certificates takes tens of milliseconds, which the loop has other uses for.
+        routes = await run_in_thread(self._routes) if self._needs_tls() else self._routes()
         with self._lock:
             clients = self.async_clients.get(loop)
-            if clients is not None:
+            if clients is not None:  # another task was first
                 return clients
             for closed in [other for other in self.async_clients if other.is_closed()]:
                 del self.async_clients[closed]
-            routes = self._routes()
             pooled = {one: route.async_client(_LIMITS) for one, route in routes.items()}
             fresh = {one: route.async_client(_NOT_KEPT) for one, route in routes.items()}
             clients = self.async_clients[loop] = AsyncClients(
@@ -128,13 +138,16 @@ class Connections:
             self._finalizer = None
         self._opened.abandon()
 
+    def _needs_tls(self) -> bool:
+        proxies = [self.proxy(one) for one in self._endpoints]
+        urls = [one.url for one in self._endpoints] + [proxy.url for proxy in proxies if proxy]
+        return any(url.startswith("https:") for url in urls)
+
     def _routes(self) -> dict[Endpoint, _Route]:
         proxies = {one: self.proxy(one) for one in self._endpoints}
-        urls = [one.url for one in self._endpoints] + [proxy.url for proxy in proxies.values() if proxy]
-        # Reading certificates takes a while, and may fail: nothing of it concerns plain http.
-        needs_tls = any(url.startswith("https:") for url in urls)
         with running():  # a fork meanwhile would leave OpenSSL locked for ever in the child
-            tls = tls_context() if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            # Reading certificates takes a while, and may fail: nothing of it concerns plain http.
+            tls = tls_context() if self._needs_tls() else None
             return {one: _Route(tls, _proxy(proxy, tls) if proxy else None) for one, proxy in proxies.items()}
 
 
@@ -190,23 +203,28 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The TLS settings and the proxy of a server."""
+    """The TLS settings and the proxy of a server; no TLS settings where nothing is asked by TLS."""
 
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
     proxy: httpx.Proxy | None
 
+    @property
+    def _verify(self) -> Any:
+        # httpx passes on whatever is none of a bool and a string, and httpcore takes None for no context at all.
+        return self.tls
+
     def client(self, limits: httpx.Limits) -> httpx.Client:
-        transport = httpx.HTTPTransport(verify=self.tls, proxy=self.proxy, limits=limits, trust_env=False)
+        transport = httpx.HTTPTransport(verify=self._verify, proxy=self.proxy, limits=limits, trust_env=False)
         transport._pool._network_backend = WatchedBackend()
         return httpx.Client(transport=transport, trust_env=False)
 
     def async_client(self, limits: httpx.Limits) -> httpx.AsyncClient:
-        transport = httpx.AsyncHTTPTransport(verify=self.tls, proxy=self.proxy, limits=limits, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(verify=self._verify, proxy=self.proxy, limits=limits, trust_env=False)
         transport._pool._network_backend = AsyncBackend()
         return httpx.AsyncClient(transport=transport, trust_env=False)
 
 
-def _proxy(proxy: Proxy, tls: ssl.SSLContext) -> httpx.Proxy:
+def _proxy(proxy: Proxy, tls: ssl.SSLContext | None) -> httpx.Proxy:
     return httpx.Proxy(proxy.url, ssl_context=tls if proxy.url.startswith("https:") else None)
 
 

@@ -24,6 +24,7 @@ from rerank_core.errors import (
     Unauthorized,
     Unavailable,
 )
+from rerank_core.progress import Advance
 from rerank_core.types import Scores
 
 from rerank_integrations.http import protocol
@@ -158,6 +159,10 @@ _Result = TypeVar("_Result")
 RequestFlow: TypeAlias = Generator[SendRequest | HedgedRequest | Sleep, Outcome | Outcomes | None, _Result]
 
 
+class ServerSilent(DeadlineExceeded):
+    """The time ran out, and until then the server did not even say that it lives: it is stopped or stuck."""
+
+
 def is_final(outcome: Outcome) -> bool:
     """Return whether the caller gets it: a good answer, or an error that would be the same from any server."""
     return isinstance(outcome, Success) or (isinstance(outcome, Refusal) and outcome.is_final)
@@ -219,8 +224,11 @@ class RequestFlows:
         """Get the server's description of itself."""
         return self._server_info(self._deadline())
 
-    def score(self, question: protocol.Question) -> RequestFlow[Scores]:
-        """Score a whole list, in as many requests as the server's limits ask for, one after the other."""
+    def score(self, question: protocol.Question, advance: Advance | None = None) -> RequestFlow[Scores]:
+        """Score a whole list, in as many requests as the server's limits ask for, one after the other.
+
+        ``advance`` is called after each with the number of its documents.
+        """
         deadline = self._deadline()
         info = yield from self._server_info(deadline)
         question = question.fitted(info)
@@ -235,7 +243,9 @@ class RequestFlows:
                 # A server that refuses long texts, where others cut what the model cannot read.
                 question = shortened
                 answers.append((yield from self._score_part(question, part, deadline)))
-        return protocol.join(answers, info)
+            if advance is not None:
+                advance(len(part))
+        return protocol.join(answers, info, question.options)
 
     def _deadline(self) -> float:
         return self._now() + (math.inf if self._timeout is None else self._timeout)
@@ -284,6 +294,7 @@ class RequestFlows:
             if deadline - now <= 0:
                 raise self._late(f"{method} {path}", note)
 
+            asked_at = now
             with ExitStack() as in_hand:
 
                 def next_request(among: list[Endpoint], now: float, in_hand: ExitStack = in_hand) -> SendRequest:
@@ -328,6 +339,9 @@ class RequestFlows:
                     stale.add(request.endpoint)
                     continue
                 error, cause = self._error(outcome, request, note)
+                if self._was_silent(outcome, request, asked_at):
+                    source = f"{method} {request.url} was not answered within {self._timeout:g} s"
+                    error = ServerSilent(f"{source}, and neither was {_LIVEZ}: the server is stopped or stuck{note}")
                 self._note_failure(request.endpoint, error, now)
                 if may_succeed_later(error):
                     attempts.failed(request.endpoint, error.retry_after, now, self._random())
@@ -376,6 +390,13 @@ class RequestFlows:
             _LIFE_AGAIN_SECONDS,
             SendRequest(endpoint, "GET", _LIVEZ, None, seconds, seconds, Success, _MAX_LIFE_BYTES, fresh=True),
         )
+
+    def _was_silent(self, outcome: Outcome, request: SendRequest, asked_at: float) -> bool:
+        """Return whether the time ran out on a server that was asked whether it lives, and said nothing."""
+        is_late = isinstance(outcome, TransportFailure) and outcome.how == "late"
+        if not is_late or request.check is None:
+            return False
+        return not self._balancer.was_alive(request.endpoint, asked_at + request.check.after)
 
     def _error(self, outcome: Outcome, request: SendRequest, note: str) -> tuple[RerankError, BaseException | None]:
         """Make the error of an outcome that is no good answer, and return it with its cause."""

@@ -19,7 +19,9 @@ from rerank_core.errors import (
     Unavailable,
     error_class,
 )
-from rerank_core.types import ScoreOptions, Scores, Span, Usage
+from rerank_core.pairs import joined
+from rerank_core.ranking import rank
+from rerank_core.types import ScoreOptions, Scores, Sentence, Span, Usage
 
 # What each option is called on the wire.
 _NAMES = {
@@ -35,6 +37,8 @@ _NAMES = {
     "max_chunks": "max_chunks_per_doc",
     "chunk_score": "chunk_score",
     "best_chunks": "best_chunks",
+    "highlight": "highlight",
+    "highlight_top": "highlight_top",
     "instruction": "instruction",
 }
 
@@ -225,6 +229,14 @@ def read_scores(content: bytes, url: str, part: range, question: Question) -> Sc
             for result in answer["results"]
             for found in result.get("relevant_spans") or ()
         }
+        sentences = {
+            result["index"]: tuple(
+                Sentence(*_span(found, cuts.get(part.start + result["index"], 0)), float(found["score"]))
+                for found in result["sentences"]
+            )
+            for result in answer["results"]
+            if result.get("sentences") is not None
+        }
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{source} answered in another shape than rerank-server's: {_shown(error)}") from error
     if not isinstance(model, str):
@@ -253,34 +265,31 @@ def read_scores(content: bytes, url: str, part: range, question: Question) -> Sc
         model=_printable(model, _LONGEST_MESSAGE),
         usage=usage,
         spans=tuple(spans.get(index) for index in range(len(part))) if spans else None,
+        sentences=tuple(sentences.get(index) for index in range(len(part))) if sentences else None,
     )
 
 
-def join(answers: Sequence[Scores], info: ServerInfo) -> Scores:
-    """Join the answers of all parts.
+def join(answers: Sequence[Scores], info: ServerInfo, options: ScoreOptions) -> Scores:
+    """Join the answers of all parts. Each has sentences for as many documents as all together should have.
 
     Raises ``Unavailable`` where the model changed on the way: scores of two models do not compare.
     """
-    models = list(dict.fromkeys(answer.model for answer in answers)) or [info.model]
+    if not answers:
+        sentences = None if options.highlight is None else ()
+        usage = Usage(pairs=0, tokens=0, truncated=0)
+        return Scores(values=(), raw_values=(), model=info.model, usage=usage, sentences=sentences)
+    models = list(dict.fromkeys(answer.model for answer in answers))
     if len(models) > 1:
         raise Unavailable(
             f"the model changed from {models[0]} to {models[1]} between two parts of one list: ask again, "
             "and let all servers have the same model"
         )
-    raw_values = [answer.raw_values for answer in answers if answer.raw_values is not None]
-    return Scores(
-        values=tuple(value for answer in answers for value in answer.values),
-        raw_values=tuple(raw for known in raw_values for raw in known) if len(raw_values) == len(answers) else None,
-        model=models[0],
-        usage=Usage(
-            pairs=sum(answer.usage.pairs for answer in answers),
-            tokens=sum(answer.usage.tokens for answer in answers),
-            truncated=sum(answer.usage.truncated for answer in answers),
-        ),
-        spans=tuple(span for answer in answers for span in answer.spans or [None] * len(answer.values))
-        if any(answer.spans for answer in answers)
-        else None,
-    )
+    scores = joined(answers)
+    if scores.sentences is None or options.highlight_top is None:
+        return scores
+    best = {found.index for found in rank(scores, top_n=options.highlight_top)}
+    kept = tuple(found if index in best else None for index, found in enumerate(scores.sentences))
+    return replace(scores, sentences=kept)
 
 
 def read_own_error(content: bytes, *, retry_after: str | None = None, note: str = "") -> RerankError | None:

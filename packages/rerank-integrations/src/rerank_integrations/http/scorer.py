@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import random
 import time
@@ -14,13 +13,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import httpx
 from rerank_core.errors import InvalidRequest
 from rerank_core.forking import PerProcess
 from rerank_core.inputs import DeprecatedOptions, as_pairs, score_options
+from rerank_core.progress import Advance, progress_bar
 from rerank_core.types import ScoreOptions, Scores
 
 from rerank_integrations.http import protocol
+from rerank_integrations.http.address import read_address, without_password
 from rerank_integrations.http.api_key import ApiKey
 from rerank_integrations.http.balancer import Balancer, Endpoint
 from rerank_integrations.http.connections import Connections
@@ -81,17 +81,17 @@ class HTTPScorer:
         hedge_after: float | None = None,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else base_url
-        endpoints = list(dict.fromkeys(_endpoint(url) for url in urls))
+        endpoints = list(dict.fromkeys(read_address(url) for url in urls))
         if not endpoints:
             raise InvalidRequest("base_url is an empty list: use an address like http://localhost:8000")
         self._servers = endpoints
         self._api_key = ApiKey.of(api_key)
-        if timeout is not None and not timeout > 0:
-            raise InvalidRequest(f"timeout is {timeout}: use seconds above 0, or None to wait without end")
-        if max_retries < 0:
-            raise InvalidRequest(f"max_retries is {max_retries}: use 0 to ask once, or more")
-        if hedge_after is not None and not hedge_after > 0:
-            raise InvalidRequest(f"hedge_after is {hedge_after}: use seconds above 0, or None to ask one server only")
+        if timeout is not None and not _is_above(timeout, 0):
+            raise InvalidRequest(f"timeout is {timeout!r}: use seconds above 0, or None to wait without end")
+        if not _is_above(max_retries, -1):
+            raise InvalidRequest(f"max_retries is {max_retries!r}: use 0 to ask once, or more")
+        if hedge_after is not None and not _is_above(hedge_after, 0):
+            raise InvalidRequest(f"hedge_after is {hedge_after!r}: use seconds above 0, or None to ask one server only")
         self._options = {"timeout": timeout, "max_retries": max_retries, "hedge_after": hedge_after}
         self._processes = PerProcess(
             partial(
@@ -116,6 +116,16 @@ class HTTPScorer:
         """Pickled and copied without its connections; with its key."""
         return _again, (type(self), tuple(self._servers), self._api_key, self._options)
 
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that make it again, without its key and without passwords of its addresses."""
+        urls = [without_password(endpoint) for endpoint in self._servers]
+        return {"url": urls[0] if len(urls) == 1 else urls, **self._options}
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry an API key."""
+        return bool(self._api_key.source)
+
     @property
     def base_url(self) -> str:
         """The address of the server, or of the first of several, without the password that it may hold."""
@@ -131,27 +141,33 @@ class HTTPScorer:
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
-        """See ``Scorer.score``.
+        """See ``Scorer.score``. ``progress`` shows a bar on a terminal or in a notebook, and nothing elsewhere.
 
         Also raises ``Unavailable`` where no server can be reached, ``Overloaded`` where none has room,
         ``DeadlineExceeded`` where none answers in time, ``Unauthorized`` where the key is not taken or ``api_key()``
         has none, and ``ModelError`` where no server gives an answer that can be read and is complete.
         """
         question = _question(query, documents, score_options(options, deprecated))
-        return self._state.score(question)
+        with progress_bar(len(question.documents), shown=progress) as advance:
+            return self._state.score(question, advance)
 
     async def ascore(
         self,
         query: str,
         documents: Iterable[str],
         options: ScoreOptions | None = None,
+        *,
+        progress: bool = False,
         **deprecated: Unpack[DeprecatedOptions],
     ) -> Scores:
         """Score as ``score`` does, without holding the thread."""
         question = _question(query, documents, score_options(options, deprecated))
-        return await self._state.ascore(question)
+        with progress_bar(len(question.documents), shown=progress) as advance:
+            return await self._state.ascore(question, advance)
 
     @property
     def independent(self) -> bool:
@@ -242,11 +258,16 @@ class _State:
     def info(self) -> protocol.ServerInfo:
         return self.driver.drive(self.flows.info())
 
-    def score(self, question: protocol.Question) -> Scores:
-        return self.driver.drive(self.flows.score(question))
+    def score(self, question: protocol.Question, advance: Advance | None) -> Scores:
+        return self.driver.drive(self.flows.score(question, advance))
 
-    async def ascore(self, question: protocol.Question) -> Scores:
-        return await self.driver.adrive(self.flows.score(question))
+    async def ascore(self, question: protocol.Question, advance: Advance | None) -> Scores:
+        return await self.driver.adrive(self.flows.score(question, advance))
+
+
+def _is_above(number: object, bound: float) -> bool:
+    """Return whether it is a number above the bound; text is none."""
+    return isinstance(number, int | float) and number > bound
 
 
 def _headers(api_key: ApiKey, request: SendRequest) -> dict[str, str]:
@@ -270,30 +291,3 @@ def _again(
 ) -> HTTPScorer:
     """Make a copy. Its arguments have reprs that show neither key nor password."""
     return kind([endpoint.given for endpoint in endpoints], api_key=api_key.source, **options)
-
-
-def _endpoint(base_url: str) -> Endpoint:
-    """Read an address. The password leaves it here: httpx writes addresses into its log."""
-    try:
-        url = httpx.URL(base_url.strip().rstrip("/"))
-    except httpx.InvalidURL as error:
-        reason = "" if "@" in base_url else f": {error}"  # which may quote a part of a password
-        raise InvalidRequest(f"base_url cannot be read as an address{reason}") from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        start, at, rest = str(url).rpartition("@")
-        raise InvalidRequest(
-            f"base_url is {('...' if start else '') + at + rest!r}: use one like http://localhost:8000"
-        )
-    if any(character.isspace() for character in base_url.strip()):
-        raise InvalidRequest("base_url has white space in it: use one like http://localhost:8000")
-    if url.port is not None and not 0 < url.port < 65536:
-        raise InvalidRequest(f"base_url has the port {url.port}: use one from 1 to 65535")
-    try:
-        url.raw_host.decode("ascii").encode("idna")
-    except UnicodeError:
-        raise InvalidRequest("base_url has a host with an empty or too long label: use one like localhost") from None
-    shown = str(url.copy_with(userinfo=b"") if url.userinfo else url).rstrip("/")
-    if not url.userinfo:
-        return Endpoint(shown, given=shown)
-    user = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
-    return Endpoint(shown, given=str(url), authorization=f"Basic {user}")

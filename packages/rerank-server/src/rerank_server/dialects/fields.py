@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from rerank_core.ranking import rank
 from rerank_core.types import (
     ChunkScore,
+    Highlight,
     LongDocuments,
     Pair,
     RankedDocument,
@@ -133,6 +134,16 @@ class RerankRequest(ScoringFields, kw_only=True):
     relevant_spans: Annotated[
         RelevantSpans | None, Meta(description="Score long documents in windows, and return the best window of each.")
     ] = None
+    highlight: Annotated[
+        Highlight | None,
+        Meta(
+            description="`sentences` also returns the best sentences of each document that is returned, best first. "
+            "They are scored one by one, which more than doubles the work for a document, and changes no score."
+        ),
+    ] = None
+    highlight_top: Annotated[
+        int | None, Meta(description="Highlight this many of the best documents only; the default is `top_n`.")
+    ] = None
 
 
 class RelevantSpan(Struct):
@@ -161,9 +172,19 @@ def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> Sc
     query = text_of(request.query, "query")
     pairs = [Pair(query, text) for text in texts(request)]
     asked = options(request, raw_by_default=raw_by_default)
-    if asked.long_documents is None and asks_for_spans(request):
+    if asked.long_documents is None and request.relevant_spans and asks_for_spans(request):
         asked = replace(asked, long_documents="chunk")
+    if request.highlight is not None:
+        most = _at_least(1, "highlight_top", request.highlight_top)
+        asked = replace(asked, highlight=request.highlight, highlight_top=most).highlighting(top_n(request))
     return ScoreRequest(pairs, asked, request.model)
+
+
+def score_request_without_sentences(request: RerankRequest) -> ScoreRequest:
+    """Translate a request of an API whose answers have no field for sentences. Raises ``WrongField``."""
+    if request.highlight is not None:
+        raise WrongField("highlight is not a field of this API: use it at /v1/rerank", field="highlight")
+    return score_request(request)
 
 
 def texts(request: RerankRequest) -> list[str]:
@@ -201,7 +222,7 @@ def ranked(request: RerankRequest, scores: Scores) -> list[RankedDocument]:
 def asks_for_spans(request: RerankRequest) -> bool:
     """Whether the best window of each document is to be returned."""
     spans = request.relevant_spans
-    return spans.mode == "enabled" if spans else request.long_documents == "chunk"
+    return spans.mode == "enabled" if spans else request.long_documents == "chunk" or request.highlight is not None
 
 
 def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan] | UnsetType:
@@ -210,6 +231,11 @@ def spans_of(request: RerankRequest, best: RankedDocument) -> list[RelevantSpan]
         return UNSET
     least = request.relevant_spans.threshold if request.relevant_spans else -math.inf
     return [RelevantSpan(best.span.start, best.span.end, best.score)] if best.score >= least else []
+
+
+def sentences_of(best: RankedDocument) -> list[RelevantSpan] | UnsetType:
+    """The best sentences of a document, where they were scored."""
+    return UNSET if best.sentences is None else [RelevantSpan(*sentence) for sentence in best.sentences]
 
 
 def side(asked: str | None) -> TruncationSide | None:
@@ -340,6 +366,7 @@ _CHOICES = {
     "truncate": ("NONE", "END"),
     "long_documents": get_args(LongDocuments),
     "chunk_score": get_args(ChunkScore),
+    "highlight": get_args(Highlight),
     "relevant_spans.mode": ("enabled", "disabled"),
 }
 

@@ -52,6 +52,7 @@ class Result(Struct):
     raw_score: float | UnsetType = UNSET
     document: dict[str, Any] | str | UnsetType = UNSET
     relevant_spans: list[RelevantSpan] | UnsetType = UNSET
+    sentences: list[RelevantSpan] | UnsetType = UNSET
 
 
 class ErrorDetail(Struct):
@@ -116,6 +117,7 @@ def results(
             raw_score=raw_values[best.index] if raw_values else UNSET,
             document=texts[best.index] if texts else given[best.index] if given else UNSET,
             relevant_spans=fields.spans_of(request, best) if spans else UNSET,
+            sentences=fields.sentences_of(best),
         )
         for best in fields.ranked(request, scores)
     ]

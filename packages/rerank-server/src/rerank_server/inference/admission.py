@@ -12,11 +12,13 @@ from rerank_core.errors import Overloaded, TooManyDocuments
 from rerank_core.inputs import instruction_of
 from rerank_core.models.batching import price
 from rerank_core.scorer import StepwiseModel
+from rerank_core.text.sentences import MOST
 from rerank_core.text.windows import query_room, windows
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
 _SPECIAL = 4  # tokens around two texts
+_SENTENCE = 25  # tokens of a sentence
 _UNKNOWN = 5.0  # seconds to wait, while nothing is measured yet
 _LONGEST = 600.0
 
@@ -75,6 +77,30 @@ def estimated_tokens(
             queries.add(pair.query)
             total += once
     return total
+
+
+def estimated_sentence_tokens(
+    pairs: Sequence[Pair],
+    info: ModelInfo,
+    options: ScoreOptions,
+    prompt: PromptTokens = PromptTokens(),  # noqa: B008 (a tuple)
+) -> int:
+    """Estimate the tokens of the sentences that are scored to highlight documents: none where nobody asks for it.
+
+    Each sentence is read beside the query; together they are the part of the document that the model reads at once.
+    What all documents of a query share is counted with the documents themselves.
+    """
+    if options.highlight is None or not pairs:
+        return 0
+    max_length = min(info.max_length, options.max_length or info.max_length)
+    instruction = _tokens(instruction_of(options, info) or "", None)
+    tokens = 0.0
+    for pair in pairs:
+        document = min(max_length, _tokens(pair.document, options.max_document_tokens))
+        sentences = min(MOST, 1 + document // _SENTENCE)
+        query = min(max_length, instruction + _tokens(pair.query, options.max_query_tokens))
+        tokens += document + sentences * (prompt.own + (0 if prompt.has_query else query))
+    return math.ceil(tokens * min(1.0, (options.highlight_top or len(pairs)) / len(pairs)))
 
 
 def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> float:

@@ -74,9 +74,12 @@ class ScoreCache:
 
 
 def key_of(fingerprint: str, options: ScoreOptions) -> Callable[[Pair], bytes]:
-    """Make a function that hashes the model, the options except ``raw``, and a pair; each with its length in front."""
+    """Make a function that hashes the model, the options that matter, and a pair; each with its length in front.
+
+    The raw score does not depend on ``raw``, nor on how many documents are highlighted.
+    """
     common = sha256()
-    for part in (fingerprint, repr(astuple(replace(options, raw=False)))):
+    for part in (fingerprint, repr(astuple(replace(options, raw=False, highlight_top=None)))):
         common.update(_framed(part))
 
     def key(pair: Pair) -> bytes:

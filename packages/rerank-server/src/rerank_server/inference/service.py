@@ -12,12 +12,26 @@ from itertools import accumulate, groupby, pairwise
 from rerank_core.errors import DeadlineExceeded, RerankError
 from rerank_core.models.batching import batch_order
 from rerank_core.models.calibration_texts import CALIBRATION_TEXTS
+from rerank_core.models.highlighting import (
+    SentencePair,
+    check_highlight,
+    documents_to_highlight,
+    sentence_options,
+    sentence_pairs,
+    with_sentences,
+)
 from rerank_core.models.scoring import distinct_sequences, to_scores
 from rerank_core.pairs import encode_pairs, positions_by_query, reordered
 from rerank_core.scorer import Output, StepwiseModel
 from rerank_core.types import Encoding, Pair, ScoreOptions, Scores, TokenSequence
 
-from rerank_server.inference.admission import Admission, Reservation, estimated_tokens, prompt_tokens
+from rerank_server.inference.admission import (
+    Admission,
+    Reservation,
+    estimated_sentence_tokens,
+    estimated_tokens,
+    prompt_tokens,
+)
 from rerank_server.inference.cache import CacheEntry, ScoreCache
 from rerank_server.inference.progress import Progress
 from rerank_server.inference.scheduler import BatchObserver, PendingScores, Scheduler
@@ -27,6 +41,7 @@ from rerank_server.observability.request_record import RequestRecord
 # The size of a batch that is tokenized at once, in some tens of milliseconds: a small request waits for one of them.
 _BATCH_PAIRS = 64
 _BATCH_CHARACTERS = 50_000
+_CHARACTERS_SPLIT = 8  # characters that are divided into sentences in the time in which one is tokenized
 
 
 def batch_bounds(pairs: Sequence[Pair], *, independent: bool = True) -> list[int]:
@@ -108,10 +123,12 @@ class Service:
     async def _score(
         self, pairs: Sequence[Pair], options: ScoreOptions, seconds: float, record: RequestRecord
     ) -> Scores:
+        check_highlight(self.model, options)
         tokens = self._estimated_tokens(pairs, options)
+        sentence_tokens = estimated_sentence_tokens(pairs, self.model.info, options, self._prompt)
         deadline = asyncio.get_running_loop().time() + seconds
         with (
-            self.admission.reserve(len(pairs), tokens, seconds=seconds) as reservation,
+            self.admission.reserve(len(pairs), tokens + sentence_tokens, seconds=seconds) as reservation,
             self.scheduler.open(deadline) as pending_scores,
             self.tokenizing.open(deadline) as pending_tokens,
         ):
@@ -119,8 +136,19 @@ class Service:
             try:
                 async with asyncio.timeout_at(deadline):
                     tokenized = await self._encode(pairs, options, pending_scores, pending_tokens, record)
-                    reservation.tokens = self.model.cost(distinct_sequences(tokenized.encodings))
-                    outputs = tokenized.outputs | await self._computed(pending_scores, record)
+                    record.cached = tokenized.cached
+                    own_tokens = self.model.cost(distinct_sequences(tokenized.encodings))
+                    reservation.tokens = own_tokens + sentence_tokens
+                    scores = await self._finish(tokenized, options, pending_scores, record)
+                    if options.highlight is not None:
+                        chosen = documents_to_highlight(scores, options)
+                        asked = await self._sentences(scores, pairs, chosen, pending_scores, pending_tokens)
+                        plain = sentence_options(options)
+                        sentences = [one.pair for one in asked]
+                        tokenized = await self._encode(sentences, plain, pending_scores, pending_tokens, record)
+                        reservation.tokens = own_tokens + self.model.cost(distinct_sequences(tokenized.encodings))
+                        found = await self._finish(tokenized, plain, pending_scores, record)
+                        scores = with_sentences(scores, chosen, asked, found)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"the {seconds:g} s of this request are over, with {pending_scores.computed} sequences of its "
@@ -128,8 +156,15 @@ class Service:
                 ) from None
             finally:
                 del self._requests[reservation]
-        scores = to_scores(self.model, tokenized.encodings, outputs, options)
         record.tokens, record.truncated = scores.usage.tokens, scores.usage.truncated
+        return scores
+
+    async def _finish(
+        self, tokenized: Tokenized, options: ScoreOptions, pending_scores: PendingScores, record: RequestRecord
+    ) -> Scores:
+        """Wait for the outputs that are missing, make scores of all, and put the new ones into the cache."""
+        outputs = tokenized.outputs | await self._computed(pending_scores, record)
+        scores = to_scores(self.model, tokenized.encodings, outputs, options)
         if self.cache is not None:
             for key, encoding in zip(tokenized.new, tokenized.encodings, strict=True):
                 if key is not None:
@@ -137,6 +172,23 @@ class Service:
                         key, CacheEntry(encoding, tuple(outputs[sequence] for sequence in encoding.sequences))
                     )
         return scores
+
+    async def _sentences(
+        self,
+        scores: Scores,
+        pairs: Sequence[Pair],
+        documents: Sequence[int],
+        pending_scores: PendingScores,
+        pending_tokens: PendingTokens,
+    ) -> list[SentencePair]:
+        """Find the sentences of documents in the tokenize thread, in batches: it takes a while for many texts."""
+        waiting = []
+        for start in range(0, len(documents), _BATCH_PAIRS):
+            batch = documents[start : start + _BATCH_PAIRS]
+            characters = _characters([pairs[position] for position in batch]) // _CHARACTERS_SPLIT
+            find = partial(sentence_pairs, scores, pairs, batch)
+            waiting.append(pending_tokens.add(find, characters=characters, tokens=0))
+        return [one for batch in waiting for one in await pending_scores.cancel_on_failure(batch)]
 
     def _estimated_tokens(self, pairs: Sequence[Pair], options: ScoreOptions) -> int:
         return estimated_tokens(pairs, self.model.info, options, self._max_text_chars, self._prompt)
@@ -186,8 +238,7 @@ class Service:
                 sequence for sequence in distinct_sequences(encoded.encodings) if sequence not in tokenized.outputs
             ]
             pending_scores.add(batch_order(wanted))
-        record.cached = len(pairs) - sum(key is not None for key in tokenized.new) if self.cache is not None else 0
-        record.tokenize_seconds = time.perf_counter() - began
+        record.tokenize_seconds += time.perf_counter() - began
         return tokenized
 
     def _seconds_left(self) -> dict[Reservation, float] | None:
@@ -240,8 +291,9 @@ class Service:
         try:
             return await pending_scores.outputs()
         finally:
+            forward_seconds = pending_scores.forward_seconds - record.forward_seconds
+            record.queue_seconds += max(0.0, time.perf_counter() - began - forward_seconds)
             record.forward_seconds = pending_scores.forward_seconds
-            record.queue_seconds = max(0.0, time.perf_counter() - began - pending_scores.forward_seconds)
 
 
 @dataclass(slots=True)
@@ -251,6 +303,11 @@ class Tokenized:
     encodings: list[Encoding] = field(default_factory=list)
     new: Sequence[bytes | None] = field(default_factory=list)
     outputs: dict[TokenSequence, Output] = field(default_factory=dict)
+
+    @property
+    def cached(self) -> int:
+        """The number of pairs that were in the cache."""
+        return sum(key is None for key in self.new)
 
     def extend(self, other: Tokenized) -> None:
         """Add the next batch."""

@@ -1,8 +1,9 @@
 // A request as code to copy. Pure: what is asked in, text out.
 //
-// `asked` is {base, query, documents, long, instruction, key}: where the server is, without a slash at the end; what
-// becomes of long passages ("chunk", "truncate", or null for what the server does unasked); what the query asks for, or
-// null; and whether a key is needed, which is read from the environment and never written here.
+// `asked` is {base, query, documents, long, highlight, instruction, key}: where the server is, without a slash at the
+// end; what becomes of long passages ("chunk", "truncate", or null for what the server does unasked); "sentences" where
+// the best ones are wanted, or null; what the query asks for, or null; and whether a key is needed, which is read from
+// the environment and never written here.
 
 /** Every snippet, by the name of its tab. */
 export const WRITERS = { curl, python, javascript, langchain, llamaindex };
@@ -74,9 +75,10 @@ for node in postprocessor.postprocess_nodes(nodes, query_str=query):
 `;
 }
 
-/** The fields of a request that change a score: their names are those of `ScoreOptions`, too. */
+/** The options of a request: their names are those of `ScoreOptions`, too. */
 const fields = (asked) => ({
   ...(asked.long && { long_documents: asked.long }),
+  ...(asked.highlight && { highlight: asked.highlight }),
   ...(asked.instruction && { instruction: asked.instruction }),
 });
 const core = (asked) => (options(asked) ? "from rerank_core import ScoreOptions\n" : "");

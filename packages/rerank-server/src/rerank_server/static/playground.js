@@ -24,6 +24,7 @@ function asked() {
     query: $("question").value.trim(),
     documents: passagesOf($("passages").value, $("by-line").checked),
     long: longDocuments(),
+    highlight: $("sentences").checked ? "sentences" : null,
     instruction: instruction(),
     key: Boolean($("key").value.trim()),
   };
@@ -66,7 +67,7 @@ function busy(is) {
 
 async function ask() {
   cancel();
-  const { query, documents, long, instruction } = asked();
+  const { query, documents, long, highlight, instruction } = asked();
   if (!query || !documents.length) {
     show([], {});
     tell(query ? "Paste passages to rank them." : "Type a question to rank the passages.");
@@ -78,7 +79,11 @@ async function ask() {
   const late = setTimeout(() => ($("busy").textContent = "asking …"), 400);
   const began = performance.now();
   try {
-    const options = { ...(long && { long_documents: long }), ...(instruction && { instruction }) };
+    const options = {
+      ...(long && { long_documents: long }),
+      ...(highlight && { highlight }),
+      ...(instruction && { instruction }),
+    };
     const response = await send({ query, documents, raw_scores: true, ...options });
     const body = await response.json().catch(() => null);
     const took = performance.now() - began;
@@ -175,12 +180,12 @@ function normalised(raw) {
 }
 
 function show(documents, body, headers, milliseconds) {
-  const results = (body.results ?? []).map(({ index, relevance_score: raw, relevant_spans: spans }) => ({
+  const results = (body.results ?? []).map(({ index, relevance_score: raw, relevant_spans: spans, sentences }) => ({
     index,
     raw,
     score: normalised(raw),
     text: documents[index],
-    span: bestSpan(documents[index], spans),
+    span: bestSpan(documents[index], sentences ?? spans),
   }));
   // A cosine's sigmoid hardly moves: the bars of a bi-encoder show the cosine itself.
   const shown = (result) => (model?.kind === "bi-encoder" ? result.raw : (result.score ?? result.raw));
@@ -438,7 +443,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-for (const id of ["question", "instruction", "passages", "by-line", "whole", "key"]) {
+for (const id of ["question", "instruction", "passages", "by-line", "whole", "sentences", "key"]) {
   $(id).addEventListener("input", (event) => event.isComposing || changed());
   $(id).addEventListener("compositionend", changed);
 }

@@ -79,7 +79,7 @@ class DecoderBuilder:
             final_norm=self._norm(FINAL_NORM),
         )
 
-    def head(self, described: DescribedHead | TokenLogits, root: Path) -> Head:
+    def head(self, described: DescribedHead, root: Path) -> Head:
         """Build the head. ``root`` holds the model's files."""
         config = self._config
         if isinstance(described, TokenLogits):

@@ -1,6 +1,7 @@
 """Every field of a family's configuration is read, or is known to change no score: so that none is passed over."""
 
 import inspect
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import rerank_core
 from rerank_core import ScoreOptions
-from rerank_core.checkpoints.checkpoint import read_checkpoint
+from rerank_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.checkpoints.sources import locate
-from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
+from rerank_core.engines.packed.decoder_config import read_decoder_config
 from rerank_core.engines.packed.encoder_config import read_encoder_config
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.testing.checkpoints import edit_json
+from rerank_core.testing.language_models import write_tiny_language_model
 from transformers import CONFIG_MAPPING
 
 FAMILIES = sorted(name for name in ARCHITECTURES if name in CONFIG_MAPPING)
@@ -97,6 +101,22 @@ def test_every_field_is_read_or_known_to_change_no_score(tiny, family):
     assert config.read, "it has to be the configuration that is read"
     assert fields_of(family) - config.read - OF_THE_CHECKPOINT - set(WITHOUT_EFFECT) == set()
     assert config.read & set(WITHOUT_EFFECT) == set()
+
+
+@pytest.mark.parametrize("family", [name for name in DECODERS if name in CONFIG_MAPPING])
+def test_every_field_of_a_decoder_is_read_or_known_to_change_no_score(family, tmp_path):
+    write_tiny_language_model(tmp_path, family)
+    windows = {"use_sliding_window": True, "sliding_window": 4, "layer_types": None} if "qwen" in family else {}
+    config = Recorded(json.loads((tmp_path / "config.json").read_text()) | windows)
+    checkpoint = Checkpoint(
+        name=family, revision=None, root=tmp_path, directory=tmp_path, config=config, head=TokenLogits(true_id=5)
+    )
+
+    read_decoder_config(checkpoint, Weights(checkpoint))
+
+    not_in_arithmetic = set(WITHOUT_EFFECT) - {"tie_word_embeddings"} | {"pretraining_tp"}  # the layout of a product
+    assert fields_of(family) - config.read - OF_THE_CHECKPOINT - not_in_arithmetic == set()
+    assert config.read & not_in_arithmetic == set()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

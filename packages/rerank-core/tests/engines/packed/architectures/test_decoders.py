@@ -115,14 +115,12 @@ SEQUENCES = [sequence(0, rest) for rest in RESTS] + [
 ]
 
 
-def checkpoint_of(directory: Path, head: Head | TokenLogits = YES_NO) -> Checkpoint:
+def checkpoint_of(directory: Path, head: Head = YES_NO) -> Checkpoint:
     config = json.loads((directory / "config.json").read_text())
-    return Checkpoint(name="tiny", revision=None, root=directory, directory=directory, config=config, head=head)  # type: ignore[arg-type]
+    return Checkpoint(name="tiny", revision=None, root=directory, directory=directory, config=config, head=head)
 
 
-def load(
-    directory: Path, head: Head | TokenLogits = YES_NO, *, dtype: str = "float32", threads: int = 2
-) -> PackedEngine:
+def load(directory: Path, head: Head = YES_NO, *, dtype: str = "float32", threads: int = 2) -> PackedEngine:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -141,13 +139,12 @@ def ids_of(sequence: TokenSequence) -> torch.Tensor:
     return torch.frombuffer(bytearray(sequence.token_ids), dtype=torch.int32).long()[None]
 
 
-def far(ours: Sequence[Sequence[float]], golden: Sequence[Sequence[float]], tolerance: float = 1e-5) -> list[object]:
+def far(ours: Sequence[Sequence[float]], golden: Sequence[Sequence[float]]) -> list[object]:
     """The rows that are not those of the golden standard."""
     return [
         (number, mine, right)
         for number, (mine, right) in enumerate(zip(ours, golden, strict=True))
-        if len(mine) != len(right)
-        or any(abs(x - y) > tolerance * max(1, abs(y)) for x, y in zip(mine, right, strict=True))
+        if len(mine) != len(right) or any(abs(x - y) > 1e-5 * max(1, abs(y)) for x, y in zip(mine, right, strict=True))
     ]
 
 
@@ -234,6 +231,13 @@ def test_the_fields_of_before_transformers_5_are_read_the_same(write, tmp_path):
     scaling = dict(CASES["llama"]["as version 3.2"]["rope_parameters"])
     theta = scaling.pop("rope_theta")
     copy_of(source, tmp_path, {}, rope_parameters=None, rope_theta=theta, rope_scaling=scaling)
+
+    assert rows(load(tmp_path), SEQUENCES) == rows(load(source), SEQUENCES)
+
+
+def test_windows_of_the_upper_layers_are_read_where_no_kinds_are_listed(write, tmp_path):
+    source = write("qwen2", "windows in the upper layers")
+    copy_of(source, tmp_path, {}, layer_types=None)
 
     assert rows(load(tmp_path), SEQUENCES) == rows(load(source), SEQUENCES)
 
@@ -372,7 +376,8 @@ def test_layers_of_sentence_transformers_may_stand_behind_a_decoder(pooling: Poo
 
 # ---------------------------------------------------------------------------- dtypes
 
-TOLERANCE = {"float16-weights": 0.02, "bfloat16": 0.2, "int8": 0.5}
+# The root of the mean square error, against the spread of the scores: measured on these random networks, with room.
+TOLERANCE = {"float16-weights": 0.01, "bfloat16": 0.1, "int8": 0.2}
 
 
 def runs_here(dtype: str) -> bool:
@@ -397,8 +402,8 @@ def test_other_dtypes_stay_near_and_company_still_changes_no_bit(family, dtype, 
         together, alone = rows(engine, SEQUENCES), [rows(engine, [each])[0] for each in SEQUENCES]
         seen |= {tuple(together), tuple(alone)}
 
-    assert together != golden
-    assert far(together, golden, TOLERANCE[dtype]) == []
+    scores, wanted = torch.tensor(together), torch.tensor(golden)
+    assert 0 < (scores - wanted).square().mean().sqrt() / wanted.std() < TOLERANCE[dtype]
     if dtype == "bfloat16" and len(seen) > 1:  # its products are oneDNN's, not the same on every CPU
         pytest.skip("SKIPPED LOUDLY: this processor's bfloat16 products are not the same to the bit in any company")
     assert len(seen) == 1

@@ -1,0 +1,93 @@
+"""The best sentences of documents, over HTTP: their cost is counted, and only what is returned is computed."""
+
+from typing import Any
+
+import pytest
+from rerank_core.testing.doubles import OverlapModel
+from rerank_core.testing.listwise import listwise_model
+from rerank_core.types import ModelInfo, Pair, ScoreOptions
+from rerank_server.inference.admission import estimated_sentence_tokens
+
+QUERY = "where do giant pandas live"
+LONG = "The train leaves at noon. Giant pandas live in China! It rains. Snow falls. "
+DOCUMENTS = [LONG, "nothing", "giant trains. Small cars."]
+
+
+async def rerank(client: Any, **fields: Any) -> Any:
+    answered = await client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, **fields})
+    return answered.json()
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache_mb": 10}])
+async def test_sentences_are_those_of_a_model_in_process(shared, settings) -> None:
+    client, model = await shared(**settings)
+    expected = model.score(QUERY, DOCUMENTS, ScoreOptions(highlight="sentences"))
+
+    for _ in range(2):  # the second time from the cache, where there is one
+        answer = await rerank(client, highlight="sentences")
+        found = {result["index"]: result for result in answer["results"]}
+        assert [found[index]["relevance_score"] for index in range(3)] == list(expected)
+        assert [[tuple(sentence.values()) for sentence in found[index]["sentences"]] for index in range(3)] == [
+            list(map(tuple, sentences or ())) for sentences in expected.sentences or ()
+        ]
+        assert answer["usage"]["total_tokens"] == expected.usage.tokens
+
+
+async def test_only_documents_that_are_returned_are_highlighted(client, model: OverlapModel) -> None:
+    answer = await rerank(client, highlight="sentences", top_n=1)
+    few = sum(model.forwards)
+    model.forget()
+    everything = await rerank(client, highlight="sentences", highlight_top=3, top_n=1)
+
+    assert answer["results"] == everything["results"]
+    assert few < sum(model.forwards)
+
+
+async def test_a_model_of_whole_lists_answers_400_with_the_way_out(serve, until_ready) -> None:
+    async with serve(lambda _: listwise_model()) as client:
+        await until_ready(client)
+        answered = await client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "highlight": "sentences"}
+        )
+
+    assert answered.status_code == 400
+    assert "leave highlight out" in answered.json()["message"]
+
+
+@pytest.mark.parametrize("path", ["/xinference/v1/rerank", "/infinity/rerank", "/vllm/rerank"])
+async def test_an_api_that_has_no_field_for_sentences_says_where_there_is_one(client, path) -> None:
+    answered = await client.post(
+        path, json={"model": "m", "query": QUERY, "documents": DOCUMENTS, "highlight": "sentences"}
+    )
+
+    assert answered.status_code in (400, 422)
+    assert "use it at /v1/rerank" in answered.text
+
+
+async def test_a_request_whose_sentences_are_too_many_is_refused_before_any_work(serve, until_ready) -> None:
+    model = OverlapModel()
+    async with serve(lambda _: model, max_queue_tokens=200, max_documents=2, max_length=64) as client:
+        await until_ready(client, model)
+        plain = await client.post("/v1/rerank", json={"query": QUERY, "documents": [LONG * 2] * 2})
+        model.forget()
+        refused = await client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": [LONG * 2] * 2, "highlight": "sentences"}
+        )
+
+    assert plain.status_code == 200
+    assert refused.json()["code"] == "too_many_documents"
+    assert model.forwards == []
+
+
+def test_the_estimate_grows_with_the_documents_that_are_highlighted() -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=512)
+    pairs = [Pair("query " * 10, "word " * 200)] * 4
+
+    def estimate(**options: Any) -> int:
+        return estimated_sentence_tokens(pairs, info, ScoreOptions(**options))
+
+    whole = estimate(highlight="sentences")
+    assert estimate() == 0
+    assert estimate(highlight="sentences", highlight_top=1) * 4 == whole > 4 * 300
+    assert estimate(highlight="sentences", highlight_top=9) == whole
+    assert estimate(highlight="sentences", max_document_tokens=50) < whole
