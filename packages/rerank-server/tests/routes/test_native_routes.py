@@ -263,7 +263,7 @@ async def test_a_bug_outside_the_network_is_500_in_the_dialect_and_the_log_has_i
 
 
 async def test_no_depth_of_nesting_is_a_failure_of_the_server(client: Client) -> None:
-    """What can be decoded near the limit may not be too deep for what is made of it."""
+    """Near the limit a body can be decoded, and what is made of it is too deep."""
     for depth in range(800, 1100, 10):
         nested = '{"a":' * depth + "1" + "}" * depth
         body = f'{{"query": "q", "documents": [{nested}], "rank_fields": ["a"]}}'
