@@ -85,3 +85,17 @@ def test_an_error_of_the_framework_below_a_prefix_has_its_own_words_in_the_diale
     body = json.loads(unrouted_body("/tei/rerank", 431))
 
     assert body["error"] == "Request Header Fields Too Large"
+
+
+async def test_a_document_that_can_be_read_and_is_too_deep_to_be_written_is_a_broken_body(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How deep that is depends on the version of Python."""
+
+    def too_deep(_: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr("rerank_server.dialects.fields._json", too_deep)
+    answer = await client.post("/v1/rerank", json={"query": "q", "documents": [{"a": {}}], "rank_fields": ["a"]})
+
+    assert (answer.status_code, answer.json()["message"]) == (400, "the JSON is nested too deeply")
