@@ -34,6 +34,8 @@ from results import settings_of, write_results
 from tokenizers import AddedToken, Tokenizer, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
+Network: Any = AutoModelForCausalLM  # whose functions have no types
+
 QUERY = "where does the giant panda live and what does it eat all day in the mountains of china"
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 HEAD = (
@@ -79,7 +81,7 @@ def write_checkpoint(directory: Path, *, layers: int, shape: dict[str, Any]) -> 
     pad = tokenizer.token_to_id("<|endoftext|>")
     config = Qwen3Config(**shape, num_hidden_layers=layers, pad_token_id=pad, dtype="bfloat16")
     torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    network = Network.from_config(config, dtype=torch.bfloat16)
     network.save_pretrained(directory)
     true_id, false_id = (tokenizer.token_to_id(word) for word in ("yes", "no"))
     write_prompt(
@@ -215,7 +217,7 @@ def main() -> int:
             run(f"ours, {dtype}", partial(Ours, model, shares=True))
             run(f"ours, {dtype}, no shared prefix", partial(Ours, model, shares=False))
             del model
-        network = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        network = Network.from_pretrained(directory, dtype=torch.float32).eval()
         run("the card's code", partial(Card, directory, network))
         del network
         run("sentence-transformers", partial(Library, directory))

@@ -3,18 +3,35 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rerank_core.engines.packed.architectures import ARCHITECTURES
+from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 
 README = Path(__file__).parents[1] / "README.md"
 
 HEAD = "| network | kind | for example | engine |\n|---|---|---|---|\n"
 
+# What stands in one row, by model_type.
+GROUPS = [
+    ("bert", "electra", "distilbert", "mpnet"),
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"),
+    ("modernbert", "new"),
+    ("deberta-v2",),
+]
+
 
 def rows() -> Iterator[str]:
-    """One row for each family, and one for whatever else transformers loads."""
-    for architecture in (architecture for family in ARCHITECTURES.values() for architecture in family):
-        examples = ", ".join(f"`{name}`" for name in architecture.examples) or f"trained from `{architecture.base}`"
-        yield f"| {architecture.name} | cross-encoder, bi-encoder | {examples} | `packed`, our own: fast |"
+    """One row for each group of families, one for language models, and one for whatever else transformers loads."""
+    if {name for group in GROUPS for name in group} != set(ARCHITECTURES):
+        raise ValueError("GROUPS leaves a family out, or has one that is gone")
+    for group in GROUPS:
+        families = [architecture for name in group for architecture in ARCHITECTURES[name]]
+        names = " · ".join(architecture.name for architecture in families)
+        examples = ", ".join(f"`{architecture.examples[0]}`" for architecture in families if architecture.examples)
+        yield f"| {names} | cross-encoder, bi-encoder | {examples} | `packed`, our own: fast |"
+    names = " · ".join(architecture.name for architecture in DECODERS.values())
+    examples = ", ".join(
+        f"`{architecture.examples[0]}`" for architecture in DECODERS.values() if " " not in architecture.examples[0]
+    )
+    yield f"| {names} | [language model](docs/models.md) | {examples} | `packed`, our own: fast |"
     yield "| others that transformers loads | cross-encoder, bi-encoder | - | `reference`: transformers |"
 
 

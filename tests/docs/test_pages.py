@@ -16,8 +16,10 @@ NOT_OURS = {"RERANK_API_KEY", "RERANK_URL"}  # of the client and the examples
 @pytest.fixture(scope="module")
 def pages(root: Path) -> dict[str, str]:
     """The pages that people write, by name."""
-    files = [root / "README.md", *(root / "docs").glob("*.md")]
-    return {file.name: file.read_text(encoding="utf-8") for file in files if file.name != "configuration.md"}
+    found = {file.name: file.read_text(encoding="utf-8") for file in (root / "docs").glob("*.md")}
+    del found["configuration.md"]
+    found["index of docs"] = found.pop("README.md")
+    return found | {"README.md": (root / "README.md").read_text(encoding="utf-8")}
 
 
 def test_the_page_of_settings_is_fresh(root: Path) -> None:

@@ -128,6 +128,8 @@ async def test_the_root_says_what_runs_and_where_to_look(client: Client) -> None
         "long_documents": "truncate",
         "calibration": None,
         "languages": [],
+        "takes_instruction": False,
+        "instruction": None,
     }
     for path in body["docs"].values():
         assert (await client.get(path)).status_code == 200
@@ -249,8 +251,8 @@ class Broken(OverlapModel):
 
     mended = False
 
-    def forward(self, sequences: Any) -> Any:
-        outputs = super().forward(sequences)
+    def forward(self, *arguments: Any) -> Any:
+        outputs = super().forward(*arguments)
         if not self.mended:
             raise EngineError("broken")
         return outputs

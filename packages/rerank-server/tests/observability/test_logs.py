@@ -125,6 +125,16 @@ def test_other_libraries_are_only_heard_when_they_warn(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == ""
 
 
+def test_of_uvicorn_only_what_our_own_lines_do_not_say_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    uvicorn = logging.getLogger("uvicorn.error")
+    with configured("info", "console"):
+        uvicorn.info("Started server process [%d]", 1)
+        uvicorn.info("something else")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(" INFO something else")
+
+
 def test_a_request_is_a_line_with_what_it_held_and_took(capsys: pytest.CaptureFixture[str]) -> None:
     """What is nothing is left out: no truncated pair, none from a cache, no error, 0.01 ms in the queue."""
     with configured("info", "json"):

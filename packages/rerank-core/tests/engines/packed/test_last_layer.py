@@ -27,7 +27,8 @@ def work(directory: Path, tokens: int = TOKENS) -> int:
     sequences = [encoding.sequences[0] for encoding in model.encode("panda", ["bamboo " * tokens], ScoreOptions())]
     assert [len(sequence) for sequence in sequences] == [tokens]
     with FlopCounterMode(display=False, custom_mapping={_ATTENTION: attention_work}) as counter:
-        model._engine._rows(Batch.of(sequences), [0])  # not in a worker, of whose products the counter knows nothing
+        # Not in a worker, of whose products the counter knows nothing.
+        model._engine._network.rows(Batch.of(sequences), [0], [None])
     return counter.get_total_flops()
 
 
