@@ -94,6 +94,7 @@ class PackedEngine:
     def __init__(self, network: Network, *, device: str) -> None:
         self.device = device
         self._network = network
+        self._hidden = network.hidden  # asked here: no tensor is, in a caller's thread and mode
         # A child would never free what its parent's threads hold: it has a store of its own.
         self._prefixes = PerProcess(lambda: PrefixStore[PrefixKeysValues](_PREFIX_BYTES))
         self._tokens_since = 0  # memory was given back
@@ -168,6 +169,6 @@ class PackedEngine:
 
     def _give_back(self, tokens: int) -> None:
         self._tokens_since += tokens
-        if self._network.hidden >= _WIDE or self._tokens_since >= _TOKENS_BETWEEN * self._worker_count:
+        if self._hidden >= _WIDE or self._tokens_since >= _TOKENS_BETWEEN * self._worker_count:
             release_memory()
             self._tokens_since = 0
