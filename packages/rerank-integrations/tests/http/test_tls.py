@@ -170,6 +170,28 @@ scorer.close()
     )
 
 
+async def test_a_cancelled_handshake_closes_its_connection() -> None:
+    greeted, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        greeted.set()
+        await reader.read()  # until the client closes
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        call = asyncio.create_task(HTTPScorer(f"https://127.0.0.1:{port}").ascore("a panda", ["a panda"]))
+        async with asyncio.timeout(60):
+            await greeted.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await ended.wait()
+
+
 async def test_the_event_loop_goes_on_while_the_first_call_reads_certificates(
     tls_url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

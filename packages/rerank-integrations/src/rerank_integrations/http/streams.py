@@ -64,13 +64,45 @@ class AsyncBackend(httpcore.AnyIOBackend):
     async def connect_tcp(self, host: str, port: int, **options: Any) -> httpcore.AsyncNetworkStream:  # type: ignore[override]
         """See ``httpcore.AsyncNetworkBackend``."""
         try:
-            return await super().connect_tcp(host, port, **options)
+            stream = await super().connect_tcp(host, port, **options)
         except RuntimeError:
             try:
                 found = await run_in_thread(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
             except OSError as error:
                 raise httpcore.ConnectError(str(error)) from error
-            return await super().connect_tcp(str(found[0][4][0]), port, **options)
+            stream = await super().connect_tcp(str(found[0][4][0]), port, **options)
+        return _AsyncStream(stream)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """Closes its connection also where a handshake is cancelled, which httpcore's own stream leaves open."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's)
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:
+            await self._inner.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 class _WatchedStream(httpcore.NetworkStream):
