@@ -532,7 +532,7 @@ def test_a_language_model_without_a_known_prompt_is_refused_with_the_recipes(tmp
         assert "template=" in message
     assert load(causal, recipe="qwen3-reranker").info.recipe == "qwen3-reranker"
     assert "none" in refusal(causal, recipe="none")
-    assert "there is no recipe 'qwen'" in refusal(causal, recipe="qwen")
+    assert "recipe='qwen' is not known: use qwen3-reranker, " in refusal(causal, recipe="qwen")
 
 
 def test_no_prompt_has_to_be_asked_for(tmp_path):
@@ -565,8 +565,22 @@ def test_a_template_of_ones_own_is_text_or_a_file(tmp_path):
         model = load(directory, recipe="qwen3-reranker", template=given)
         assert tokens(model, QUERY, "a bear") == ids_of(tokenizer, f"{QUERY} | a bear ?")
         assert model.info.recipe == "template"
-    assert "neither Jinja text nor a file" in refusal(directory, recipe="zerank", template="no-such.jinja")
-    assert "recipe=" in refusal(directory, template=template), "the tokens of the answer are not known"
+
+
+def test_a_template_of_ones_own_that_is_not_there_is_said_to_be_no_file(tmp_path):
+    directory = write_tiny_language_model(tmp_path / "model", "qwen3")
+
+    message = refusal(directory, recipe="zerank", template=str(tmp_path / "no-such.jinja"))
+    assert message.endswith(f"nor the path of a file: there is no {tmp_path / 'no-such.jinja'}")
+    assert "cannot be read as a file" in refusal(directory, recipe="zerank", template=str(tmp_path))
+
+
+def test_a_template_without_the_tokens_of_the_answer_is_refused_with_the_recipes_that_have_them(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+
+    message = refusal(directory, template="{{ messages[0].content }} | {{ messages[1].content }} ?")
+    assert "the files do not say which tokens: name a recipe that has them with recipe= (qwen3-reranker, " in message
+    assert "give a template" not in message, "one is given"
 
 
 @pytest.mark.parametrize(

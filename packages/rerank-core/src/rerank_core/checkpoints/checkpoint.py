@@ -261,7 +261,7 @@ def _check_bi_encoder(source: Source, library: Library, wanted: PromptChoice) ->
             "a bi-encoder with one is not supported"
         )
     if wanted.recipe is not None or wanted.template is not None:
-        raise InvalidRequest(f"{source.name} is a bi-encoder, which has no prompt: leave recipe and template out")
+        raise InvalidRequest(f"{source.name} is a bi-encoder, which has no prompt: leave recipe= and template= out")
 
 
 def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> None:

@@ -99,11 +99,20 @@ class LanguageModelFiles:
         return _resolve(recipe, name, self._directory)
 
     def unknown(self) -> str:
-        """Say that no prompt is known."""
-        return (
+        """Say that no prompt is known, or that a template is, and not the tokens of the answer to it."""
+        what = (
             f"{self._directory / 'config.json'} says {', '.join(self._architectures) or 'no architecture'}, model_type "
-            f"{self._config.get('model_type')}: a language model, which is scored by a prompt, and its files do not "
-            f"say which: name a recipe with recipe= ({recipe_names()}), or give a template of your own with template="
+            f"{self._config.get('model_type')}: a language model, which is scored by a prompt"
+        )
+        if self._wanted.template is not None:
+            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true != "")
+            return (
+                f"{what} and the tokens of its answer. template= gives the prompt, and the files do not say which "
+                f"tokens: name a recipe that has them with recipe= ({have_tokens}); the prompt stays that of template="
+            )
+        return (
+            f"{what}, and its files do not say which: name a recipe with recipe= ({recipe_names()}), or give a "
+            "template of your own with template="
         )
 
     def _recipe_name(self) -> str | None:
@@ -171,9 +180,14 @@ def _user_template(given: str) -> tuple[str, str]:
         return given, "template"
     path = Path(given).expanduser()
     try:
+        if not is_there(path):
+            raise InvalidRequest(
+                f"template={given!r:.200} is neither Jinja text, which has {{{{ or {{%, nor the path of a file: there "
+                f"is no {path!s:.200}"
+            )
         return read_text(path), str(path)
     except CheckpointError as error:
-        raise InvalidRequest(f"template is neither Jinja text nor a file that can be read: {error}") from error
+        raise InvalidRequest(f"template={given!r:.200} cannot be read as a file: {error}") from error
 
 
 def _special_tokens(directory: Path) -> dict[str, str]:

@@ -170,7 +170,7 @@ def recognise(architectures: Sequence[str], evidence: str) -> str | None:
 def find_recipe(name: str) -> Recipe:
     """Find a recipe by its name. Raises ``InvalidRequest`` where there is none."""
     if name not in RECIPES:
-        raise InvalidRequest(f"there is no recipe {name!r:.100}: use {recipe_names()}")
+        raise InvalidRequest(f"recipe={name!r:.100} is not known: use {recipe_names()}")
     return RECIPES[name]
 
 
