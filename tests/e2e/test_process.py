@@ -73,7 +73,7 @@ def test_check_loads_scores_and_says_so(tiny: Path) -> None:
     ended = run(*SERVER, "--check", MODEL_NAME=str(tiny))
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == f"ok: {tiny} on cpu in float32, 128 tokens, packed engine\n"
+    assert ended.stdout == f"ok: {tiny} on cpu in float32 by the packed engine, 128 tokens\n"
 
 
 def test_ready_asks_the_server_that_runs_here(tiny_server: Any) -> None:

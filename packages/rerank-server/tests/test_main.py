@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import uvicorn
 from rerank_core.testing.doubles import OverlapModel
+from rerank_core.testing.language_models import write_tiny_language_model
 from rerank_server import __version__
 from rerank_server.__main__ import application, main
 from rerank_server.settings import settings_fields, variable_of
 from uvicorn.importer import import_from_string
+
+_VARIABLES = {variable_of(field.name) for field in settings_fields()}
 
 
 def run(*arguments: str) -> int:
@@ -27,6 +30,15 @@ def test_help_lists_every_setting_with_what_it_may_be(capsys: pytest.CaptureFixt
     for field in settings_fields():
         assert variable_of(field.name) in printed
     assert "a whole number from 0 to 65535 (default: 8000)" in printed
+
+
+def test_help_has_what_each_setting_may_be_in_one_column(capsys: pytest.CaptureFixture[str]) -> None:
+    run("--help")
+
+    printed = capsys.readouterr().out.splitlines()
+    settings = [line for line in printed if line.split(" ")[2:] and line.split()[0] in _VARIABLES]
+    assert len(settings) == len(_VARIABLES)
+    assert len({len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in settings}) == 1
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +91,24 @@ def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
+def test_what_a_model_does_not_take_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    directory = write_tiny_language_model(tmp_path)
+    monkeypatch.setenv("MODEL_NAME", str(directory))
+    monkeypatch.setenv("RERANK_THREADS", "1")
+
+    assert run("--check") == 1
+    assert "name a recipe with RERANK_RECIPE (" in capsys.readouterr().err
+    monkeypatch.setenv("RERANK_TEMPLATE", "{{ messages[0].content }} {{ messages[1].content }}")
+    assert run("--check") == 1
+    assert "name a recipe that has them with RERANK_RECIPE (" in capsys.readouterr().err
+    monkeypatch.setenv("RERANK_RECIPE", "qwen3-reranker")
+    assert run("--check") == 0
+    assert capsys.readouterr().out.endswith("by the packed engine, prompt: template, 512 tokens\n")
+
+
+@pytest.mark.usefixtures("quiet")
 def test_check_scores_a_pair_and_says_what_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +116,7 @@ def test_check_scores_a_pair_and_says_what_runs(
     monkeypatch.setattr("rerank_server.lifecycle.loading.load_model", lambda _: model)
 
     assert run("--check") == 0
-    assert capsys.readouterr().out == "ok: overlap on cpu in float32, 64 tokens, overlap engine\n"
+    assert capsys.readouterr().out == "ok: overlap on cpu in float32 by the overlap engine, 64 tokens\n"
     assert model.forwards == [1]
 
 

@@ -15,6 +15,7 @@ from rerank_server.settings import (
     SettingsError,
     _is_of_others,
     description,
+    in_variables,
     settings_fields,
     variable_of,
 )
@@ -176,6 +177,38 @@ def test_values_that_contradict_each_other_are_named_at_once_with_the_others() -
     )
     assert len(caught.value.wrong) == len(beginnings)
     assert all(line.startswith(start) for line, start in zip(caught.value.wrong, beginnings, strict=True))
+
+
+def test_a_recipe_that_there_is_not_is_named_at_once_with_the_others() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"RERANK_RECIPE": "qwen3", "PORT": "http"})
+
+    assert [line.partition(":")[0] for line in caught.value.wrong] == [
+        "PORT is 'http'",
+        "RERANK_RECIPE='qwen3' is not known",
+    ]
+    assert "use qwen3-reranker, " in caught.value.wrong[1]
+
+
+def test_no_prompt_contradicts_a_prompt_of_ones_own() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^RERANK_RECIPE='none' asks for no prompt, and RERANK_TEMPLATE gives one: "
+    ):
+        Settings.from_env({"RERANK_RECIPE": "none", "RERANK_TEMPLATE": "{{ messages }}"})
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ("give a template with template=", "give a template with RERANK_TEMPLATE"),
+        ("recipe= (a, b), or template=.", "RERANK_RECIPE (a, b), or RERANK_TEMPLATE."),
+        ("leave instruction='be brief' out", "leave RERANK_INSTRUCTION='be brief' out"),
+        ("model= is missing", "MODEL_NAME is missing"),
+        ("raw=True and chat_template=x are no settings", "raw=True and chat_template=x are no settings"),
+    ],
+)
+def test_an_argument_in_a_message_is_named_by_its_variable(message: str, named: str) -> None:
+    assert in_variables(message) == named
 
 
 def test_what_the_machine_does_not_allow_is_named_at_once() -> None:

@@ -19,7 +19,7 @@ from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__
 from rerank_server.observability.logs import configure_logging
-from rerank_server.settings import Settings, SettingsError, allowed, settings_fields, variable_of
+from rerank_server.settings import Settings, SettingsError, allowed, in_variables, settings_fields, variable_of
 
 if TYPE_CHECKING:
     from rerank_server.app import Application
@@ -98,16 +98,16 @@ def _refuse(error: SettingsError) -> int:
 
 
 def _check(settings: Settings) -> int:
-    from rerank_server.lifecycle.loading import load_model
+    from rerank_server.lifecycle.loading import load_model, what_runs
 
     try:
         model = load_model(settings)
         model.score("Does it score?", ["It does."])
     except RerankError as error:
-        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
+        print(f"rerank-server: {in_variables(str(error))}", file=sys.stderr)  # noqa: T201
         return 1
     info = model.info
-    print(f"ok: {info.title} on {info.device} in {info.dtype}, {info.max_length} tokens, {info.engine} engine")  # noqa: T201
+    print(f"ok: {what_runs(info)}, {info.max_length} tokens")  # noqa: T201
     return 0
 
 
@@ -138,9 +138,10 @@ def _serve_and_reload(settings: Settings) -> int:
 
 def _help() -> str:
     lines = ["settings:"]
+    width = max(len(variable_of(field.name)) for field in settings_fields())
     for field in settings_fields():
         default = "" if field.default is None else f" (default: {_text(field.default)})"
-        lines.append(f"  {variable_of(field.name):<24} {allowed(field)}{default}")
+        lines.append(f"  {variable_of(field.name):<{width}} {allowed(field)}{default}")
     return "\n".join([*lines, "", "docs/configuration.md describes each of them."])
 
 

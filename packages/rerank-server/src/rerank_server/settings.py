@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from rerank_core.checkpoints.language_model import PromptChoice
 from rerank_core.checkpoints.sources import DEFAULT_MODEL
 from rerank_core.engines import EngineName
 from rerank_core.engines.hardware.devices import DType
+from rerank_core.errors import InvalidRequest
 from rerank_core.load_options import LoadOptions, help_of
 from rerank_core.types import LongDocuments, Truncation
 
@@ -36,6 +38,7 @@ _INJECTED = re.compile(
 _INJECTED_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
+_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=(\S?))")
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
 # The names without our prefix.
@@ -245,6 +248,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "a request may have (RERANK_MAX_DOCUMENTS): such a request could never be taken"
             )
         try:
+            PromptChoice(recipe=self.recipe, template=self.template)
+        except InvalidRequest as error:
+            yield in_variables(str(error))
+        try:
             parse_origins(self.cors_origins)
         except ValueError as error:
             yield str(error)
@@ -323,6 +330,18 @@ def variable_of(field: str) -> str:
     """The environment variable that sets a field."""
     names = {field: variable for variable, field in DOCUMENTED.items()}
     return names.get(field, PREFIX + field.upper())
+
+
+def in_variables(message: str) -> str:
+    """Name the variables in a message of the library, which names the arguments of ``load``: ``recipe=``."""
+
+    def variable(found: re.Match[str]) -> str:
+        field, following = found.groups()
+        if field not in Settings.__struct_fields__:
+            return found[0]
+        return variable_of(field) + ("=" if following in "'\"" and following else "")
+
+    return _KEYWORD.sub(variable, message)
 
 
 def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:

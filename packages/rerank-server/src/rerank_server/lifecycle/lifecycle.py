@@ -13,8 +13,9 @@ from rerank_core.errors import RerankError, Unavailable
 from rerank_core.scorer import StepwiseModel
 
 from rerank_server.inference.service import Service
-from rerank_server.lifecycle.loading import LoadedModel
+from rerank_server.lifecycle.loading import LoadedModel, what_runs
 from rerank_server.lifecycle.watchdog import TICK, ExitTimer, Watchdog, stacks
+from rerank_server.settings import in_variables
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class Lifecycle:
             self._watchdog = Watchdog(service.threads, limit=self._stuck_seconds, exit_timer=self._exit_timer)
             await service.warm_up()
         except RerankError as error:
-            self._fail(f"the model cannot be loaded: {error}")
+            self._fail(f"the model cannot be loaded: {in_variables(str(error))}")
         except Exception:
             logger.exception("the model cannot be loaded")
             self._fail("the model cannot be loaded: see the traceback above")
@@ -176,8 +177,7 @@ class Lifecycle:
             self.service = service
             if self._state == "loading":
                 self._state, self._accepts = "healthy", True
-            info = service.model.info
-            logger.info("ready: %s on %s in %s by the %s engine", info.title, info.device, info.dtype, info.engine)
+            logger.info("ready: %s", what_runs(service.model.info))
 
     async def _watch(self) -> None:
         while True:

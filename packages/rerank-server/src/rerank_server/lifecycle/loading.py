@@ -12,6 +12,7 @@ from rerank_core.load_options import read_label
 from rerank_core.loading import require_libraries
 from rerank_core.models.local import LocalModel
 from rerank_core.scorer import StepwiseModel
+from rerank_core.types import ModelInfo
 
 from rerank_server.inference.cache import ScoreCache
 from rerank_server.settings import Settings
@@ -62,6 +63,12 @@ def load_model(settings: Settings) -> LocalModel:
         trust_remote_code=settings.trust_remote_code,
         max_characters=settings.max_text_chars,
     )
+
+
+def what_runs(info: ModelInfo) -> str:
+    """Say what runs, in a line. For a language model it says where the prompt comes from: a wrong one scores badly."""
+    prompt = "" if info.recipe is None else f", prompt: {info.recipe}"
+    return f"{info.title} on {info.device} in {info.dtype} by the {info.engine} engine{prompt}"
 
 
 def _dtype(settings: Settings, device: str) -> str:
