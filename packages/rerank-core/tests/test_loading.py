@@ -46,7 +46,7 @@ def test_max_length_of_load_is_where_pairs_are_cut(tiny):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "warp"}, "there is no engine 'warp': use auto or one of packed, reference"),
+        ({"engine": "warp"}, "engine='warp' is not known: use auto or one of packed, reference"),
         ({"threads": 0}, "threads is 0: use at least 1"),
         ({"truncation": "middle"}, "truncation is 'middle': use one of longest_first, only_second"),
         ({"device": "tpu"}, "device is 'tpu': use one of"),

@@ -270,7 +270,7 @@ def test_the_default_length_is_what_the_checkpoint_reads_up_to_512(copy):
 
 
 def test_a_length_beyond_the_checkpoint_is_refused_with_both_numbers(tiny):
-    with pytest.raises(InvalidRequest, match=r"max_length is 129, .* reads at most 128 tokens"):
+    with pytest.raises(InvalidRequest, match=r"max_length=129, .* reads at most 128 tokens"):
         rerank_core.load(str(tiny("bert")), max_length=129)
 
     assert rerank_core.load(str(tiny("bert")), max_length=128, device="cpu").info.max_length == 128
@@ -278,7 +278,7 @@ def test_a_length_beyond_the_checkpoint_is_refused_with_both_numbers(tiny):
 
 @pytest.mark.parametrize("length", [7, 0, -1])
 def test_a_length_without_room_for_a_pair_is_refused(tiny, length):
-    with pytest.raises(InvalidRequest, match=f"max_length is {length}: use at least 8"):
+    with pytest.raises(InvalidRequest, match=f"max_length={length}: use at least 8"):
         rerank_core.load(str(tiny("bert")), max_length=length)
 
 
@@ -288,7 +288,7 @@ def test_robertas_positions_start_behind_the_padding(tiny, tmp_path, family):
     directory = Path(shutil.copytree(tiny(family), tmp_path / "model"))
     edit(directory / "tokenizer_config.json", model_max_length=int(1e30))
 
-    with pytest.raises(InvalidRequest, match=r"max_length is 129, .* reads at most 128 tokens"):
+    with pytest.raises(InvalidRequest, match=r"max_length=129, .* reads at most 128 tokens"):
         rerank_core.load(str(directory), max_length=129)
     model = rerank_core.load(str(directory), max_length=128, device="cpu")
     assert model.score("panda", ["panda " * 500]).usage.tokens == 128

@@ -100,7 +100,7 @@ def test_a_system_that_fails_is_said_below_the_others_and_is_code_1(data, rerank
     done = rerank_eval(data, "--model", tiny("bert"), "--max-length", 64, "--max-length", 4096)
 
     assert done.returncode == 1
-    assert f"{tiny('bert').name} 4096 tokens FAILED: max_length is 4096" in done.stdout
+    assert f"{tiny('bert').name} 4096 tokens FAILED: max_length=4096" in done.stdout
     assert f"| {tiny('bert').name} 64 tokens" in done.stdout
 
 

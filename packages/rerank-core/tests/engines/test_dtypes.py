@@ -259,7 +259,7 @@ def test_float16_weights_are_float32_where_the_machine_cannot_and_the_log_says_s
 def test_a_processor_without_the_instructions_is_refused_with_the_way_out(tiny, monkeypatch, wanted):
     monkeypatch.setattr(cpu_features, f"has_{wanted}", lambda: False)
 
-    with pytest.raises(InvalidRequest, match=rf"dtype '{wanted}' needs .* processor .*use"):
+    with pytest.raises(InvalidRequest, match=rf"dtype='{wanted}' needs .* processor .*use"):
         rerank_core.load(str(tiny("bert")), device="cpu", dtype=wanted)
 
 

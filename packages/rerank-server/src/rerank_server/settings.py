@@ -38,7 +38,7 @@ _INJECTED = re.compile(
 _INJECTED_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
-_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=(\S?))")
+_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=([\w'\"])?)")
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
 # The names without our prefix.
@@ -336,10 +336,10 @@ def in_variables(message: str) -> str:
     """Name the variables in a message of the library, which names the arguments of ``load``: ``recipe=``."""
 
     def variable(found: re.Match[str]) -> str:
-        field, following = found.groups()
+        field, value = found.groups()
         if field not in Settings.__struct_fields__:
             return found[0]
-        return variable_of(field) + ("=" if following in "'\"" and following else "")
+        return variable_of(field) + ("=" if value else "")
 
     return _KEYWORD.sub(variable, message)
 

@@ -118,9 +118,9 @@ class Checkpoint:
                 )
             return length
         if self.position_limit is not None and wanted > self.position_limit:
-            raise InvalidRequest(f"max_length is {wanted}, {self.name} reads at most {self.position_limit} tokens")
+            raise InvalidRequest(f"max_length={wanted}, and {self.name} reads at most {self.position_limit} tokens")
         if wanted < _LEAST_LENGTH:
-            raise InvalidRequest(f"max_length is {wanted}: use at least {_LEAST_LENGTH}, a pair does not fit into less")
+            raise InvalidRequest(f"max_length={wanted}: use at least {_LEAST_LENGTH}, a pair does not fit into less")
         return wanted
 
 

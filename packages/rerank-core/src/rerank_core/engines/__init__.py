@@ -37,7 +37,7 @@ def choose_engine(checkpoint: Checkpoint, wanted: str, target: Target) -> Choice
     one, does not run it.
     """
     if wanted != "auto" and wanted not in ENGINES:
-        raise InvalidRequest(f"there is no engine {wanted!r}: use auto or one of {', '.join(ENGINES)}")
+        raise InvalidRequest(f"engine={wanted!r} is not known: use auto or one of {', '.join(ENGINES)}")
     if wanted != "auto":
         try:
             return Choice(wanted, _engine_class(wanted).plan(checkpoint, target), "as asked for")

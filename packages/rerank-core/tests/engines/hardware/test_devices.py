@@ -37,14 +37,14 @@ def test_the_device_that_is_asked_for_is_taken(machine):
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(machine, wanted):
     machine()
 
-    with pytest.raises(InvalidRequest, match=rf"device '{wanted}' is not to be had here \(there is: cpu\)"):
+    with pytest.raises(InvalidRequest, match=rf"device='{wanted}' is not to be had here \(there is: cpu\)"):
         choose_device(wanted)
 
 
 def test_a_gpu_beyond_the_last_is_refused(machine):
     machine(cuda=2)
 
-    with pytest.raises(InvalidRequest, match=r"device 'cuda:2' is not to be had here \(there is: cpu, cuda\)"):
+    with pytest.raises(InvalidRequest, match=r"device='cuda:2' is not to be had here \(there is: cpu, cuda\)"):
         choose_device("cuda:2")
 
 
@@ -74,7 +74,7 @@ def test_float32_is_what_is_computed_with_unless_another_is_asked_for():
     ],
 )
 def test_a_dtype_that_a_device_does_not_have_is_refused_with_those_that_it_has(dtype, device, there):
-    with pytest.raises(InvalidRequest, match=f"dtype '{dtype}' is not for {device[:3]}.*: use one of {there}"):
+    with pytest.raises(InvalidRequest, match=f"dtype='{dtype}' is not for {device[:3]}.*: use one of {there}"):
         choose_dtype(dtype, device)
 
 

@@ -38,7 +38,7 @@ def choose_device(wanted: str) -> str:
         raise InvalidRequest(f"device is {wanted!r}: use one of {', '.join(DEVICES)}, or cuda:1 and so on")
     if not found[kind] or (number and int(number) >= torch.cuda.device_count()):
         here = ", ".join(name for name, is_here in found.items() if is_here)
-        raise InvalidRequest(f"device {wanted!r} is not to be had here (there is: {here}): use device='auto'")
+        raise InvalidRequest(f"device={wanted!r} is not to be had here (there is: {here}): use device='auto'")
     return wanted
 
 
@@ -68,7 +68,7 @@ def choose_dtype(wanted: str, device: str) -> str:
         return "float32"
     kind = device.partition(":")[0]
     if wanted not in _DTYPES_OF[kind]:
-        raise InvalidRequest(f"dtype {wanted!r} is not for {kind}: use one of {', '.join(_DTYPES_OF[kind])}")
+        raise InvalidRequest(f"dtype={wanted!r} is not for {kind}: use one of {', '.join(_DTYPES_OF[kind])}")
     return _on_this_cpu(wanted) if kind == "cpu" else wanted
 
 
@@ -77,10 +77,10 @@ def _on_this_cpu(wanted: str) -> str:
         logger.warning("float16-weights need an x86 processor with AVX2: computing in float32, with twice the memory")
         return "float32"
     if wanted == "int8" and not cpu_features.has_int8():
-        raise InvalidRequest("dtype 'int8' needs an x86 processor with AVX2: use float32")
+        raise InvalidRequest("dtype='int8' needs an x86 processor with AVX2: use float32")
     if wanted == "bfloat16" and not cpu_features.has_bfloat16():
         raise InvalidRequest(
-            "dtype 'bfloat16' needs a processor with AMX or AVX512-BF16; without, it is eight times slower than "
+            "dtype='bfloat16' needs a processor with AMX or AVX512-BF16; without, it is eight times slower than "
             "float32: use that"
         )
     return wanted
