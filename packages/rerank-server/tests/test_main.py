@@ -1,5 +1,6 @@
 """The command line, as far as no model is needed."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,30 @@ def test_what_a_model_does_not_take_is_named_by_its_variable(
     monkeypatch.setenv("RERANK_RECIPE", "qwen3-reranker")
     assert run("--check") == 0
     assert capsys.readouterr().out.endswith("by the packed engine, prompt: template, 512 tokens\n")
+
+
+def test_an_error_stands_below_what_was_logged_before_it() -> None:
+    program = """
+import logging, sys
+from rerank_core import CheckpointError
+from rerank_server import __main__
+from rerank_server.lifecycle import loading
+
+def load(_):
+    sys.setswitchinterval(60)  # the thread that writes the log does not come in between
+    for attempt in range(3):
+        logging.getLogger("rerank_core").info("attempt %d", attempt)
+    raise CheckpointError("the hub could not be reached")
+
+loading.load_model = load
+sys.exit(__main__.main(["--check"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert lines[-2].endswith("attempt 2")
+    assert lines[-1] == "rerank-server: the hub could not be reached"
 
 
 @pytest.mark.usefixtures("quiet")

@@ -18,7 +18,7 @@ from rerank_core.cli.command import SERVE, Command
 from rerank_core.errors import MissingExtra, RerankError
 
 from rerank_server import __version__
-from rerank_server.observability.logs import configure_logging
+from rerank_server.observability.logs import configure_logging, flush_logs
 from rerank_server.settings import Settings, SettingsError, allowed, in_variables, settings_fields, variable_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         return _refuse(error)
     except MissingExtra as error:
-        print(f"rerank-server: {error}", file=sys.stderr)  # noqa: T201
+        _complain(str(error))
         return 1
 
 
@@ -92,9 +92,15 @@ def _configure_logging(settings: Settings) -> None:
 
 
 def _refuse(error: SettingsError) -> int:
-    for line in error.wrong:
-        print(f"rerank-server: {line}", file=sys.stderr)  # noqa: T201
+    _complain(*error.wrong)
     return 2
+
+
+def _complain(*lines: str) -> None:
+    """Print errors below what was logged before them."""
+    flush_logs()
+    for line in lines:
+        print(f"rerank-server: {line}", file=sys.stderr)  # noqa: T201
 
 
 def _check(settings: Settings) -> int:
@@ -104,7 +110,7 @@ def _check(settings: Settings) -> int:
         model = load_model(settings)
         model.score("Does it score?", ["It does."])
     except RerankError as error:
-        print(f"rerank-server: {in_variables(str(error))}", file=sys.stderr)  # noqa: T201
+        _complain(in_variables(str(error)))
         return 1
     info = model.info
     print(f"ok: {what_runs(info)}, {info.max_length} tokens")  # noqa: T201
