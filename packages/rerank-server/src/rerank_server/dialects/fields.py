@@ -74,7 +74,8 @@ class ScoringFields(Struct, kw_only=True):
         int | None, Meta(description="Score a long document in at most this many windows.")
     ] = None
     overlap_tokens: Annotated[
-        int | None, Meta(description="Score a long document in windows that overlap by this many tokens.")
+        int | None,
+        Meta(description="Score a long document in windows that overlap by this many tokens, at most by half."),
     ] = None
     chunk_score: Annotated[
         ChunkScore | None,
