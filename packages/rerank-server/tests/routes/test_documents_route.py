@@ -117,9 +117,9 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "query is missing: the body has question, docs, which are not read here",
         ),
         (
-            {"query": QUERY, "y" * 100: 1, "b": 1, "c": 1, "d": 1},
+            {"query": QUERY, "y" * 100: 1, "b": 1, "c": 1, "d": 1, "e": 1},
             "documents",
-            f"the body has {'y' * 40}, b, c, which are not read here",
+            "documents is missing: the body has b, c, d, which are not read here",
         ),
         ({"query": QUERY, "documents": ["x"], "highlight": "words"}, "highlight", "highlight: expected sentences"),
         (
@@ -165,6 +165,12 @@ async def test_what_is_wrong_with_json_is_said_once(client: Client, body: str, r
 
     assert response.status_code == 400
     assert response.json()["message"] == f"the body is not JSON: {reason}"
+
+
+async def test_an_error_repeats_no_text_that_stands_in_the_place_of_a_name(client: Client) -> None:
+    response = await client.post("/v1/rerank", json={"query": QUERY, "a secret document": 1})
+
+    assert response.json()["message"] == "documents is missing"
 
 
 async def test_more_documents_than_a_request_may_have_are_413_with_the_limit(client: Client) -> None:

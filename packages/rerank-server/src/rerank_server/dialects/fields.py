@@ -29,9 +29,9 @@ from rerank_server.errors import NoDocuments, WrongField
 Flag: TypeAlias = bool | None
 
 _MOST_RANK_FIELDS = 100
-# Of names that are not read, an error repeats so many, and so many characters of each.
+# Of names that are not read, an error repeats so many, and only what looks like a name: never a caller's text.
 _MOST_NAMES = 3
-_LONGEST_NAME = 40
+_NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
 
 
@@ -397,7 +397,7 @@ def _wrong_field(message: str, unread: Sequence[str]) -> WrongField:
 
 
 def _not_read(names: Sequence[str]) -> str:
-    if not names:
+    shown = [name for name in names if _NAME.fullmatch(name)][:_MOST_NAMES]
+    if not shown:
         return ""
-    shown = ", ".join(name[:_LONGEST_NAME] for name in names[:_MOST_NAMES])
-    return f": the body has {shown}, which {'is' if len(names) == 1 else 'are'} not read here"
+    return f": the body has {', '.join(shown)}, which {'is' if len(shown) == 1 else 'are'} not read here"
