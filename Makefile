@@ -247,7 +247,11 @@ test-clients: $(SETUP) | $(UV) ## run other services' clients against real serve
 
 .PHONY: verify-default
 verify-default: $(SETUP) ## compare the default model with its published logits (needs the model hub, 2.3 GB)
-	$(BIN)/python -m pytest -m hub tests/hub
+	$(BIN)/python -m pytest -m hub tests/hub/test_default_model.py
+
+.PHONY: verify-llm
+verify-llm: $(SETUP) ## compare language models with their published scores (needs the model hub, 16 GB)
+	$(BIN)/python -m pytest -m hub tests/hub/test_language_models.py
 
 # ---------------------------------------------------------------------------- releases
 

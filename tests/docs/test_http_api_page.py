@@ -74,6 +74,27 @@ def shape(value: Any) -> Any:
     return [shape(item) for item in value] if isinstance(value, list) else type(value)
 
 
+def test_every_header_of_a_scoring_answer_is_listed(client: httpx.Client) -> None:
+    listed = {name.lower() for cell in first_cells(section("Headers")) for name in cell}
+
+    answer = client.post("/v1/rerank", json={"query": "a", "documents": ["b"]})
+
+    own = {name for name in answer.headers if name.startswith("x-")} - {"x-content-type-options"}  # of every answer
+    assert own <= listed
+
+
+UNSERVED = re.findall(r"`(/[^`]+)`", PAGE.partition("This server only scores.")[2].partition("completions")[0])
+
+
+@pytest.mark.parametrize("path", UNSERVED)
+def test_a_path_that_is_not_served_names_those_that_are_below_a_prefix(client: httpx.Client, path: str) -> None:
+    bare, below = client.post(path, json={}), client.post(f"/vllm{path}", json={})
+
+    assert (bare.status_code, bare.json()) == (404, {"detail": "Not Found"})
+    assert below.status_code == 404
+    assert "/vllm/v1/rerank" in below.json()["error"]["message"]
+
+
 def test_every_prefix_of_a_dialect_is_listed() -> None:
     assert {prefix for prefix, _ in PREFIXES} == set(routing.PREFIXES)
 

@@ -471,6 +471,14 @@ def test_a_max_length_that_holds_no_prompt_is_refused_with_what_it_needs(qwen3):
         load(qwen3).score(QUERY, ["a bear"], ScoreOptions(max_length=60))
 
 
+def test_an_instruction_that_leaves_no_room_for_texts_is_refused_and_said_to_be_too_long(qwen3):
+    model = load(qwen3, max_length=200)
+
+    with pytest.raises(InvalidRequest, match=r"without a query and a document: shorten the instruction, or max_length"):
+        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 400))
+    assert len(model.score(QUERY, ["a bear"], ScoreOptions(instruction="find"))) == 1
+
+
 @pytest.mark.parametrize("family", ["qwen3", "mistral"])
 def test_windows_of_a_long_document_have_the_whole_prompt_and_name_their_characters(tmp_path, family):
     card = "# Qwen3-Reranker" if family == "qwen3" else "# ctxl-rerank-v2"

@@ -186,6 +186,15 @@ def test_a_cosine_is_raw_and_its_sigmoid_is_the_score(tiny_model):
     assert model.score("a", ["b"]).values == pytest.approx((1 / (1 + math.exp(-1)),), abs=1e-12)
 
 
+def test_a_model_that_takes_no_instruction_says_so_by_its_name(tiny_model):
+    model = tiny_model("bert", "bi-encoder")
+
+    with pytest.raises(InvalidRequest) as caught:
+        model.score("q", ["d"], ScoreOptions(instruction="be brief"))
+
+    assert str(caught.value).startswith(f"{model.info.name} takes no instruction: leave it out")
+
+
 def test_usage_of_a_bi_encoder_counts_the_query_once(tiny_model):
     model = tiny_model("bert", "bi-encoder")
 

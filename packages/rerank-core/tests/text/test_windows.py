@@ -42,6 +42,10 @@ def test_a_window_is_not_shortened_for_a_sentence_that_is_far() -> None:
     assert windows(150, 100, 0, [40]) == [range(100), range(100, 150)]
 
 
+def test_windows_overlap_by_at_most_half():
+    assert windows(150, 100, 99) == windows(150, 100, 50) == [range(100), range(50, 150)]
+
+
 def test_a_query_leaves_a_quarter_to_the_document() -> None:
     assert (query_room(10, 100), query_room(75, 100), query_room(500, 100)) == (10, 75, 75)
 

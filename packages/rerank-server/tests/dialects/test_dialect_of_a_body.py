@@ -36,6 +36,12 @@ SHARED = ["/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", 
         ({"query": QUERY, "texts": "a text"}, "texts: expected"),
         ({"query": {"text": QUERY}, "passages": None}, "passages is missing"),
         ({"query": {"text": QUERY}, "passages": []}, "passages is empty"),
+        ({"query": QUERY, "passages": ["x"]}, "query: expected object, got str: send an object with a text"),
+        (
+            {"query": {"text": QUERY}, "passages": ["x"]},
+            "passages[0]: expected object, got str: send an object with a text",
+        ),
+        ({"query": 7, "passages": ["x"]}, "query: expected object, got int"),
     ],
     ids=lambda value: json.dumps(value)[:60],
 )

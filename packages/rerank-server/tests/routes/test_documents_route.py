@@ -105,7 +105,33 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "max_tokens_per_doc",
             "max_tokens_per_doc is -1: use 1 or more",
         ),
-        ({"query": QUERY, "documents": ["x"], "top_n": 1.5}, "top_n", "top_n: expected int"),
+        ({"query": QUERY, "documents": ["x"], "top_n": 1.5}, "top_n", "top_n: expected int, got float"),
+        (
+            {"query": QUERY, "docs": ["x"]},
+            "documents",
+            "documents is missing: the body has docs, which is not read here",
+        ),
+        (
+            {"question": QUERY, "docs": ["x"], "top_n": 1},
+            "query",
+            "query is missing: the body has question, docs, which are not read here",
+        ),
+        (
+            {"query": QUERY, "y" * 100: 1, "b": 1, "c": 1, "d": 1, "e": 1},
+            "documents",
+            "documents is missing: the body has b, c, d, which are not read here",
+        ),
+        ({"query": QUERY, "documents": ["x"], "highlight": "words"}, "highlight", "highlight: expected sentences"),
+        (
+            {"query": QUERY, "documents": ["x"], "highlight": True},
+            "highlight",
+            "highlight: expected sentences, got bool",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "long_documents": True},
+            "long_documents",
+            "long_documents: expected one of truncate, chunk, got bool",
+        ),
         ({"query": QUERY, "documents": ["x"], "passage": "y"}, None, "the body has passage and documents"),
         ([], None, "the body is not as it should be"),
     ],
@@ -122,6 +148,29 @@ async def test_a_wrong_field_is_400_and_named_wherever_a_client_looks(
     assert error["error"]["param"] == param
     assert error["code"] == "invalid_request"
     assert error["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('{"query": "x", "documents": [', "it ends too early"),
+        ('{"query": "x", "documents": ["x"],}', "trailing comma in object (byte 34)"),
+        ('{"query": "x", "documents": ["x"], "threshold": 1e999}', "number out of range"),
+        ("query: x", "invalid character (byte 0)"),
+    ],
+    ids=["cut", "comma", "number", "yaml"],
+)
+async def test_what_is_wrong_with_json_is_said_once(client: Client, body: str, reason: str) -> None:
+    response = await client.post("/v1/rerank", content=body, headers={"content-type": "application/json"})
+
+    assert response.status_code == 400
+    assert response.json()["message"] == f"the body is not JSON: {reason}"
+
+
+async def test_an_error_repeats_no_text_that_stands_in_the_place_of_a_name(client: Client) -> None:
+    response = await client.post("/v1/rerank", json={"query": QUERY, "a secret document": 1})
+
+    assert response.json()["message"] == "documents is missing"
 
 
 async def test_more_documents_than_a_request_may_have_are_413_with_the_limit(client: Client) -> None:

@@ -94,6 +94,11 @@ def test_every_field_of_a_request_is_described() -> None:
             assert schema.get("description"), f"{name}.{field}"
 
 
+def test_what_a_result_has_only_where_it_is_asked_for_is_described() -> None:
+    for field, schema in SCHEMAS["Result"]["properties"].items():
+        assert field in SCHEMAS["Result"]["required"] or "$ref" in schema or schema.get("description"), field
+
+
 def test_a_request_and_an_answer_of_each_status_have_one_type() -> None:
     for _, path, operation in operations():
         for described in [operation.get("requestBody", {}), *operation["responses"].values()]:

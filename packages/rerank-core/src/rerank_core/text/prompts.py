@@ -317,9 +317,10 @@ class PromptTokenizer:
                 f"{self._max_length} or fewer"
             )
         if wanted < fixed + own + _LEAST_ROOM:
+            least = f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
             raise InvalidRequest(
                 f"{wanted} tokens are read at once, and the prompt has {fixed + own} without a query and a document: "
-                f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
+                f"{f'shorten the instruction, or {least}' if options.instruction else least}"
             )
         return wanted - fixed
 

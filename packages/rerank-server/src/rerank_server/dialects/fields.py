@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -29,6 +29,9 @@ from rerank_server.errors import NoDocuments, WrongField
 Flag: TypeAlias = bool | None
 
 _MOST_RANK_FIELDS = 100
+# Of names that are not read, an error repeats so many, and only what looks like a name: never a caller's text.
+_MOST_NAMES = 3
+_NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
 
 
@@ -71,7 +74,8 @@ class ScoringFields(Struct, kw_only=True):
         int | None, Meta(description="Score a long document in at most this many windows.")
     ] = None
     overlap_tokens: Annotated[
-        int | None, Meta(description="Score a long document in windows that overlap by this many tokens.")
+        int | None,
+        Meta(description="Score a long document in windows that overlap by this many tokens, at most by half."),
     ] = None
     chunk_score: Annotated[
         ChunkScore | None,
@@ -138,7 +142,8 @@ class RerankRequest(ScoringFields, kw_only=True):
         Highlight | None,
         Meta(
             description="`sentences` also returns the best sentences of each document that is returned, best first. "
-            "They are scored one by one, which more than doubles the work for a document, and changes no score."
+            "They are scored one by one, which more than doubles the work for a document, and changes no score. "
+            "Refused below `/infinity`, `/vllm` and `/xinference`."
         ),
     ] = None
     highlight_top: Annotated[
@@ -295,7 +300,8 @@ def converted(body: object, request: type[Any]) -> Any:
     try:
         return msgspec.convert(given, request, strict=False)
     except msgspec.ValidationError as error:
-        raise _wrong_field(str(error)) from None
+        unread = [name for name in given if name not in request.__struct_encode_fields__]
+        raise _wrong_field(str(error), unread) from None
 
 
 def _one_of(request: ScoringFields, names: Mapping[str, bool]) -> bool | None:
@@ -371,14 +377,27 @@ _CHOICES = {
 }
 
 
-def _wrong_field(message: str) -> WrongField:
-    """Translate a message of msgspec, such as ``Expected `str`, got `int` - at `$.query` ``: the field comes first."""
+def _wrong_field(message: str, unread: Sequence[str]) -> WrongField:
+    """Translate a message of msgspec, such as ``Expected `str`, got `int` - at `$.query` ``: the field comes first.
+
+    ``unread``: the names in the body that are no fields; one may be the wrong name of a field that is missing.
+    """
     if missing := re.search(r"missing required field `(\w+)`(?: - at `\$\.?(.*)`)?$", message):
         path = ".".join(part for part in (missing[2], missing[1]) if part)
-        return WrongField(f"{path} is missing", field=path)
+        return WrongField(f"{path} is missing{_not_read(unread) if path == missing[1] else ''}", field=path)
     reason, _, path = message.partition(" - at `$")
+    path, reason = path.strip("`."), reason.replace("`", "").replace(" | null", "")
+    choices = _CHOICES.get(path, ())
+    expected = f"Expected {'one of ' * (len(choices) > 1)}{', '.join(choices)}"
     if reason.startswith("Invalid enum value"):  # it repeats what was sent, and does not say what may be
-        reason = f"Expected one of {', '.join(_CHOICES.get(path.strip('`.'), ()))}"
-    path = path.strip("`.")
-    reason = reason.replace("`", "").removesuffix(" | null")
+        reason = expected
+    elif choices:
+        reason = reason.replace("Expected str", expected)
     return WrongField(f"{path}: {reason[0].lower()}{reason[1:]}", field=path)
+
+
+def _not_read(names: Sequence[str]) -> str:
+    shown = [name for name in names if _NAME.fullmatch(name)][:_MOST_NAMES]
+    if not shown:
+        return ""
+    return f": the body has {', '.join(shown)}, which {'is' if len(shown) == 1 else 'are'} not read here"

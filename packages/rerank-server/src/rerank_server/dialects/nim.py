@@ -12,7 +12,9 @@ from rerank_server.dialects import examples, fields, replies
 from rerank_server.dialects.base import Dialect, Reply
 from rerank_server.dialects.replies import DocumentsError
 from rerank_server.dialects.request import ScoreRequest
-from rerank_server.errors import NoDocuments
+from rerank_server.errors import NoDocuments, WrongField
+
+_STRING = "expected object, got str"  # the commonest mistake: all other APIs take strings
 
 
 class NimText(Struct):
@@ -50,7 +52,12 @@ class NimResponse(Struct):
 
 def read(body: object) -> NimRequest:
     """Read a body. Raises ``WrongField``."""
-    request: NimRequest = fields.converted(body, NimRequest)
+    try:
+        request: NimRequest = fields.converted(body, NimRequest)
+    except WrongField as error:
+        if str(error).endswith(_STRING):
+            raise WrongField(f"{error}: send an object with a text", field=error.field) from None
+        raise
     if not request.passages:
         raise NoDocuments("passages is empty: send at least one", field="passages")
     return request

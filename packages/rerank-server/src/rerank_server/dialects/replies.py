@@ -49,10 +49,18 @@ class Result(Struct):
 
     index: int
     relevance_score: float
-    raw_score: float | UnsetType = UNSET
+    raw_score: Annotated[float | UnsetType, Meta(description="The raw score (logit); with `return_raw_scores`.")] = (
+        UNSET
+    )
     document: dict[str, Any] | str | UnsetType = UNSET
-    relevant_spans: list[RelevantSpan] | UnsetType = UNSET
-    sentences: list[RelevantSpan] | UnsetType = UNSET
+    relevant_spans: Annotated[
+        list[RelevantSpan] | UnsetType,
+        Meta(description="The best window of the document, or all that was read of it; with windows or `highlight`."),
+    ] = UNSET
+    sentences: Annotated[
+        list[RelevantSpan] | UnsetType,
+        Meta(description="The best sentences of the document, at most three, best first; with `highlight`."),
+    ] = UNSET
 
 
 class ErrorDetail(Struct):

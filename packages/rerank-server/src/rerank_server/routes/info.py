@@ -27,7 +27,7 @@ class ModelDescription(Struct):
     """The model. Fields that are not known before it is loaded are null.
 
     ``languages`` are those that the model card names, as codes such as `en`; the list is empty where it names none.
-    ``instruction`` is the one that is used where a request has none.
+    ``takes_instruction``: whether a request may have an instruction; ``instruction`` is used where it has none.
     """
 
     name: str

@@ -99,8 +99,16 @@ def _decoded(body: bytes, kind: Any) -> Any:
     except RecursionError:
         raise MalformedBody("the JSON is nested too deeply") from None
     except ValueError as error:  # msgspec's own, invalid UTF-8, numbers beyond every limit
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else _reason(str(error))
         raise MalformedBody(f"the body is not JSON: {reason}") from None
+
+
+def _reason(message: str) -> str:
+    """Translate a message of msgspec, such as ``JSON is malformed: trailing comma in object (byte 31)``."""
+    if message == "Input data was truncated":
+        return "it ends too early"
+    reason = message.removeprefix("JSON is malformed: ").partition(" - at `$")[0]
+    return f"{reason[0].lower()}{reason[1:]}"
 
 
 def _count(raw: bytes, enough: int, max_elements: int | None, name: str) -> Generator[None, None, int]:
