@@ -203,6 +203,7 @@ def test_no_prompt_contradicts_a_prompt_of_ones_own() -> None:
         ("give a template with template=", "give a template with RERANK_TEMPLATE"),
         ("recipe= (a, b), or template=.", "RERANK_RECIPE (a, b), or RERANK_TEMPLATE."),
         ("leave instruction='be brief' out", "leave RERANK_INSTRUCTION='be brief' out"),
+        ("calibration=[-1.0, 0.0]: use", "RERANK_CALIBRATION=[-1.0, 0.0]: use"),
         ("model= is missing", "MODEL_NAME is missing"),
         ("max_length=600, and it reads", "RERANK_MAX_LENGTH=600, and it reads"),
         ("raw=True and chat_template=x are no settings", "raw=True and chat_template=x are no settings"),

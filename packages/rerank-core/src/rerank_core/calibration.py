@@ -25,7 +25,7 @@ def read_calibration(given: str | Path | Sequence[float] | None) -> Calibration 
     else:
         numbers = [float(number) for number in given]
     if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers) or numbers[0] <= 0:
-        raise InvalidRequest(f"the calibration is {numbers}: {_WAY_OUT}; a is above 0")
+        raise InvalidRequest(f"calibration={numbers}: {_WAY_OUT}; a is above 0")
     return Calibration(*numbers)
 
 
@@ -42,6 +42,6 @@ def _of_file(path: Path) -> list[float]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [float(content["a"]), float(content["b"])]
     except OSError as error:
-        raise InvalidRequest(f"the calibration {str(path)!r} cannot be read ({error.strerror}): {_WAY_OUT}") from error
+        raise InvalidRequest(f"calibration={str(path)!r} cannot be read ({error.strerror}): {_WAY_OUT}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f"the calibration {str(path)!r} has no numbers a and b: {_WAY_OUT}") from error
+        raise InvalidRequest(f"calibration={str(path)!r} has no numbers a and b: {_WAY_OUT}") from error

@@ -38,7 +38,7 @@ _INJECTED = re.compile(
 _INJECTED_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
-_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=([\w'\"])?)")
+_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=([\w'\"\[])?)")
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
 # The names without our prefix.

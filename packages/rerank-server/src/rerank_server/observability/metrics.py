@@ -33,7 +33,7 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("reason",),
     ),
     "rerank_pairs_total": ("Number of pairs of a query and a document that were answered with a score.", ()),
-    "rerank_truncated_pairs_total": ("Number of scored pairs that were truncated to the length of the model.", ()),
+    "rerank_truncated_pairs_total": ("Number of scored pairs of which a part was not read.", ()),
     "rerank_input_tokens_total": ("Number of tokens in requests that were answered with scores.", ()),
     "rerank_cache_hits_total": ("Number of scored pairs whose score was found in the cache.", ()),
     "rerank_cache_misses_total": ("Number of scored pairs whose score was not found in the cache.", ()),
