@@ -106,10 +106,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return scheduler
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save what was measured: a process of pytest-xdist that takes long to end is killed before it does so itself."""
     coverage = sys.modules.get("coverage")
-    running = coverage.Coverage.current() if coverage and "PYTEST_XDIST_WORKER" in os.environ else None
+    running = coverage.Coverage.current() if coverage and hasattr(session.config, "workerinput") else None
     if running is not None:
         running.save()
 
