@@ -1,6 +1,7 @@
 """Language models say what was published of them: their prompt, the position that is read, and the sign are right."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import rerank_core
@@ -41,7 +42,7 @@ class Published:
     scores: list[float]
     within: float = 2e-3
     raw: bool = True
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 QWEN = "Qwen/Qwen3-Reranker-0.6B"
