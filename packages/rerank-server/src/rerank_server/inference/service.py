@@ -140,7 +140,7 @@ class Service:
                     own_tokens = self.model.cost(distinct_sequences(tokenized.encodings))
                     reservation.tokens = own_tokens + sentence_tokens
                     scores = await self._finish(tokenized, options, pending_scores, record)
-                    if options.highlight is not None:
+                    if options.highlight is not None:  # pragma: no branch (Python 3.11 loses it: CPython 106749)
                         chosen = documents_to_highlight(scores, options)
                         asked = await self._sentences(scores, pairs, chosen, pending_scores, pending_tokens)
                         plain = sentence_options(options)
