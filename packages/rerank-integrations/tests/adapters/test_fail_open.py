@@ -78,22 +78,8 @@ def test_it_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(FailOpen())) == FailOpen()
 
 
-class Clock:
-    """A clock that a test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def calls(clock: Clock) -> Callable[..., int]:
+def calls(clock: Any) -> Callable[..., int]:
     """Makes calls of a scorer that fails with these errors, and says how many of them reached it."""
     fail_open = FailOpen(now=clock)
 
@@ -112,7 +98,7 @@ def calls(clock: Clock) -> Callable[..., int]:
 DOWN, SLOW, FULL = Unavailable("no"), DeadlineExceeded("no"), Overloaded("no")
 
 
-def test_after_a_failure_the_scorer_is_left_alone_and_one_call_tries_it_later(calls: Any, clock: Clock) -> None:
+def test_after_a_failure_the_scorer_is_left_alone_and_one_call_tries_it_later(calls: Any, clock: Any) -> None:
     assert calls(DOWN, None, None) == 1
 
     clock.now += 3.0
@@ -139,7 +125,7 @@ def test_an_error_that_comes_at_once_costs_nothing_and_the_scorer_is_asked_again
     assert calls(error, error, error, None) == 4
 
 
-def test_a_server_that_says_when_to_come_back_is_asked_then(calls: Any, clock: Clock) -> None:
+def test_a_server_that_says_when_to_come_back_is_asked_then(calls: Any, clock: Any) -> None:
     assert calls(Unavailable("loading", retry_after=10.0)) == 1
 
     clock.now += 9.9
@@ -148,11 +134,71 @@ def test_a_server_that_says_when_to_come_back_is_asked_then(calls: Any, clock: C
     assert calls(None) == 1
 
 
+def test_a_try_that_takes_too_long_leaves_the_scorer_alone_again(calls: Any, clock: Any) -> None:
+    assert calls(DOWN) == 1
+
+    clock.now += 3.0
+    assert calls(SLOW, None) == 1
+
+
+def test_a_request_that_is_wrong_says_nothing_of_a_lost_scorer(calls: Any, clock: Any) -> None:
+    assert calls(DOWN) == 1
+
+    clock.now += 3.0
+    assert calls(InputTooLong("no"), DOWN, None) == 2
+    assert calls(SLOW, InvalidRequest("no"), SLOW, None) == 0
+
+
+def test_requests_that_are_wrong_do_not_hide_that_a_scorer_does_not_manage(calls: Any) -> None:
+    assert calls(SLOW, InputTooLong("no"), SLOW, InputTooLong("no"), SLOW, None) == 5
+
+
+def test_a_failure_behind_a_success_opens_the_circuit_whatever_an_earlier_one_said(clock: Any) -> None:
+    fail_open = FailOpen(now=clock)
+    early = fail_open.attempt("passthrough")
+    early.__enter__()
+    with suppress(Unavailable), fail_open.attempt("passthrough"):
+        raise Unavailable("loading", retry_after=30.0)
+    early.__exit__(None, None, None)
+    clock.now += 1.0
+
+    with suppress(Unavailable), fail_open.attempt("passthrough"):
+        raise DOWN
+
+    with pytest.raises(Unavailable), fail_open.attempt("passthrough"):
+        pytest.fail("the scorer was called")
+
+
+def test_a_call_from_before_the_failure_does_not_hold_up_the_one_that_tries_the_scorer(clock: Any) -> None:
+    fail_open = FailOpen(now=clock)
+    early = fail_open.attempt("passthrough")
+    early.__enter__()
+    with suppress(Unavailable), fail_open.attempt("passthrough"):
+        raise DOWN
+    clock.now += 3.0
+
+    with fail_open.attempt("passthrough"):
+        pass
+
+
+def test_an_error_of_a_callers_own_class_is_said_again_as_one_of_ours(clock: Any) -> None:
+    class Down(Unavailable):
+        def __init__(self, host: str, port: int) -> None:
+            super().__init__(f"{host}:{port} is down")
+
+    fail_open = FailOpen(now=clock)
+    with pytest.raises(Down), fail_open.attempt("passthrough"):
+        raise Down("here", 80)
+
+    with pytest.raises(Unavailable, match="here:80 is down"), fail_open.attempt("passthrough"):
+        pytest.fail("the scorer was called")
+
+
 def test_errors_that_are_wanted_are_never_spared(calls: Any) -> None:
     assert calls(DOWN, DOWN, DOWN, on_error="raise") == 3
 
 
-def test_what_is_raised_instead_of_a_call_is_the_last_failure(clock: Clock) -> None:
+def test_what_is_raised_instead_of_a_call_is_the_last_failure(clock: Any) -> None:
     fail_open = FailOpen(now=clock)
     with pytest.raises(Unavailable), fail_open.attempt("passthrough"):
         raise DOWN
@@ -163,7 +209,7 @@ def test_what_is_raised_instead_of_a_call_is_the_last_failure(clock: Clock) -> N
     assert caught.value is not DOWN
 
 
-def test_a_single_call_tries_the_scorer_and_all_others_go_on_without(clock: Clock) -> None:
+def test_a_single_call_tries_the_scorer_and_all_others_go_on_without(clock: Any) -> None:
     fail_open = FailOpen(now=clock)
     with suppress(Unavailable), fail_open.attempt("passthrough"):
         raise DOWN
@@ -177,7 +223,7 @@ def test_a_single_call_tries_the_scorer_and_all_others_go_on_without(clock: Cloc
         pass
 
 
-def test_a_call_that_is_broken_off_leaves_its_place_to_the_next(clock: Clock) -> None:
+def test_a_call_that_is_broken_off_leaves_its_place_to_the_next(clock: Any) -> None:
     fail_open = FailOpen(now=clock)
     with suppress(Unavailable), fail_open.attempt("passthrough"):
         raise DOWN
@@ -190,7 +236,7 @@ def test_a_call_that_is_broken_off_leaves_its_place_to_the_next(clock: Clock) ->
         pass
 
 
-def test_calls_that_fail_together_are_one_failure(clock: Clock) -> None:
+def test_calls_that_fail_together_are_one_failure(clock: Any) -> None:
     """Else a moment with many searches would leave a server alone for half a minute."""
     fail_open = FailOpen(now=clock)
     begun = [fail_open.attempt("passthrough") for _ in range(8)]

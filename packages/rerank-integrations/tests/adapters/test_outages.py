@@ -56,20 +56,8 @@ def search(request: pytest.FixtureRequest) -> Search:
     return request.param
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def adapter(search: Search, clock: Clock) -> Iterator[Callable[..., Any]]:
+def adapter(search: Search, clock: Any) -> Iterator[Callable[..., Any]]:
     made = []
 
     def make(url: str, **arguments: Any) -> Any:
@@ -118,7 +106,7 @@ def test_a_server_that_accepts_and_hangs_costs_one_search_its_time(hanging: Any,
 
 
 def test_a_server_that_is_down_is_asked_by_one_search_until_it_answers(
-    url: str, seen: list[Any], script: deque[Any], adapter: Any, search: Search, clock: Clock
+    url: str, seen: list[Any], script: deque[Any], adapter: Any, search: Search, clock: Any
 ) -> None:
     made = adapter(url, max_retries=0)
     assert search(made) == (BEST_FIRST, None)

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rerank_core.errors import DeadlineExceeded, Overloaded, RerankError, Unavailable
+from rerank_core.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    RerankError,
+    Unavailable,
+    error_class,
+)
 
 from rerank_integrations.http.balancer import CircuitBreaker
 from rerank_integrations.http.flow import ServerSilent
@@ -20,12 +27,13 @@ class Circuit:
     """Open for some seconds after a failure; then a single call tries the scorer, until one succeeds.
 
     A scorer that cannot be reached, or says nothing, opens it at once. One that lives, but has no time or no room for a
-    call, may have both for the next: the third such call in a row opens it. Other errors come quickly and cost no
-    retries, so they close it. Threads may share one. Times are seconds of the caller's clock.
+    call, may have both for the next: the third such call in a row opens it. A request that is wrong says nothing of the
+    scorer; other errors come quickly and cost no retries, so they close it. Threads may share one. Times are seconds of
+    the caller's clock.
     """
 
     _breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    _calls: int = 0  # in hand
+    _probes: int = 0  # calls in hand that were let through since it opened
     _slow: int = 0  # in a row
     _last: Unavailable | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)  # never held while waiting: event loops take it too
@@ -34,15 +42,15 @@ class Circuit:
     def call(self, now: float) -> Iterator[None]:
         """Make a call of the scorer in the block. Raises ``Unavailable`` instead where the circuit is open."""
         with self._lock:
-            if self._last is not None and self._breaker.is_open(now, self._calls):
-                # A new one: an error that is raised keeps the documents of its call.
-                raise type(self._last)(str(self._last))
-            self._calls += 1
+            is_probe = self._last is not None
+            if self._last is not None and self._breaker.is_open(now, self._probes):
+                raise _copy(self._last)
+            self._probes += is_probe
         try:
             yield
         finally:
             with self._lock:
-                self._calls -= 1
+                self._probes -= is_probe
 
     def succeeded(self) -> None:
         """Note that the scorer answered: the circuit closes."""
@@ -53,6 +61,8 @@ class Circuit:
 
     def failed(self, error: RerankError, now: float) -> None:
         """Note a failure of a call, which opens the circuit, or does not: see above."""
+        if isinstance(error, InvalidRequest):
+            return
         if not isinstance(error, Unavailable):
             self.succeeded()
             return
@@ -63,4 +73,13 @@ class Circuit:
                     return
             if now >= self._breaker.open_until:  # calls that were under way when it opened make it no longer
                 self._breaker.failed(now, error.retry_after)
-                self._last = type(error)(str(error))
+                self._last = _copy(error)
+
+
+def _copy(error: Unavailable) -> Unavailable:
+    """Make an error that says the same: one that was raised keeps the documents of its call.
+
+    It is of a class of core's own. A caller's class may want other arguments than a message.
+    """
+    kind = error_class(error.code)
+    return kind(str(error)) if kind is not None and issubclass(kind, Unavailable) else Unavailable(str(error))

@@ -48,6 +48,7 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Close."""
         self.failures = 0
+        self.open_until = 0.0
 
 
 @dataclass(slots=True)
