@@ -81,6 +81,18 @@ def test_a_model_comes_back_with_its_options_and_its_scores(adapter: Any, again:
     assert found.scorer.score("panda", ["a panda"]) == original.scorer.score("panda", ["a panda"])
 
 
+@pytest.mark.parametrize("adapter", [RerankCompressor, RerankPostprocessor])
+def test_settings_that_are_text_are_read_as_what_they_say(adapter: Any, checkpoint: Path) -> None:
+    """As those of a YAML file may be, or of a template. The text "false" is true in Python."""
+    options = {"trust_remote_code": "false", "max_length": "64", "max_characters": "900"}
+
+    found = adapter(scorer={"model": str(checkpoint), **options}).scorer.configuration()
+
+    assert found["max_length"] == 64
+    assert found["max_characters"] == 900
+    assert found.get("trust_remote_code", False) is False
+
+
 @pytest.mark.parametrize(("adapter", "again"), ROADS)
 @pytest.mark.parametrize("kind", ["client", "model that loads later"])
 def test_a_scorer_that_was_passed_comes_back_too(adapter: Any, again: Again, kind: str, checkpoint: Path) -> None:
@@ -166,8 +178,19 @@ def test_the_schema_has_the_settings_of_servers_and_models(adapter: Adapter) -> 
         ({"scorer": {"device": "cpu"}}, "url"),
         ({"scorer": {"model": "lite", "devise": "cpu"}}, "devise"),
         ({"scorer": OverlapModel(), "api_key": "key"}, r"from_url\(URL, api_key="),
+        ({"scorer": {"model": "lite"}, "api_key": "key"}, "leave one of the two out"),
     ],
-    ids=["url", "model", "no scorer", "text", "misspelt setting", "no address", "misspelt option", "two keys"],
+    ids=[
+        "url",
+        "model",
+        "no scorer",
+        "text",
+        "misspelt setting",
+        "no address",
+        "misspelt option",
+        "two keys",
+        "no key",
+    ],
 )
 def test_fields_that_make_no_scorer_are_named_with_the_way_out(adapter: Any, fields: Any, way_out: str) -> None:
     with pytest.raises(ValidationError, match=way_out):

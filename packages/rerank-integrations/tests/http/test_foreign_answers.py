@@ -89,6 +89,18 @@ ANSWERS: dict[str, Any] = {
     "results that are no objects": answer(scores(1, "a", None)),
     "results in a string": answer(json.dumps({"model": "m", "usage": USAGE, "results": "abc"}).encode()),
     "spans that are none": answer(scores({"index": 0, "relevance_score": 0.5, "relevant_spans": 5})),
+    "a span in words": answer(
+        scores({"index": 0, "relevance_score": 0.5, "relevant_spans": [{"start": "0", "end": "1"}]})
+    ),
+    "a span of nothing": answer(
+        scores({"index": 0, "relevance_score": 0.5, "relevant_spans": [{"start": -5, "end": -9}]})
+    ),
+    **{
+        f"a sentence's score of {number!r}": answer(
+            scores({"index": 0, "relevance_score": 0.5, "sentences": [{"start": 0, "end": 1, "score": number}]})
+        )
+        for number in (float("nan"), float("inf"), True, "0.5")
+    },
     "no usage": answer(scores({"index": 0, "relevance_score": 0.5}, usage=None)),
     "infinite usage": answer(scores({"index": 0, "relevance_score": 0.5}, usage=INFINITE)),
     "no model": answer(scores({"index": 0, "relevance_score": 0.5}, model={"a": "b" * 10**5})),

@@ -266,15 +266,23 @@ def test_an_address_without_a_scheme_is_named_with_one(address: str) -> None:
         HTTPScorer(address)
 
 
+@pytest.mark.parametrize("address", ["localhost:8000/v1/rerank", "localhost:8000/playground"])
+def test_an_address_without_a_scheme_is_named_without_its_route(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"use http://localhost:8000$"):
+        HTTPScorer(address)
+
+
 @pytest.mark.parametrize("prefix", ["", "/ranking", "/api"])
-@pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/v2/rerank", "/rerank/batch", "/v1/ranking", "/score"])
+@pytest.mark.parametrize(
+    "route", ["/rerank", "/v1/rerank", "/v2/rerank", "/rerank/batch", "/v1/rerank/batch", "/v1/ranking", "/score"]
+)
 def test_an_address_that_ends_in_a_route_is_named_without_it(prefix: str, route: str) -> None:
     way_out = f"ends in the route {route}: use http://h:8000{prefix} (or "
     with pytest.raises(InvalidRequest, match=re.escape(way_out)):
         HTTPScorer(f"http://me:secret@h:8000{prefix}{route}")
 
 
-@pytest.mark.parametrize("path", ["/v1", "/docs", "/health"])
+@pytest.mark.parametrize("path", ["/v1", "/docs", "/health", "/playground", "/openapi.json", "/metrics", "/v1/models"])
 def test_an_address_that_is_a_route_is_named_without_it(path: str) -> None:
     with pytest.raises(InvalidRequest, match="use http://h "):
         HTTPScorer(f"http://h{path}")
@@ -416,9 +424,10 @@ def test_text_in_place_of_a_number_is_named(name: str) -> None:
         HTTPScorer("http://localhost:8000", **{name: "5"})
 
 
-def test_a_number_of_retries_that_cannot_be_is_refused_at_once() -> None:
-    with pytest.raises(InvalidRequest, match="max_retries is -1"):
-        HTTPScorer("http://localhost:8000", max_retries=-1)
+@pytest.mark.parametrize("number", [-1, 1.5])
+def test_a_number_of_retries_that_cannot_be_is_refused_at_once(number: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"max_retries is {number}"):
+        HTTPScorer("http://localhost:8000", max_retries=number)
 
 
 def test_no_address_at_all_is_refused_at_once() -> None:

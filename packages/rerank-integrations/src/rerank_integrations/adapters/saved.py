@@ -80,8 +80,10 @@ def with_scorer(adapter: type, fields: Any) -> Any:
 
 def _made(settings: dict[str, Any], api_key: str | Callable[[], str] | None, fields: dict[str, Any]) -> Scorer:
     if "model" in settings:
-        chosen = _MODEL.validate_python(settings)
-        return local_scorer(chosen.model, **{name: settings[name] for name in settings if name != "model"})
+        if api_key is not None:
+            raise ValueError("api_key is for a server, and scorer has a model: leave one of the two out")
+        chosen = _MODEL.validate_python(settings)  # reads the text "false" as False
+        return local_scorer(chosen.model, **{name: getattr(chosen, name) for name in settings if name != "model"})
     server = _SERVER.validate_python(settings)
     return remote_scorer(
         server.url,

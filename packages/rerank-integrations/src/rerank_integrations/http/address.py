@@ -12,7 +12,8 @@ from rerank_integrations.http.balancer import Endpoint
 
 # Where people copy an address from: documentation of this and of other servers, and a browser.
 _ROUTE = re.compile(
-    r"(^/v\d+|/v\d+/ranking|(/v\d+)?/(rerank|reranking|score)|/rerank/batch|^/(docs|health|info|livez))$"
+    r"(^/v\d+|/v\d+/ranking|(/v\d+)?/(rerank/batch|rerank|reranking|score)"
+    r"|^/(docs|redoc|playground|openapi\.json|health|info|livez|readyz|metrics|v\d+/models))$"
 )
 
 
@@ -61,6 +62,9 @@ def without_password(endpoint: Endpoint) -> str:
 
 
 def _with_scheme(text: str) -> str | None:
-    """Return the address that was meant where only ``http://`` is missing."""
-    is_bare = re.fullmatch(r"[\w.-]+(:\d{1,5})?(/[\w./-]*)?", text) is not None
-    return f"http://{text.rstrip('/')}" if is_bare else None
+    """Return the address that was meant where ``http://`` is missing, without a route at its end."""
+    found = re.fullmatch(r"([\w.-]+(?::\d{1,5})?)(/[\w./-]*)?", text)
+    if found is None:
+        return None
+    path = found[2] or ""
+    return f"http://{found[1]}{_ROUTE.sub('', path).rstrip('/')}"

@@ -231,7 +231,7 @@ def read_scores(content: bytes, url: str, part: range, question: Question) -> Sc
         }
         sentences = {
             result["index"]: tuple(
-                Sentence(*_span(found, cuts.get(part.start + result["index"], 0)), float(found["score"]))
+                Sentence(*_span(found, cuts.get(part.start + result["index"], 0)), _finite(found["score"]))
                 for found in result["sentences"]
             )
             for result in answer["results"]
@@ -379,8 +379,17 @@ def _is_finite(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
+def _finite(value: Any) -> float:
+    if not _is_finite(value):
+        raise ValueError(f"{value!r:.50} is no score")
+    return float(value)
+
+
 def _span(found: Any, missing: int) -> Span:
-    return Span(int(found["start"]) + missing, int(found["end"]) + missing)
+    start, end = found["start"], found["end"]
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end:
+        raise ValueError(f"{start!r:.50} to {end!r:.50} is no part of a text")
+    return Span(start + missing, end + missing)
 
 
 def _cut_to(text: str, length: int, cut_side: str) -> str:

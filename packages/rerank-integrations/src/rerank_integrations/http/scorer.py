@@ -88,8 +88,8 @@ class HTTPScorer:
         self._api_key = ApiKey.of(api_key)
         if timeout is not None and not _is_above(timeout, 0):
             raise InvalidRequest(f"timeout is {timeout!r}: use seconds above 0, or None to wait without end")
-        if not _is_above(max_retries, -1):
-            raise InvalidRequest(f"max_retries is {max_retries!r}: use 0 to ask once, or more")
+        if not isinstance(max_retries, int) or max_retries < 0:
+            raise InvalidRequest(f"max_retries is {max_retries!r}: use 0 to ask once, or another whole number above it")
         if hedge_after is not None and not _is_above(hedge_after, 0):
             raise InvalidRequest(f"hedge_after is {hedge_after!r}: use seconds above 0, or None to ask one server only")
         self._options = {"timeout": timeout, "max_retries": max_retries, "hedge_after": hedge_after}
