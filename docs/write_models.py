@@ -28,9 +28,7 @@ def rows() -> Iterator[str]:
         examples = ", ".join(f"`{architecture.examples[0]}`" for architecture in families if architecture.examples)
         yield f"| {names} | cross-encoder, bi-encoder | {examples} | `packed`, our own: fast |"
     names = " · ".join(architecture.name for architecture in DECODERS.values())
-    examples = ", ".join(
-        f"`{architecture.examples[0]}`" for architecture in DECODERS.values() if " " not in architecture.examples[0]
-    )
+    examples = ", ".join(f"`{family.examples[0]}`" for family in DECODERS.values() if family.examples)
     yield f"| {names} | [language model](docs/models.md) | {examples} | `packed`, our own: fast |"
     yield "| others that transformers loads | cross-encoder, bi-encoder | - | `reference`: transformers |"
 

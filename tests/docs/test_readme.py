@@ -24,7 +24,7 @@ import rerank_core
 import yaml
 from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
-from rerank_core.testing.language_models import write_tiny_language_model
+from rerank_core.testing.language_models import write_prompt, write_tiny_language_model
 from transformers import CONFIG_MAPPING
 
 ROOT = Path(__file__).parents[2]
@@ -360,13 +360,15 @@ def test_the_table_of_models_is_that_of_the_engines_families() -> None:
 @pytest.mark.parametrize(("kind", "family", "engine"), MODELS)
 def test_a_family_runs_on_the_engine_of_its_row(kind: Any, family: str, engine: str, tmp_path: Path) -> None:
     if family in LANGUAGE_MODELS:
-        write_tiny_language_model(tmp_path, LANGUAGE_MODELS[family], head="sequence-classification")
-        model = rerank_core.load(str(tmp_path), device="cpu", template="{{ query }}: {{ document }}")
+        write_tiny_language_model(tmp_path, LANGUAGE_MODELS[family])
+        write_prompt(tmp_path, "{{ query }}: {{ document }}", true_id=5, false_id=6)
     else:
-        model = rerank_core.load(str(write_tiny_checkpoint(tmp_path, FAMILIES[family], kind=kind)), device="cpu")
-        assert model.info.kind == kind
+        write_tiny_checkpoint(tmp_path, FAMILIES[family], kind=kind)
+
+    model = rerank_core.load(str(tmp_path), device="cpu")
 
     assert model.info.engine == engine
+    assert model.info.kind == kind.replace(" ", "-")
 
 
 def test_a_language_model_without_a_known_prompt_is_refused_with_the_way_out(tmp_path: Path) -> None:

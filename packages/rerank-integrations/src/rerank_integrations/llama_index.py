@@ -248,7 +248,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _reported(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
         """Report to callbacks that reranking begins, and that it ended with the nodes put into the list.
 
-        The end is told also where it failed: then there are none.
+        The end is reported after a failure too, with no nodes.
         """
         found: list[NodeWithScore] = []
         name = self.model_name or _name(self.scorer)

@@ -19,7 +19,7 @@ def _pooling(config: Mapping[str, Any]) -> DecoderPooling:
     return found
 
 
-LLAMA = DecoderArchitecture(name="Llama", examples=("meta-llama/Llama-3.2-1B as a reranker",), biases=_BIASES)
+LLAMA = DecoderArchitecture(name="Llama", examples=(), biases=_BIASES)
 LLAMA_BIDIRECTIONAL = DecoderArchitecture(
     name="Llama, bidirectional",
     examples=("nvidia/llama-nemotron-rerank-1b-v2",),
