@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping
+
+# Linux on x86-64: a system call, its request for a part of the processor's state, and that part: what tiles hold.
+_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18
 
 
 def has_float16_weights() -> bool:
@@ -31,6 +36,18 @@ def has_int8() -> bool:
 def has_bfloat16() -> bool:
     """Return whether there are instructions for bfloat16; without them it is eight times slower than float32."""
     return any(_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def has_amx() -> bool:
+    """Return whether there are matrix instructions for bfloat16 and bytes, and Linux to ask for them."""
+    has_all = all(_capabilities().get(name) for name in ("amx_tile", "amx_bf16", "amx_int8", "avx512_bf16"))
+    return has_all and sys.platform == "linux"
+
+
+def may_use_amx() -> bool:
+    """Ask the system to let this process use AMX's tiles, for all its threads and children."""
+    failed: int = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA)
+    return not failed
 
 
 def int8_levels() -> int:

@@ -54,6 +54,8 @@ class Builder:
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
         self._one_kernel = dtypes.has_one_kernel(device, self._dtype)
+        self._has_tiles = dtypes.has_tiles(device, dtype)
+        self._last_product = dtypes.last_product(device, dtype)
         self._within = cache(self._attention)
         self._biased = cache(self._distance_bias)
         self._rotary = cache(self._tables)
@@ -122,10 +124,10 @@ class Builder:
     def _last_layer(self, number: int) -> LastLayer:
         return LastLayer(
             attention=self._last_attention(number),
-            attention_out=self._linear("attention_out", number),
+            attention_out=self._last_product(*self._part("attention_out", number)),
             attention_norm=self._attention_norm(number),
-            up=self._linear("up", number),
-            down=self._linear("down", number),
+            up=self._last_product(*self._part("up", number)),
+            down=self._last_product(*self._part("down", number)),
             norm=self._norm("layer_norm", number),
         )
 
@@ -137,8 +139,10 @@ class Builder:
         query, key, (value, value_bias) = self._query_key_value(number)
         values = AbsorbedValue(value.view(config.heads, -1, value.shape[1]), value_bias)
         if attention == LayerAttention():  # nothing is between the products of query and key
-            return AbsorbedAttention(FloatLinear(*query), key[0].view(config.heads, -1, key[0].shape[1]), values)
-        return FirstTokenAttention(FloatLinear(*query), FloatLinear(*key), values, rotary, bias, attention.reach)
+            keys = key[0].view(config.heads, -1, key[0].shape[1])
+            return AbsorbedAttention(self._last_product(*query), keys, values)
+        query_product, key_product = self._last_product(*query), self._last_product(*key)
+        return FirstTokenAttention(query_product, key_product, values, rotary, bias, attention.reach)
 
     def _attend(self, number: int) -> Attention:
         """Build a layer's attention; layers share what does not depend on their weights."""
@@ -201,6 +205,10 @@ class Builder:
     def _attention(self, reach: int | None) -> Attention:
         if self._one_kernel and (reach is None or has_windows()):
             return partial(variable_length, reach=reach)
+        if self._has_tiles and reach is None and self._config.head_width % 32 == 0:
+            from rerank_core.engines.packed.amx.attention import per_sequence as with_tiles
+
+            return with_tiles
         return per_sequence if reach is None else LocalAttention(reach, device=self._device, dtype=self._dtype)
 
     def _rotation(self, number: int) -> Rotary | None:

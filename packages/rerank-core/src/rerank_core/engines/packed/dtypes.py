@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
@@ -20,11 +21,27 @@ _CPU_PRODUCTS: dict[str, MakeLinear] = {"float32": FloatLinear, "bfloat16": BFlo
 
 def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
     """Choose the dtype to compute in, and the layers' products."""
-    return (
-        (torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear))
-        if device == "cpu"
-        else (getattr(torch, dtype), FloatLinear)
-    )
+    if device != "cpu":
+        return getattr(torch, dtype), FloatLinear
+    if dtype == "bfloat16" and has_tiles(device, dtype):
+        return torch.float32, _tile_product()
+    return torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear)
+
+
+def last_product(device: str, dtype: str) -> MakeLinear:
+    """Choose the products of a last layer of which only first tokens are computed: their inputs are seldom alike."""
+    return _tile_product() if has_tiles(device, dtype) else FloatLinear
+
+
+def _tile_product() -> MakeLinear:
+    from rerank_core.engines.packed.amx.linear import BFloat16Linear as TileLinear
+
+    return TileLinear
+
+
+def has_tiles(device: str, dtype: str) -> bool:
+    """Return whether products and attention are computed with AMX's tiles there, see ``amx``."""
+    return device == "cpu" and dtype in ("bfloat16", "int8") and amx.is_usable()
 
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:

@@ -8,10 +8,14 @@ columns are so much larger than all others that they would waste the levels: the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from rerank_core.engines.hardware import cpu_features
+from rerank_core.engines.packed import amx
+from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 
 OUTLIER_COLUMNS = 16
@@ -71,7 +75,16 @@ class Int8Linear:
         return rounded, scale, beside
 
 
-def to_int8(observed: ObservedLinear) -> Int8Linear:
+def to_int8(observed: ObservedLinear) -> Linear:
     """Make a product in 8 bits; its outlier columns are those of the calibration texts."""
     columns = observed.largest.topk(min(OUTLIER_COLUMNS, len(observed.largest))).indices.sort().values
-    return Int8Linear(observed.linear.weight, observed.bias, columns, levels=cpu_features.int8_levels())
+    return product()(observed.linear.weight, observed.bias, columns, levels=cpu_features.int8_levels())
+
+
+def product() -> Callable[..., Linear]:
+    """Choose how products in 8 bits are computed on this machine."""
+    if not amx.is_usable():
+        return Int8Linear
+    from rerank_core.engines.packed.amx.linear import Int8Linear as TileLinear
+
+    return TileLinear

@@ -1,0 +1,161 @@
+"""Products with a fixed weight, computed on tiles."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from rerank_core.engines.packed.amx import products
+from rerank_core.engines.packed.amx.tiles import CONFIGURATION, TILE_BYTES
+
+# The input's rows that are multiplied with the whole weight, in bytes: they stay in a core's own cache.
+_BLOCK_BYTES = 512 * 1024
+
+
+class Scratch(threading.local):
+    """Keeps each thread's buffers: fresh memory costs as much to touch as to write."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[np.uint8]] = {}
+
+    def address(self, name: str, size: int) -> int:
+        """Return the address of a buffer of at least so many bytes, on a cache line, with anything in it."""
+        buffer = self._buffers.get(name)
+        if buffer is None or len(buffer) < size:
+            whole = np.zeros(size + 64, dtype=np.uint8)
+            buffer = self._buffers[name] = whole[-whole.ctypes.data % 64 :]
+        return buffer.ctypes.data
+
+
+SCRATCH = Scratch()
+
+
+class BFloat16Linear:
+    """Rounds both factors to bfloat16; sums, bias and result are float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._outputs, self._inputs = weight.shape
+        self._depth = -(-self._inputs // 32)
+        self._weight = _aligned(_laid_out(weight.bfloat16(), together=2))
+        self._bias = _filled(torch.zeros(self._outputs) if bias is None else bias.float())
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """See ``Linear``."""
+        out = x.new_empty(len(x), self._outputs) if out is None else out
+        self._multiply(x, out, add=False)
+        return out
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """See ``Linear``."""
+        self._multiply(x, total, add=True)
+
+    def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
+        rows, row_bytes = len(x), self._depth * 64
+        tiles = SCRATCH.address("tiles", _groups(rows) * self._depth * TILE_BYTES)
+        sums = SCRATCH.address("sums", products.SUMS_BYTES)
+        products.lay_out_bfloat16(*_rows(x), tiles, sums)
+        products.multiply_bfloat16(
+            CONFIGURATION,
+            tiles,
+            rows,
+            self._weight.data_ptr(),
+            self._depth,
+            self._outputs,
+            self._bias.data_ptr(),
+            out.data_ptr(),
+            out.stride(0) * 4,
+            add,
+            max(32, _BLOCK_BYTES // row_bytes // 32 * 32),
+            sums,
+        )
+
+
+class Int8Linear:
+    """As ``quantization.int8.Int8Linear``, with the outlier columns as sums of two bfloat16."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, columns: Tensor, *, levels: int) -> None:
+        """``columns``: the inputs that are left out of the rounding; ``levels``: how many an input is rounded to."""
+        self._outputs, self._inputs = weight.shape
+        self._depth = -(-self._inputs // 64)
+        self._steps = float(levels - 1)
+        inner = weight.index_fill(1, columns, 0.0)
+        scale = inner.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        rounded = (inner / scale[:, None]).round().to(torch.int8)
+        self._weight = _aligned(_laid_out(rounded, together=4))
+        sums = rounded.sum(1, dtype=torch.int32).float() * scale
+        self._terms = torch.cat([_filled(term.float()) for term in (scale, sums, bias)])
+        missing = products.OUTLIERS - len(columns)
+        self._columns = torch.cat([columns, columns[:1].repeat(missing)]).numpy().astype(np.int64)
+        outliers = functional.pad(weight[:, columns], (0, missing))
+        upper = outliers.bfloat16()
+        lower = (outliers - upper.float()).bfloat16()
+        # An input's upper and lower half stand side by side, and meet the same half of the weight.
+        self._beside = _aligned(_laid_out(torch.cat([upper, upper, lower, lower], 1), together=2))
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """See ``Linear``."""
+        out = x.new_empty(len(x), self._outputs) if out is None else out
+        self._multiply(x, out, add=False)
+        return out
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """See ``Linear``."""
+        self._multiply(x, total, add=True)
+
+    def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
+        rows, row_bytes = len(x), self._depth * 64
+        scales = -(-rows * 8 // TILE_BYTES) * TILE_BYTES
+        tiles = SCRATCH.address("tiles", scales + _groups(rows) * self._depth * TILE_BYTES)
+        beside = SCRATCH.address("beside", _groups(rows) * TILE_BYTES)
+        sums = SCRATCH.address("sums", products.SUMS_BYTES)
+        buffer = SCRATCH.address("row", row_bytes * 4 + 64)
+        products.lay_out_bytes(*_rows(x), self._columns, np.float32(self._steps), tiles, beside, buffer)
+        products.multiply_bytes(
+            CONFIGURATION,
+            tiles,
+            beside,
+            rows,
+            self._weight.data_ptr(),
+            self._beside.data_ptr(),
+            self._depth,
+            self._outputs,
+            self._terms.data_ptr(),
+            out.data_ptr(),
+            out.stride(0) * 4,
+            add,
+            max(32, _BLOCK_BYTES // row_bytes // 32 * 32),
+            sums,
+        )
+
+
+def _groups(rows: int) -> int:
+    return -(-rows // 16)
+
+
+def _rows(x: Tensor) -> tuple[int, int, int, int]:
+    """Return the address of float32 rows, their number and width, and the bytes from one to the next."""
+    if x.dtype != torch.float32 or x.stride(1) != 1:
+        x = x.float().contiguous()
+    return x.data_ptr(), x.shape[0], x.shape[1], x.stride(0) * 4
+
+
+def _filled(term: Tensor) -> Tensor:
+    """Fill up with zeros to a multiple of 32."""
+    return functional.pad(term, (0, -len(term) % 32))
+
+
+def _laid_out(weight: Tensor, *, together: int) -> Tensor:
+    """Lay a weight [outputs, inputs] out: [groups, tiles, 16, 16 outputs, inputs that stand together]."""
+    outputs, inputs = weight.shape
+    padded = functional.pad(weight, (0, -inputs % (16 * together), 0, -outputs % 32))
+    return padded.view(len(padded) // 16, 16, -1, 16, together).permute(0, 2, 3, 1, 4).contiguous()
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """Move to memory that begins on a cache line: torch's does."""
+    return tensor.clone() if tensor.data_ptr() % 64 else tensor

@@ -1,0 +1,178 @@
+"""Products and attention on AMX's tiles: near those in float32, and the same to the bit in any company."""
+
+import itertools
+import threading
+
+import pytest
+import torch
+from rerank_core.engines.packed import amx
+from rerank_core.engines.packed.ops import attention
+from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.packed.quantization import int8
+
+if not amx.is_usable():
+    pytest.skip("SKIPPED LOUDLY: this processor has no AMX, or numba is not installed", allow_module_level=True)
+
+from rerank_core.engines.packed.amx.attention import per_sequence
+from rerank_core.engines.packed.amx.linear import BFloat16Linear, Int8Linear
+
+# Inputs and outputs: whole tiles; less than one; around the ends of tiles of bfloat16 and of bytes.
+SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1)]
+ROWS = [1, 15, 16, 17, 31, 32, 33, 48, 130]
+
+
+def some_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def some_rows(inputs: int) -> torch.Tensor:
+    """Rows of different sizes, none centred, with columns that dwarf all others."""
+    x = some_numbers(ROWS[-1], inputs) * torch.logspace(-2, 2, ROWS[-1])[:, None]
+    x += x.abs().amax(1, keepdim=True) / 2
+    x[:, ::40] *= 30
+    return x
+
+
+def outlier_columns(inputs: int) -> torch.Tensor:
+    return torch.arange(0, inputs, 40)[: int8.OUTLIER_COLUMNS]
+
+
+def products(inputs: int, outputs: int) -> dict[str, BFloat16Linear | Int8Linear]:
+    weight = some_numbers(outputs, inputs, seed=1) * torch.logspace(-1, 1, outputs)[:, None]
+    bias = torch.linspace(-1, 1, outputs)
+    return {
+        "bfloat16": BFloat16Linear(weight, bias),
+        "bfloat16 without a bias": BFloat16Linear(weight, None),
+        "int8": Int8Linear(weight, bias, outlier_columns(inputs), levels=256),
+    }
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_a_product_in_bfloat16_is_that_of_its_rounded_factors(inputs, outputs):
+    weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
+    golden = x.bfloat16().double() @ weight.bfloat16().double().t() + bias.double()
+
+    product = BFloat16Linear(weight, bias)(x)
+
+    assert torch.allclose(product.double(), golden, rtol=1e-5, atol=1e-5 * float(golden.abs().max()))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_a_product_in_int8_is_torchs_to_the_rounding_of_float32(inputs, outputs):
+    weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
+    columns = outlier_columns(inputs)
+    golden = int8.Int8Linear(weight, bias, columns, levels=256)(x)
+
+    product = Int8Linear(weight, bias, columns, levels=256)(x)
+
+    assert torch.allclose(product, golden, rtol=1e-4, atol=2e-5 * float(golden.abs().max()))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+@pytest.mark.parametrize("kind", ["bfloat16", "bfloat16 without a bias", "int8"])
+def test_a_row_has_the_same_bits_among_any_rows(kind, inputs, outputs):
+    product, x = products(inputs, outputs)[kind], some_rows(inputs)
+    golden = product(x)
+
+    for rows in ROWS:
+        assert torch.equal(product(x[:rows]), golden[:rows])
+        assert torch.equal(product(x[-rows:]), golden[-rows:])
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_a_product_is_the_same_returned_written_or_added_and_of_a_view(kind):
+    product, x = products(64, 96)[kind], some_rows(64)
+    golden = product(x)
+    total, written = torch.ones(len(x), 96), torch.full((len(x), 100), 7.0)
+
+    product.add_to(total, x)
+    product(torch.cat([x, x], 1)[:, :64], written[:, :96])
+
+    assert torch.equal(total, torch.ones(len(x), 96) + golden)
+    assert torch.equal(written[:, :96], golden)
+    assert (written[:, 96:] == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_threads_at_once_have_the_bits_of_one(kind):
+    product = products(1024, 96)[kind]
+    inputs = [some_numbers(130, 1024, seed=seed) for seed in range(4)]
+    golden = [product(x) for x in inputs]
+    found: dict[int, torch.Tensor] = {}
+
+    def compute(number: int) -> None:
+        found[number] = torch.stack([product(inputs[number]) for _ in range(20)])
+
+    threads = [threading.Thread(target=compute, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for number, expected in enumerate(golden):
+        assert (found[number] == expected).all()
+
+
+def test_numbers_of_a_row_that_is_constant_or_beyond_all_others_stay_finite():
+    x = torch.stack([torch.zeros(64), torch.full((64,), 3.0), some_numbers(64), torch.full((64,), 1e30)])
+
+    for product in products(64, 96).values():
+        assert product(x).isfinite().all()
+
+
+# ---------------------------------------------------------------------------- attention
+
+
+def sequences_of(lengths: list[int], heads: int, width: int, seed: int = 0) -> tuple[torch.Tensor, Bounds]:
+    """Query, key and value side by side, as the engine has them, and where each sequence begins."""
+    places = [0, *itertools.accumulate(lengths)]
+    numbers = some_numbers(places[-1], 3 * heads * width, seed=seed) * 2
+    return numbers, Bounds(places, torch.tensor(places, dtype=torch.int32))
+
+
+def attended(attend: attention.Attention, numbers: torch.Tensor, bounds: Bounds, heads: int) -> torch.Tensor:
+    out = torch.zeros(len(numbers), numbers.shape[1] // 3)
+    query, key, value = numbers.view(len(numbers), 3, heads, -1).unbind(1)
+    attend(query, key, value, bounds, out.view(len(out), heads, -1))
+    return out
+
+
+@pytest.mark.parametrize(("heads", "width"), [(2, 32), (3, 64), (2, 96), (1, 128)])
+def test_attention_is_near_that_in_float32(heads, width):
+    numbers, bounds = sequences_of([1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 300], heads, width)
+    golden = attended(attention.per_sequence, numbers, bounds, heads)
+
+    found = attended(per_sequence, numbers, bounds, heads)
+
+    assert float((found - golden).abs().max()) < 0.1
+    assert float((found - golden).abs().mean()) < 0.01
+
+
+def test_attention_of_scores_far_apart_takes_the_largest_alone():
+    numbers, bounds = sequences_of([40], 1, 32)
+    numbers[:, :64] *= 1000
+    numbers = numbers.bfloat16().float()  # with equal products, the largest is the same one
+    golden = attended(attention.per_sequence, numbers, bounds, 1)
+
+    assert torch.allclose(attended(per_sequence, numbers, bounds, 1), golden, atol=0.05)
+
+
+def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences():
+    heads, lengths = 2, [33, 1, 100, 16]
+    numbers, bounds = sequences_of(lengths, heads, 64)
+    golden = attended(per_sequence, numbers, bounds, heads)
+
+    for start, end in itertools.pairwise(bounds.places):
+        alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
+        assert torch.equal(attended(per_sequence, numbers[start:end], alone, heads), golden[start:end])
+
+
+def test_rows_behind_the_last_sequence_are_left():
+    numbers, bounds = sequences_of([20], 2, 32)
+    out = torch.full((32, 2, 32), 5.0)
+    query, key, value = torch.cat([numbers, numbers])[:32].view(32, 3, 2, 32).unbind(1)
+
+    per_sequence(query, key, value, bounds, out)
+
+    assert (out[20:] == 5).all()
+    assert (out[:20] != 5).all()
