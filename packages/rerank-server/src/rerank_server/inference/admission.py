@@ -38,8 +38,6 @@ def prompt_tokens(model: StepwiseModel) -> PromptTokens:
     """Count the tokens around two texts, as the model's engine computes them, without those of an instruction."""
     options = ScoreOptions(instruction="" if model.info.takes_instruction else None)
     (empty,), (asked,) = (model.encode(query, [""], options) for query in ("", "Is it warm?"))
-    if not any(sequence.prefix for sequence in asked.sequences):
-        return PromptTokens()
     prices = [price(sequence, model.cost) for sequence in empty.sequences]
     prefix = sum(each.prefix for each in prices)
     has_query = sum(price(sequence, model.cost).prefix for sequence in asked.sequences) > prefix
