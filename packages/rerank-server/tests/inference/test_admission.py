@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -149,6 +150,19 @@ def test_all_windows_of_a_long_document_are_estimated() -> None:
     assert estimated_tokens(pairs, info, ScoreOptions(long_documents="truncate")) == 512
     assert estimated_tokens(pairs, info, ScoreOptions(), 10_000) < 4_000
     assert estimated_tokens(pairs, info, ScoreOptions(truncate=False), 10_000) > 30_000
+
+
+@pytest.mark.parametrize("options", [ScoreOptions(), ScoreOptions(max_chunks=1)], ids=["all", "one"])
+def test_an_estimate_makes_no_list_of_windows(options: ScoreOptions) -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=16, long_documents="chunk")
+    pairs = [Pair("a", "b" * 1_000_000)]
+
+    tracemalloc.start()
+    estimated_tokens(pairs, info, options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 10_000
 
 
 class WholeEngine(WordEngine):
