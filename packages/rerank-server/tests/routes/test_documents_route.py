@@ -150,15 +150,33 @@ async def test_a_wrong_field_is_400_and_named_wherever_a_client_looks(
     assert error["id"]
 
 
+SURROGATE = "a string has a lone surrogate, half of a character: send whole characters"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         ('{"query": "x", "documents": [', "it ends too early"),
+        (r'{"query": "\ud83d\ude00\ud83d', "it ends too early"),
+        (r'{"query": "\ud800"}', SURROGATE),
+        (r'{"query": "x", "documents": ["\\\ud83dx and more"]}', SURROGATE),
+        (r'{"query": "\udc00"}', SURROGATE),
+        (r'{"query": "\\ud800", "documents": [', "it ends too early"),
         ('{"query": "x", "documents": ["x"],}', "trailing comma in object (byte 34)"),
         ('{"query": "x", "documents": ["x"], "threshold": 1e999}', "number out of range"),
         ("query: x", "invalid character (byte 0)"),
     ],
-    ids=["cut", "comma", "number", "yaml"],
+    ids=[
+        "cut",
+        "cut in a character",
+        "surrogate",
+        "surrogate behind",
+        "second half",
+        "backslash",
+        "comma",
+        "number",
+        "yaml",
+    ],
 )
 async def test_what_is_wrong_with_json_is_said_once(client: Client, body: str, reason: str) -> None:
     response = await client.post("/v1/rerank", content=body, headers={"content-type": "application/json"})
