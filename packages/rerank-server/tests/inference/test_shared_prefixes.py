@@ -26,6 +26,7 @@ from rerank_server.observability.request_record import RequestRecord
 
 NEVER = float("inf")
 RAW = ScoreOptions(raw=True)
+MARKED = ScoreOptions(raw=True, highlight="sentences")
 QUERY = "giant panda of the far mountains"  # a prefix of 7 tokens
 DOCUMENTS = [f"panda {number}" for number in range(60)]  # 10 tokens each, a batch has 64
 
@@ -191,6 +192,39 @@ async def test_of_many_queries_in_a_request_only_those_that_wait_are_kept(servic
     assert scores.values == prompted_model().score_pairs(pairs, RAW).values
     assert len(engine.computed) == 40
     assert max(kept) <= 10  # those of the batch of pairs that was tokenized last may go on
+    await empty(engine)
+
+
+async def test_sentences_share_the_prefix_of_their_documents(service, engine) -> None:
+    pairs = [Pair(QUERY, "A panda eats. It is calm. "), Pair(QUERY, "A giant sleeps. It rains. ")]
+
+    scores = await service.score_pairs(pairs, MARKED, seconds=60, record=record())
+
+    assert scores.sentences == prompted_model().score_pairs(pairs, MARKED).sentences
+    assert [len(found) for found in scores.sentences] == [2, 2]
+    assert len(engine.batches) == 2
+    assert len(engine.computed) == 1
+    await empty(engine)
+
+
+@pytest.mark.parametrize(("options", "kept_at_last"), [(RAW, 0), (MARKED, 1)], ids=["plain", "highlight"])
+async def test_prefixes_outlive_their_batches_only_where_sentences_follow(
+    service, engine, options, kept_at_last
+) -> None:
+    pairs = [Pair(query, document) for query in ("first", "second") for document in DOCUMENTS[:20]]
+    kept: list[int] = []
+    forward, loop = engine.forward, asyncio.get_running_loop()
+
+    def noting(batch):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()  # the last batch has been completed then
+        kept.append(len(engine.store))
+        return forward(batch)
+
+    engine.forward = noting
+    await service.score_pairs(pairs, options, seconds=60, record=record())
+
+    batches = next(number for number in range(len(pairs)) if sum(engine.batches[:number]) == len(pairs))
+    assert kept[batches - 1] == kept_at_last
     await empty(engine)
 
 

@@ -91,12 +91,13 @@ class PendingScores:
             failing.cancel()
             work.cancel()
 
-    async def outputs(self) -> dict[TokenSequence, Output]:
-        """Await the outputs of all sequences that were added; from now on prefixes are not held for others.
+    async def outputs(self, *, more_follow: bool = False) -> dict[TokenSequence, Output]:
+        """Await the outputs of all sequences that were added; unless ``more_follow``, prefixes are not held for others.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
-        self.request.recent = ()
+        if not more_follow:
+            self.request.recent = ()
         while self._error is None and self.request.missing:
             self._completed.clear()
             await self._completed.wait()
