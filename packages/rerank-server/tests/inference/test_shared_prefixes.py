@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 from hypothesis import given
@@ -19,10 +18,11 @@ from rerank_core.testing.listwise import WordEngine
 from rerank_core.testing.prompted import prompted_model
 from rerank_core.types import Pair, ScoreOptions, Scores, SharedPrefix, TokenSequence
 from rerank_server.inference.cache import ScoreCache
-from rerank_server.inference.queue import Queue, Size
 from rerank_server.inference.scheduler import Scheduler
 from rerank_server.inference.service import Service
 from rerank_server.observability.request_record import RequestRecord
+
+Collection = Callable[[], AbstractContextManager[None]]
 
 NEVER = float("inf")
 RAW = ScoreOptions(raw=True)
@@ -59,17 +59,6 @@ class Engine(WordEngine):
         return rows
 
 
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """What is freed must be freed at once, not by the next collection of garbage."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @pytest.fixture
 def engine() -> Engine:
     return Engine()
@@ -81,7 +70,7 @@ def model(engine: Engine) -> LocalModel:
 
 
 @pytest.fixture
-async def service(engine: Engine, model: LocalModel) -> Iterator[Service]:
+async def service(engine: Engine, model: LocalModel, without_collection: Collection) -> Iterator[Service]:
     service = Service(model, max_pairs=1000, cache=ScoreCache(10**6, "model"))
     with without_collection():
         yield service
@@ -278,143 +267,6 @@ async def test_over_http_usage_counts_every_pair_as_a_whole_and_a_metric_what_wa
     assert read == 2 * 10 * len(DOCUMENTS)
 
 
-# ---------------------------------------------------------------------------- the queue
-
-
-def sequences(count: int, name: int, prefix: int = 50, rest: int = 10) -> list[TokenSequence]:
-    return [TokenSequence.of([*[name] * prefix, *[number] * rest], prefix=prefix) for number in range(count)]
-
-
-def prefixed_queue() -> Queue[TokenSequence]:
-    return Queue(lambda one: Size(len(one) - one.prefix, one.prefix, one.prefix_ids))
-
-
-def request_for(queue: Queue[TokenSequence], wanted: list[TokenSequence]):
-    request = queue.open(NEVER)
-    queue.add(request, wanted)
-    return request
-
-
-def test_the_first_batch_pays_for_the_prefix() -> None:
-    queue = prefixed_queue()
-    request = request_for(queue, sequences(10, name=1))
-    assert (queue.tokens, request.waiting) == (150, 150)
-
-    assert [item.charged for item in queue.take(70, now=0)] == [60, 10]
-    assert (queue.tokens, request.waiting, request.served) == (80, 80, 70)
-    assert [item.charged for item in queue.take(70, now=0)] == [10] * 7
-    assert (queue.tokens, request.waiting, request.served) == (10, 10, 140)
-
-
-def test_work_that_is_added_later_shares_a_prefix_that_was_taken() -> None:
-    queue = prefixed_queue()
-    first, *others = sequences(3, name=1)
-    request = request_for(queue, [first])
-    (item,) = queue.take(100, now=0)
-    queue.complete(item)
-
-    queue.add(request, others)
-
-    assert (queue.tokens, request.waiting) == (20, 20)
-    assert [item.charged for item in queue.take(100, now=0)] == [10, 10]
-
-
-def test_two_requests_have_a_prefix_each() -> None:
-    queue = prefixed_queue()
-    first, second = sequences(2, name=1)
-    request_for(queue, [first])
-    request_for(queue, [second])
-
-    assert queue.tokens == 120
-    batch = queue.take(200, now=0)
-    assert len({item.prefix for item in batch}) == 2
-    assert [item.charged for item in batch] == [60, 60]
-
-
-def test_the_prefix_of_a_dropped_request_counts_no_longer() -> None:
-    queue = prefixed_queue()
-    queue.drop(request_for(queue, sequences(3, name=1)))
-
-    assert (queue.tokens, queue.sequences) == (0, 0)
-
-
-def test_work_that_another_request_needs_too_keeps_its_prefix_when_its_first_request_is_dropped() -> None:
-    queue = prefixed_queue()
-    wanted = sequences(3, name=1)
-    leaving = request_for(queue, wanted)
-    request_for(queue, wanted[1:2])
-
-    queue.drop(leaving)
-
-    assert (queue.tokens, queue.sequences) == (60, 1)
-    (item,) = queue.take(100, now=0)
-    assert (item.work, item.charged, queue.tokens) == (wanted[1], 60, 0)
-
-
-Step = st.one_of(
-    st.tuples(st.just("add"), st.integers(0, 4), st.lists(st.integers(0, 20), min_size=1, max_size=8)),
-    st.tuples(st.just("drop"), st.integers(0, 4), st.none()),
-    st.tuples(st.just("take"), st.integers(1, 40), st.none()),
-    st.tuples(st.just("complete"), st.none(), st.none()),
-)
-
-
-@given(st.lists(Step, max_size=40))
-def test_whatever_happens_each_prefix_is_paid_for_once_and_held_as_long_as_work_has_it(steps) -> None:
-    queue = prefixed_queue()
-    requests, running, paid = {}, [], weakref.WeakSet[SharedPrefix]()
-    living = weakref.WeakSet[SharedPrefix]()
-
-    def take(budget: int) -> bool:
-        batch = queue.take(budget, now=0)
-        assert len(batch) <= 1 or sum(item.charged for item in batch) <= budget
-        for item in batch:
-            own = len(item.work) - item.work.prefix
-            if item.prefix is None or item.prefix in paid:
-                assert item.charged == own
-            else:
-                assert item.charged == len(item.work)
-                paid.add(item.prefix)
-        running.extend(batch)
-        return bool(batch)
-
-    def complete_one() -> None:
-        queue.complete(running.pop(0))
-
-    def check() -> None:
-        waiting = [item for item in queue._items.values() if not item.taken]
-        prefixes = {item.prefix for item in waiting if item.prefix is not None and item.prefix not in paid}
-        assert queue.sequences == len(waiting)
-        assert queue.tokens == sum(item.own for item in waiting) + sum(prefix.size for prefix in prefixes)
-        held = {item.prefix for item in [*waiting, *running]} - {None}
-        for request in requests.values():
-            held |= set(request.recent)
-        living.update(held)
-        assert set(living) == held
-
-    with without_collection():
-        for kind, number, numbers in steps:
-            if kind == "add":
-                request = requests.setdefault(number, queue.open(NEVER))
-                new = [TokenSequence.of([n % 3] * 5 + [n] * (1 + n % 4), prefix=n % 3 and 5) for n in numbers]
-                queue.add(request, new)
-            elif kind == "drop" and number in requests:
-                queue.drop(requests.pop(number))
-            elif kind == "take":
-                take(number)
-            elif kind == "complete" and running:
-                complete_one()
-            request = None
-            check()
-        while take(20):
-            pass
-        while running:
-            complete_one()
-        for request in requests.values():
-            queue.drop(request)
-        assert queue.tokens == queue.sequences == len(living) == 0
-
-
 # ---------------------------------------------------------------------------- any interleaving
 
 Request = st.tuples(
@@ -424,7 +276,9 @@ Request = st.tuples(
 
 
 @given(st.lists(Request, min_size=1, max_size=6), st.sets(st.integers(0, 12), max_size=2))
-def test_any_requests_compute_each_prefix_once_while_it_lives_and_leave_nothing(requests, poison) -> None:
+def test_any_requests_compute_each_prefix_once_while_it_lives_and_leave_nothing(
+    without_collection, requests, poison
+) -> None:
     with without_collection():
         asyncio.run(asyncio.wait_for(_nothing_is_left(requests, poison), 20))
 
