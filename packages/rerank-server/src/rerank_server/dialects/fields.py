@@ -29,7 +29,8 @@ from rerank_server.errors import NoDocuments, WrongField
 Flag: TypeAlias = bool | None
 
 _MOST_RANK_FIELDS = 100
-# Of names that are not read, an error repeats so many, and only what looks like a name: never a caller's text.
+_INSTRUCTIONS = ("instruction", "instruct")
+# Of names that are not read, an error repeats at most three, and only what looks like a name: never a caller's text.
 _MOST_NAMES = 3
 _NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
@@ -292,6 +293,15 @@ def text_of(value: str | dict[str, Any], path: str, fields: list[str] | None = N
     return value["text"]
 
 
+def instructions_in(given: Mapping[str, Any]) -> dict[tuple[str, ...], object]:
+    """The values of the fields that an instruction may be in, by their paths; a null counts as missing."""
+    inner = given.get("chat_template_kwargs")
+    found: dict[tuple[str, ...], object] = {(name,): given.get(name) for name in _INSTRUCTIONS}
+    if isinstance(inner, dict):
+        found |= {("chat_template_kwargs", name): inner.get(name) for name in _INSTRUCTIONS}
+    return {path: value for path, value in found.items() if value is not None}
+
+
 def converted(body: object, request: type[Any]) -> Any:
     """Convert a body to a Struct, without the fields that are null. Raises ``WrongField``."""
     if not isinstance(body, dict):
@@ -317,13 +327,9 @@ def _one_of(request: ScoringFields, names: Mapping[str, bool]) -> bool | None:
 
 def _instruction(request: ScoringFields) -> str | None:
     """The instruction, which has several names; None where it has none of them. Raises ``WrongField``."""
-    inner = request.chat_template_kwargs or {}
-    said: dict[str, object] = {"instruction": request.instruction, "instruct": request.instruct}
-    said |= {f"chat_template_kwargs.{name}": inner.get(name) for name in ("instruction", "instruct")}
     texts: dict[str, str] = {}
-    for name, text in said.items():
-        if text is None:
-            continue
+    for path, text in instructions_in(msgspec.structs.asdict(request)).items():
+        name = ".".join(path)
         if not isinstance(text, str):
             raise WrongField(f"{name}: expected str", field=name)
         texts[name] = text
