@@ -128,6 +128,17 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "highlight: expected sentences, got bool",
         ),
         (
+            {"query": QUERY, "documents": ["x"], "highlight_top": 3},
+            "highlight_top",
+            "highlight_top is sent without highlight: send both",
+        ),
+        ({"query": QUERY, "documents": ["x"], "highlight_top": 0}, "highlight_top", "highlight_top is 0: use 1 or"),
+        (
+            {"query": QUERY, "documents": ["x"], "highlight": "sentences", "highlight_top": -1},
+            "highlight_top",
+            "highlight_top is -1: use 1 or",
+        ),
+        (
             {"query": QUERY, "documents": ["x"], "long_documents": True},
             "long_documents",
             "long_documents: expected one of truncate, chunk, got bool",

@@ -166,11 +166,13 @@ class Question:
 
     def body(self, part: range) -> bytes:
         """Write the body of one part's request: of the options, those that are not the default."""
-        default = ScoreOptions()
+        default, options = ScoreOptions(), self.options
+        if options.highlight is None:
+            options = replace(options, highlight_top=None)  # without effect, and the server refuses it alone
         fields = {
-            name: getattr(self.options, option)
+            name: getattr(options, option)
             for option, name in _NAMES.items()
-            if getattr(self.options, option) != getattr(default, option)
+            if getattr(options, option) != getattr(default, option)
         }
         if not self.options.raw:
             fields["return_raw_scores"] = True  # they keep their order where the others have all become 1.0

@@ -180,17 +180,12 @@ def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> Sc
     asked = options(request, raw_by_default=raw_by_default)
     if asked.long_documents is None and request.relevant_spans and asks_for_spans(request):
         asked = replace(asked, long_documents="chunk")
+    most = _at_least(1, "highlight_top", request.highlight_top)
     if request.highlight is not None:
-        most = _at_least(1, "highlight_top", request.highlight_top)
         asked = replace(asked, highlight=request.highlight, highlight_top=most).highlighting(top_n(request))
+    elif most is not None:
+        raise WrongField("highlight_top is sent without highlight: send both, or leave it out", field="highlight_top")
     return ScoreRequest(pairs, asked, request.model)
-
-
-def score_request_without_sentences(request: RerankRequest) -> ScoreRequest:
-    """Translate a request of an API whose answers have no field for sentences. Raises ``WrongField``."""
-    if request.highlight is not None:
-        raise WrongField("highlight is not a field of this API: use it at /v1/rerank", field="highlight")
-    return score_request(request)
 
 
 def texts(request: RerankRequest) -> list[str]:
