@@ -60,16 +60,22 @@ def test_more_than_the_model_reads_is_refused_with_both_numbers(loaded):
     limit = loaded.info.max_length
 
     for options in (ScoreOptions(max_length=limit + 1), ScoreOptions(max_length=limit + 1, long_documents="chunk")):
-        with pytest.raises(InvalidRequest, match=rf"{limit + 1} tokens are asked for at once, the model reads {limit}"):
+        with pytest.raises(
+            InvalidRequest, match=rf"{limit + 1} tokens are asked for at once, the model reads {limit}"
+        ) as e:
             loaded.score(QUERY, DOCUMENTS, options=options)
+        assert e.value.option == "max_length"
 
 
 @pytest.mark.parametrize("long_documents", ["truncate", "chunk"])
 def test_too_few_for_text_beside_the_special_tokens_are_refused(loaded, long_documents):
     for length in range(1, 6):
         options = ScoreOptions(max_length=length, long_documents=long_documents)
-        with pytest.raises(InvalidRequest, match=rf"{length} tokens are asked for at once, of which \d are special"):
+        with pytest.raises(
+            InvalidRequest, match=rf"{length} tokens are asked for at once, of which \d are special"
+        ) as e:
             loaded.score(QUERY, DOCUMENTS, options=options)
+        assert e.value.option == "max_length"
 
 
 def test_without_truncation_a_pair_that_is_longer_than_asked_for_is_refused(loaded):

@@ -132,6 +132,16 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "highlight_top",
             "highlight_top is sent without highlight: send both",
         ),
+        (
+            {"query": QUERY, "documents": ["x"], "truncate_prompt_tokens": 65},
+            "truncate_prompt_tokens",
+            "65 tokens are asked for at once, the model reads 64",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "truncate_prompt_tokens": 4},
+            "truncate_prompt_tokens",
+            "4 tokens are asked for at once, of which 1 are special tokens",
+        ),
         ({"query": QUERY, "documents": ["x"], "highlight_top": 0}, "highlight_top", "highlight_top is 0: use 1 or"),
         (
             {"query": QUERY, "documents": ["x"], "highlight": "sentences", "highlight_top": -1},
@@ -159,6 +169,24 @@ async def test_a_wrong_field_is_400_and_named_wherever_a_client_looks(
     assert error["error"]["param"] == param
     assert error["code"] == "invalid_request"
     assert error["id"]
+
+
+async def test_more_tokens_than_the_model_reads_are_refused_before_anything_is_tokenized(
+    client: Client, model: OverlapModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[str] = []
+    encode = model.encode
+
+    def noting(query: str, *arguments: Any) -> Any:
+        queries.append(query)
+        return encode(query, *arguments)
+
+    monkeypatch.setattr(model, "encode", noting)
+    for most, status in ((65, 400), (64, 200)):
+        response = await client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "truncate_prompt_tokens": most}
+        )
+        assert (response.status_code, queries) == (status, [QUERY] if status == 200 else [])
 
 
 SURROGATE = "a string has a lone surrogate, half of a character: send whole characters"
