@@ -230,9 +230,17 @@ async def test_tokens_in_the_server_count_a_prefix_once(service, engine) -> None
     assert waiting == 3 * (len(DOCUMENTS) - engine.batches[0])
 
 
-async def test_a_batch_is_reported_with_the_tokens_that_were_computed(model, engine) -> None:
+async def test_a_batch_is_measured_and_reported_with_the_tokens_that_were_computed(model, engine) -> None:
     tokens: list[int] = []
     scheduler = Scheduler(model, on_batch=lambda **batch: tokens.append(batch["tokens"]))
+    sizes: list[int | None] = []
+    forward = engine.forward
+
+    def noting(batch):
+        sizes.append(scheduler.progress.size)
+        return forward(batch)
+
+    engine.forward = noting
     with scheduler.open(NEVER) as pending:
         pending.add(distinct_sequences(model.encode(QUERY, DOCUMENTS, RAW)))
         await pending.outputs()
@@ -241,6 +249,7 @@ async def test_a_batch_is_reported_with_the_tokens_that_were_computed(model, eng
 
     assert sum(tokens) == 7 + 3 * len(DOCUMENTS)
     assert max(tokens) <= model.batch_tokens
+    assert sizes == tokens
 
 
 async def test_over_http_usage_counts_every_pair_as_a_whole_and_a_metric_what_was_computed(
