@@ -87,7 +87,8 @@ def test_raw_is_not_for_the_raw_score_is_what_is_kept() -> None:
 def test_how_many_documents_are_highlighted_is_not_for_it_changes_no_score() -> None:
     pair, options = Pair("query", "document"), ScoreOptions(highlight="sentences")
 
-    assert key_of("model", replace(options, highlight_top=1))(pair) == key_of("model", options)(pair)
+    for fewer in (replace(options, highlight_top=1), replace(options, highlight_threshold=0.5)):
+        assert key_of("model", fewer)(pair) == key_of("model", options)(pair)
 
 
 def test_another_model_has_other_keys() -> None:

@@ -51,6 +51,20 @@ async def test_only_documents_that_are_returned_are_highlighted(client, model: O
     assert few < sum(model.forwards)
 
 
+@pytest.mark.parametrize("scale", [{}, {"raw_scores": True}])
+async def test_documents_below_the_threshold_are_not_highlighted(client, model: OverlapModel, scale) -> None:
+    fields = {"documents": [LONG, "Nothing here. Nothing there.", DOCUMENTS[2]], "highlight": "sentences", **scale}
+    everything = await rerank(client, **fields)
+    least, all_computed = everything["results"][1]["relevance_score"], sum(model.forwards)
+    model.forget()
+    answer = await rerank(client, threshold=least, **fields)
+
+    assert answer["results"] == everything["results"][:2]
+    assert sum(model.forwards) == all_computed - 2, "the last document has two sentences"
+    marked = await rerank(client, highlight_threshold=least, **fields)
+    assert ["sentences" in result for result in marked["results"]] == [True, True, False]
+
+
 async def test_a_model_of_whole_lists_answers_400_with_the_way_out(serve, until_ready) -> None:
     async with serve(lambda _: listwise_model()) as client:
         await until_ready(client)

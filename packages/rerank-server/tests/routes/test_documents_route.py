@@ -142,6 +142,11 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "truncate_prompt_tokens",
             "4 tokens are asked for at once, of which 1 are special tokens",
         ),
+        (
+            {"query": QUERY, "documents": ["x"], "highlight_threshold": 0.5},
+            "highlight_threshold",
+            "highlight_threshold is sent without highlight: send both",
+        ),
         ({"query": QUERY, "documents": ["x"], "highlight_top": 0}, "highlight_top", "highlight_top is 0: use 1 or"),
         (
             {"query": QUERY, "documents": ["x"], "highlight": "sentences", "highlight_top": -1},

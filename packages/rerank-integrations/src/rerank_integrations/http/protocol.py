@@ -39,6 +39,7 @@ _NAMES = {
     "best_chunks": "best_chunks",
     "highlight": "highlight",
     "highlight_top": "highlight_top",
+    "highlight_threshold": "highlight_threshold",
     "instruction": "instruction",
 }
 
@@ -168,7 +169,8 @@ class Question:
         """Write the body of one part's request: of the options, those that are not the default."""
         default, options = ScoreOptions(), self.options
         if options.highlight is None:
-            options = replace(options, highlight_top=None)  # without effect, and the server refuses it alone
+            # Without effect, and the server refuses them alone.
+            options = replace(options, highlight_top=None, highlight_threshold=None)
         fields = {
             name: getattr(options, option)
             for option, name in _NAMES.items()
@@ -287,6 +289,8 @@ def join(answers: Sequence[Scores], info: ServerInfo, options: ScoreOptions) -> 
             "and let all servers have the same model"
         )
     scores = joined(answers)
+    if scores.sentences is None and options.highlight is not None and options.highlight_threshold is not None:
+        return replace(scores, sentences=(None,) * len(scores))  # no document scores enough
     if scores.sentences is None or options.highlight_top is None:
         return scores
     best = {found.index for found in rank(scores, top_n=options.highlight_top)}

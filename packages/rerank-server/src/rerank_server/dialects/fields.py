@@ -150,6 +150,10 @@ class RerankRequest(ScoringFields, kw_only=True):
     highlight_top: Annotated[
         int | None, Meta(description="Highlight this many of the best documents only; the default is `top_n`.")
     ] = None
+    highlight_threshold: Annotated[
+        float | None,
+        Meta(description="Highlight only documents with at least this score; the default is `threshold`."),
+    ] = None
 
 
 class RelevantSpan(Struct):
@@ -180,12 +184,18 @@ def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> Sc
     asked = options(request, raw_by_default=raw_by_default)
     if asked.long_documents is None and request.relevant_spans and asks_for_spans(request):
         asked = replace(asked, long_documents="chunk")
-    most = _at_least(1, "highlight_top", request.highlight_top)
+    return ScoreRequest(pairs, _highlighting(request, asked), request.model)
+
+
+def _highlighting(request: RerankRequest, asked: ScoreOptions) -> ScoreOptions:
+    most, least = _at_least(1, "highlight_top", request.highlight_top), request.highlight_threshold
     if request.highlight is not None:
-        asked = replace(asked, highlight=request.highlight, highlight_top=most).highlighting(top_n(request))
-    elif most is not None:
-        raise WrongField("highlight_top is sent without highlight: send both, or leave it out", field="highlight_top")
-    return ScoreRequest(pairs, asked, request.model)
+        asked = replace(asked, highlight=request.highlight, highlight_top=most, highlight_threshold=least)
+        return asked.highlighting(top_n(request), request.threshold)
+    for name, value in (("highlight_top", most), ("highlight_threshold", least)):
+        if value is not None:
+            raise WrongField(f"{name} is sent without highlight: send both, or leave it out", field=name)
+    return asked
 
 
 def texts(request: RerankRequest) -> list[str]:
