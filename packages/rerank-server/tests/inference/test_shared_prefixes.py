@@ -286,13 +286,13 @@ Request = st.tuples(
 
 @given(st.lists(Request, min_size=1, max_size=6), st.sets(st.integers(0, 12), max_size=2))
 def test_any_requests_compute_each_prefix_once_while_it_lives_and_leave_nothing(
-    without_collection, requests, poison
+    play, without_collection, requests, poison
 ) -> None:
     with without_collection():
-        asyncio.run(asyncio.wait_for(_nothing_is_left(requests, poison), 20))
+        asyncio.run(asyncio.wait_for(_nothing_is_left(play, requests, poison), 20))
 
 
-async def _nothing_is_left(requests, poison) -> None:
+async def _nothing_is_left(play, requests, poison) -> None:
     engine = Engine()
     model = prompted_model(engine)
     scheduler = Scheduler(model)
@@ -301,7 +301,7 @@ async def _nothing_is_left(requests, poison) -> None:
         encodings = model.encode(f"giant {query}", [f"giant {'panda ' * (document % 5)} {document}"], RAW)
         return encodings[0].sequences[0]
 
-    async def compute(wanted: list[TokenSequence], deadline: float = NEVER):
+    async def compute(wanted: list[TokenSequence], deadline: float):
         with scheduler.open(deadline) as pending:
             pending.add(wanted[:6])
             await asyncio.sleep(0)
@@ -309,33 +309,11 @@ async def _nothing_is_left(requests, poison) -> None:
             return await pending.outputs()
 
     engine.poison = {sequence(query, document).token_ids for query in range(2) for document in poison}
-    engine.gate.clear()
-    running = asyncio.create_task(compute([sequence(2, 99)]))
-    await asyncio.to_thread(engine.started.wait)
     wanted = [list(dict.fromkeys(sequence(*pair) for pair in pairs)) for pairs, _ in requests]
-    tasks = [
-        asyncio.create_task(compute(own, 0.0 if fate == "is late" else NEVER))
-        for own, (_, fate) in zip(wanted, requests, strict=True)
-    ]
-    await asyncio.sleep(0)
+    fates = [fate for _, fate in requests]
+    _, *results = await play(engine, compute, [sequence(2, 99)], list(zip(wanted, fates, strict=True)))
 
-    def depart(moment: str) -> None:
-        for (_, fate), task in zip(requests, tasks, strict=True):
-            if fate == moment:
-                task.cancel()
-
-    depart("leaves while the first batch runs")
-    await asyncio.sleep(0)
-    engine.gate.set()
-    await running
-    depart("leaves after it")
-    await asyncio.gather(
-        *(task for (_, fate), task in zip(requests, tasks, strict=True) if fate == "waits"), return_exceptions=True
-    )
-    depart("is late")
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-
-    for own, (_, fate), result in zip(wanted, requests, results, strict=True):
+    for own, fate, result in zip(wanted, fates, results, strict=True):
         fails = any(one.token_ids in engine.poison for one in own)
         if isinstance(result, dict):
             assert not fails
