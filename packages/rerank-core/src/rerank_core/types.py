@@ -136,15 +136,6 @@ class ScoreOptions:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
 
-    def tokens_at_once(self, most: int) -> int:
-        """Return how many tokens are read at once, where the model reads ``most``. Raises ``InvalidRequest``."""
-        if self.max_length is not None and self.max_length > most:
-            raise InvalidRequest(
-                f"{self.max_length} tokens are asked for at once, the model reads {most}: ask for {most} or fewer",
-                option="max_length",
-            )
-        return self.max_length or most
-
     def highlighting(self, top_n: int | None, threshold: float | None = None) -> "ScoreOptions":
         """Return the options for a caller who uses the ``top_n`` best documents only: no other is highlighted.
 

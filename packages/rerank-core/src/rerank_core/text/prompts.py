@@ -304,13 +304,18 @@ class PromptTokenizer:
 
     def _room(self, segments: Sequence[Segment], options: ScoreOptions) -> int:
         """Count the tokens that are left for the places of texts. Raises ``InvalidRequest``."""
-        wanted = options.tokens_at_once(self._max_length)
+        wanted = self._most_tokens(options)
         fixed, own = len(_flat(segments)), 0
         for segment in segments:
             if isinstance(segment, Place):
                 own += segment.own_tokens
             elif isinstance(segment, JointPlaces):
                 own += self._joint_tokens(segment)
+        if wanted > self._max_length:
+            raise InvalidRequest(
+                f"{wanted} tokens are asked for at once, the model reads {self._max_length}: ask for "
+                f"{self._max_length} or fewer"
+            )
         if wanted < fixed + own + _LEAST_ROOM:
             least = f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
             raise InvalidRequest(

@@ -74,8 +74,14 @@ class Template:
         Raises ``InvalidRequest`` for a ``max_length`` of the request that is more than the model reads, or too small
         for some text beside the special tokens.
         """
-        wanted = options.tokens_at_once(max_length)
-        if options.max_length is not None and wanted < self.special_tokens + _LEAST_ROOM:
+        wanted = options.max_length
+        if wanted is None:
+            return max_length - self.special_tokens
+        if wanted > max_length:
+            raise InvalidRequest(
+                f"{wanted} tokens are asked for at once, the model reads {max_length}: ask for {max_length} or fewer"
+            )
+        if wanted < self.special_tokens + _LEAST_ROOM:
             raise InvalidRequest(
                 f"{wanted} tokens are asked for at once, of which {self.special_tokens} are special tokens: "
                 f"ask for {self.special_tokens + _LEAST_ROOM} or more",

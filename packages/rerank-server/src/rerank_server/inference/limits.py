@@ -30,7 +30,7 @@ class Limits:
         """
         self.check_model(model, info)
         self.check_count(len(pairs))
-        options.tokens_at_once(info.max_length)
+        self._check_max_length(options, info)
         self._check_instruction(options, info)
         if not options.truncate:
             self._check_lengths(pairs)
@@ -46,6 +46,14 @@ class Limits:
             raise TooManyDocuments(
                 f"the request has {documents} documents, a request may have {self.max_documents}: "
                 "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
+            )
+
+    def _check_max_length(self, options: ScoreOptions, info: ModelInfo) -> None:
+        most = info.max_length
+        if options.max_length is not None and options.max_length > most:
+            raise InvalidRequest(
+                f"{options.max_length} tokens are asked for at once, the model reads {most}: ask for {most} or fewer",
+                option="max_length",
             )
 
     def _check_instruction(self, options: ScoreOptions, info: ModelInfo) -> None:
