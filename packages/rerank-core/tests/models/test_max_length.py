@@ -60,11 +60,8 @@ def test_more_than_the_model_reads_is_refused_with_both_numbers(loaded):
     limit = loaded.info.max_length
 
     for options in (ScoreOptions(max_length=limit + 1), ScoreOptions(max_length=limit + 1, long_documents="chunk")):
-        with pytest.raises(
-            InvalidRequest, match=rf"{limit + 1} tokens are asked for at once, the model reads {limit}"
-        ) as e:
+        with pytest.raises(InvalidRequest, match=rf"{limit + 1} tokens are asked for at once, the model reads {limit}"):
             loaded.score(QUERY, DOCUMENTS, options=options)
-        assert e.value.option == "max_length"
 
 
 @pytest.mark.parametrize("long_documents", ["truncate", "chunk"])

@@ -30,18 +30,6 @@ def test_neighbours_share_what_they_should_and_the_count_is_bounded(length, size
     assert len(found) <= 1 + math.ceil(max(0, length - size) / (size - size // 8 - shared))
 
 
-@given(
-    length=st.integers(0, 2000),
-    size=numbers,
-    overlap=st.none() | st.integers(0, 400),
-    most=st.none() | st.integers(1, 9),
-)
-def test_windows_are_counted_as_they_are_divided(length, size, overlap, most) -> None:
-    found = windows(length, size, overlap)[:most]
-
-    assert count_windows(length, size, overlap, most) == (len(found), sum(map(len, found)))
-
-
 def test_what_fits_is_one_window() -> None:
     assert windows(10, 10) == [range(10)]
 
@@ -103,3 +91,15 @@ def test_a_window_without_a_finite_score_is_not_hidden_by_the_others(how, bad):
 
     assert not math.isfinite(score)
     assert window == 1
+
+
+@given(
+    length=st.integers(0, 2000),
+    size=numbers,
+    overlap=st.none() | st.integers(0, 400),
+    most=st.none() | st.integers(1, 9),
+)
+def test_windows_are_counted_as_they_are_divided(length, size, overlap, most) -> None:
+    found = windows(length, size, overlap)[:most]
+
+    assert count_windows(length, size, overlap, most) == (len(found), sum(map(len, found)))
