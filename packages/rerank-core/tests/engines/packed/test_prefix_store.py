@@ -2,6 +2,7 @@
 
 import json
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -125,6 +126,40 @@ def test_what_is_not_kept_is_computed_again_with_the_same_bits(
 
     assert model_of(load()).score_pairs(PAIRS, RAW) == wanted
     assert len(computed) > len(QUERIES)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_batch_of_many_queries_holds_the_prefixes_of_one_step_beside_the_store(
+    load, monkeypatch: pytest.MonkeyPatch, threads: int, is_kept: bool
+) -> None:
+    """As the server's queue makes it, where each query's prefix has been paid for by a batch before."""
+    token, prefix = 2 * 2 * 2 * 16 * 4, 50  # bytes; tokens
+    room = 2 * prefix * token
+    queries = [random.Random(query).choices(range(10, 300), k=prefix) for query in range(9)]
+    many = [
+        TokenSequence.of([*query, *range(place, place + 4)], prefix=prefix) for place in (10, 20) for query in queries
+    ]
+    shared = [SharedPrefix() for _ in range(9)] if is_kept else [None] * 9
+    alone = [load().forward(Batch.of([one])).tolist()[0] for one in many]
+    monkeypatch.setattr(packed, "_PREFIX_BYTES", room)
+    engine, living, computed = load(threads), [], []
+    keys_values = PackedEngine._keys_values
+
+    def watched(engine: PackedEngine, prefixes: Sequence[bytes]):
+        found = keys_values(engine, prefixes)
+        computed.append(sum(state.nbytes for state in found))
+        living.extend(weakref.ref(part) for state in found for layer in state.layers for part in layer)
+        held = sum(part.nbytes for reference in living if (part := reference()) is not None)
+        assert held <= engine._prefixes.get().nbytes + room
+        return found
+
+    monkeypatch.setattr(PackedEngine, "_keys_values", watched)
+
+    assert engine.forward(Batch.of(many, shared * 2)).tolist() == alone
+    assert max(computed) == room
+    assert sum(computed) == 9 * prefix * token, "once a batch, however many steps it has"
+    assert engine._prefixes.get().nbytes == (room if is_kept else 0)
 
 
 def sequences(query: str) -> list[TokenSequence]:

@@ -12,6 +12,7 @@ from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.engines.base import Batch
 from rerank_core.engines.packed import dtypes
+from rerank_core.engines.packed import engine as packed
 from rerank_core.engines.packed.engine import PackedEngine
 from rerank_core.engines.packed.network import LEAST_PREFIX
 from rerank_core.engines.packed.ops.linear import FloatLinear
@@ -186,3 +187,27 @@ def test_the_road_of_cuda_computes_the_same(family, fields, numbers, tolerance, 
 
     assert ours == pytest.approx(golden, abs=tolerance, rel=tolerance)
     assert (numbers == torch.float32) or (ours != golden).all()
+
+
+def test_keys_and_values_laid_end_to_end_on_a_device_have_a_bound(directory, monkeypatch):
+    """They have a long prefix again before each of many short documents, which the cost of the batch counts once."""
+    joined = []
+
+    def noted(query, key, *others, window_size, enable_gqa):
+        joined.append(len(key))
+        return one_kernel(query, key, *others, window_size=window_size, enable_gqa=enable_gqa)
+
+    sequences = documents(40, prefix=200, rest=10)
+    golden = load(directory).forward(Batch.of(sequences))
+    monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", noted)
+    engine = load(directory)
+    engine.device = "cuda:0"  # for the size of its batches: the network stays here
+    monkeypatch.setattr(packed, "_CUDA_TOKENS", engine.cost(sequences))
+    monkeypatch.setattr(packed, "_JOINED_BATCHES", 2)
+    joined.clear()
+
+    ours = engine.forward(Batch.of(sequences))
+
+    assert ours == pytest.approx(golden, abs=1e-5, rel=1e-5)
+    assert max(joined) <= 2 * engine.batch_tokens < sum(map(len, sequences))
