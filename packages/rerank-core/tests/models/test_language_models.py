@@ -310,6 +310,51 @@ def test_a_converted_reranker_has_the_prompt_and_the_head_of_its_own(tmp_path, l
     assert (model.info.kind, model.info.recipe) == ("cross-encoder", "qwen3-reranker")
 
 
+# ---------------------------------------------------------------------------- logits behind the last product
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("family", "config", "name"),
+    [
+        ("gemma2", {}, "final_logit_softcapping 30.0"),
+        ("cohere", {}, "logit_scale 0.0625"),
+        ("granite", {"logits_scaling": 8.0}, "logits_scaling 8.0"),
+    ],
+)
+def test_a_cap_or_a_scale_of_the_logits_is_refused_by_name(tmp_path, family, config, name, dtype):
+    """Also where the logits are so small that a cap changes nothing that a number would show."""
+    directory = write_tiny_language_model(tmp_path, "gemma")
+    fields = {"vocab_size": 900, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+              "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}  # fmt: skip
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **fields, **config))
+    network.get_output_embeddings().weight.data.mul_(1e-3)
+    network.save_pretrained(directory)
+
+    message = refusal(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+
+    assert f"changes its logits behind the last product, by {name}: not supported" in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma"])
+def test_a_network_that_changes_any_logit_is_refused_in_each_dtype(tmp_path, family, dtype, monkeypatch):
+    """Whatever the field is called: of another token than those that are scored, by one in a hundred."""
+    directory = write_tiny_language_model(tmp_path, family)
+    load(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+    network = type(AutoModelForCausalLM.from_pretrained(directory))
+    forward = network.forward
+
+    def changed(self, **inputs):
+        found = forward(self, **inputs)
+        found.logits[..., int(found.logits[0, -1].abs().argmax())] *= 1.02
+        return found
+
+    monkeypatch.setattr(network, "forward", changed)
+
+    assert "by a scale or a soft cap: not supported" in refusal(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+
+
 # ---------------------------------------------------------------------------- declared prompts
 
 
