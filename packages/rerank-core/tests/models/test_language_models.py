@@ -572,6 +572,19 @@ def test_a_network_that_reads_both_sides_shares_no_prefix(tmp_path):
     assert raw(one_side, QUERY, ["a bear"]) != raw(both_sides, QUERY, ["a bear"])
 
 
+@pytest.mark.parametrize(
+    "said", [{"is_causal": False}, {"architectures": ["Qwen3BidirectionalForSequenceClassification"]}]
+)
+def test_our_own_engine_sees_both_sides_where_the_checkpoint_does(tmp_path, said):
+    directory = write_tiny_language_model(tmp_path, "qwen3", head="sequence-classification")
+    write_prompt(directory, TEMPLATES["qwen3"])
+    edit_json(directory / "config.json", is_causal=False)
+    golden = raw(load(directory), QUERY, DOCUMENTS)
+    edit_json(directory / "config.json", **{"is_causal": None} | said)
+
+    assert raw(load(directory, engine="packed"), QUERY, DOCUMENTS) == pytest.approx(golden, abs=1e-5)
+
+
 # ---------------------------------------------------------------------------- the choice of a prompt, and refusals
 
 
@@ -586,6 +599,14 @@ def test_a_language_model_without_a_known_prompt_is_refused_with_the_recipes(tmp
     assert load(causal, recipe="qwen3-reranker").info.recipe == "qwen3-reranker"
     assert "none" in refusal(causal, recipe="none")
     assert "recipe='qwen' is not known: use qwen3-reranker, " in refusal(causal, recipe="qwen")
+
+
+def test_a_configuration_may_leave_its_architectures_open(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    wanted = raw(load(directory, recipe="qwen3-reranker"), QUERY, DOCUMENTS)
+    edit_json(directory / "config.json", architectures=None)
+
+    assert raw(load(directory, recipe="qwen3-reranker"), QUERY, DOCUMENTS) == wanted
 
 
 def test_no_prompt_has_to_be_asked_for(tmp_path):

@@ -261,7 +261,7 @@ class ReferenceEngine:
 def _auto_class(checkpoint: Checkpoint) -> Any:
     """Choose transformers' class for a checkpoint's head."""
     if isinstance(checkpoint.head, TokenLogits):
-        has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures", ()))
+        has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures") or ())
         return AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
     return AutoModelForSequenceClassification if checkpoint.head.chain is None else AutoModel
 

@@ -63,6 +63,7 @@ def load(directory: Path) -> Iterator[Callable[..., PackedEngine]]:
             directory=directory,
             config=config,
             head=TokenLogits(true_id=5, false_id=9),
+            is_causal=True,
         )
         return PackedEngine.plan(checkpoint, Target("cpu", "float32")).load(
             Batch.of([TokenSequence.of(range(10, 40))]), trust_remote_code=False

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.checkpoint import Checkpoint, is_bidirectional
 from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.engines.base import Batch
 from rerank_core.engines.packed import dtypes
@@ -31,7 +31,10 @@ def directory(tmp_path_factory) -> Path:
 def load(directory: Path, threads: int = 1) -> PackedEngine:
     config: dict[str, Any] = json.loads((directory / "config.json").read_text())
     head: Any = TokenLogits(true_id=5, false_id=9)
-    checkpoint = Checkpoint(name="x", revision=None, root=directory, directory=directory, config=config, head=head)
+    is_causal = not is_bidirectional(config, config["architectures"])
+    checkpoint = Checkpoint(
+        name="x", revision=None, root=directory, directory=directory, config=config, head=head, is_causal=is_causal
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -137,10 +137,9 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
     positions = _size(config, "max_position_embeddings")
     if positions > _MOST_POSITIONS:
         raise Unsupported(f"max_position_embeddings is {positions}: it needs 1 to {_MOST_POSITIONS:,}")
-    is_causal = architecture.is_causal and config.get("is_causal") is not False
     windows = tuple(architecture.windows(config, layers))
-    if not is_causal and any(windows):
-        raise Unsupported("is_causal is False, and there are windows: it knows them in causal networks")
+    if not checkpoint.is_causal and any(windows):
+        raise Unsupported("its tokens see each other, and there are windows: it knows them in causal networks")
     theta, long_waves = _rotary(config, positions)
     temperature = float(config.get("temperature", 1.0)) if architecture.divides_by_temperature else 1.0
     if not temperature > 0:
@@ -165,7 +164,7 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
         windows=windows,
         theta=theta,
         long_waves=long_waves,
-        is_causal=is_causal,
+        is_causal=checkpoint.is_causal,
         # As transformers does: an output of its own that is in the file counts, whatever the configuration says.
         ties_embeddings=bool(config.get("tie_word_embeddings", architecture.ties_embeddings))
         and f"{OUTPUT}.weight" not in weights,
