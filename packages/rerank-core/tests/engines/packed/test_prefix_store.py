@@ -120,13 +120,29 @@ def test_scores_have_the_same_bits_alone_and_in_company_over_many_batches_and_wi
 def test_what_is_not_kept_is_computed_again_with_the_same_bits(
     load, monkeypatch: pytest.MonkeyPatch, computed: list[bytes], room: int
 ) -> None:
-    wanted = model_of(load()).score_pairs(PAIRS, RAW)
+    mixed = random.Random(3).sample(PAIRS, len(PAIRS))
+    wanted = model_of(load()).score_pairs(mixed, RAW)
     monkeypatch.setattr(packed, "_PREFIX_BYTES", room)
     small_batches(monkeypatch)
     computed.clear()
 
-    assert model_of(load()).score_pairs(PAIRS, RAW) == wanted
+    assert model_of(load()).score_pairs(mixed, RAW) == wanted
     assert len(computed) > len(QUERIES)
+
+
+def test_a_prefix_larger_than_the_store_is_computed_once_where_it_is_the_only_one(
+    load, monkeypatch: pytest.MonkeyPatch, computed: list[bytes]
+) -> None:
+    """Not once a batch: where each has one document, that would be all work twice."""
+    wanted = model_of(load()).score(QUERIES[2], DOCUMENTS, RAW)
+    monkeypatch.setattr(packed, "_PREFIX_BYTES", 1)
+    small_batches(monkeypatch)
+    computed.clear()
+    model = model_of(load())
+
+    assert model.score(QUERIES[2], DOCUMENTS, RAW) == wanted
+    assert len(computed) == 1
+    assert len(model._engine._prefixes.get()) == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2])
