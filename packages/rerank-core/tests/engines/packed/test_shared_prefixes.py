@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from rerank_core.engines.base import Batch
 from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed import engine as packed
 from rerank_core.engines.packed.engine import PackedEngine
-from rerank_core.engines.packed.network import LEAST_PREFIX
+from rerank_core.engines.packed.network import LEAST_PREFIX, DecoderNetwork
 from rerank_core.engines.packed.ops.linear import FloatLinear
 from rerank_core.engines.target import Target
 from rerank_core.testing.language_models import write_tiny_language_model
@@ -129,6 +129,33 @@ def test_a_sequence_that_is_all_prefix_is_computed_as_a_whole(directory):
     assert engine.forward(Batch.of([all_prefix, whole])).tolist()[1] == pytest.approx(golden[0], rel=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_worker_has_the_sequences_of_a_prefix_side_by_side(directory, monkeypatch, threads):
+    """However they stand in the batch, and of whatever lengths they are: so a prefix is laid before them once."""
+    engine = load(directory, threads)
+    queries = [
+        [
+            document
+            for rest in (9, 30, 4, 17, 12)
+            for document in documents(1, prefix=40 + query, rest=rest, query=query)
+        ]
+        for query in range(4)
+    ]
+    order, rows = [], DecoderNetwork.rows
+
+    def noted(network, batch, sequences, prefixes):
+        order.append([len(prefix) for prefix in prefixes])
+        return rows(network, batch, sequences, prefixes)
+
+    monkeypatch.setattr(DecoderNetwork, "rows", noted)
+    engine.forward(Batch.of([document for together in zip(*queries, strict=True) for document in together]))
+
+    assert sorted(length for part in order for length in part) == [40] * 5 + [41] * 5 + [42] * 5 + [43] * 5
+    assert len(order) == threads
+    for part in order:
+        assert len(list(groupby(part))) == len(set(part))
+
+
 def test_keys_and_values_of_a_prefix_hold_their_own_memory_only(directory):
     engine = load(directory)
     network, batch = engine._network, Batch.of(documents(2, prefix=40, rest=9))
@@ -205,8 +232,8 @@ def test_keys_and_values_laid_end_to_end_on_a_device_have_a_bound(directory, mon
     monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", noted)
     engine = load(directory)
-    engine.device = "cuda:0"  # for the size of its batches: the network stays here
-    monkeypatch.setattr(packed, "_CUDA_TOKENS", engine.cost(sequences))
+    engine.device = "cuda:0"  # for its steps: the network stays here
+    monkeypatch.setattr(PackedEngine, "batch_tokens", property(lambda engine: engine.cost(sequences)))
     monkeypatch.setattr(packed, "_JOINED_BATCHES", 2)
     joined.clear()
 
