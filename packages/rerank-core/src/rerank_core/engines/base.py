@@ -70,7 +70,7 @@ class Engine(Protocol):
         ...
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Return the tokens that this engine computes for sequences: a prefix that it shares once, all others each.
+        """Count the tokens that this engine computes. A shared prefix counts once, every other token each time.
 
         Equal sequences count each, so that ``cost([one, one]) - cost([one])`` is the cost of one beside another that
         has its prefix.
