@@ -313,6 +313,14 @@ def test_a_converted_reranker_has_the_prompt_and_the_head_of_its_own(tmp_path, l
 # ---------------------------------------------------------------------------- logits behind the last product
 
 
+def gemma_with_network(directory: Path, family: str, **config: Any) -> Any:
+    """Make a small network of another family for the tokenizer of Gemma. It is still to be saved."""
+    write_tiny_language_model(directory, "gemma")
+    fields = {"vocab_size": 900, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+              "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}  # fmt: skip
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **fields, **config))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("family", "config", "name"),
@@ -324,16 +332,24 @@ def test_a_converted_reranker_has_the_prompt_and_the_head_of_its_own(tmp_path, l
 )
 def test_a_cap_or_a_scale_of_the_logits_is_refused_by_name(tmp_path, family, config, name, dtype):
     """Also where the logits are so small that a cap changes nothing that a number would show."""
-    directory = write_tiny_language_model(tmp_path, "gemma")
-    fields = {"vocab_size": 900, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-              "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}  # fmt: skip
-    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **fields, **config))
+    network = gemma_with_network(tmp_path, family, **config)
     network.get_output_embeddings().weight.data.mul_(1e-3)
-    network.save_pretrained(directory)
+    network.save_pretrained(tmp_path)
 
-    message = refusal(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+    message = refusal(tmp_path, recipe="bge-reranker-v2-gemma", dtype=dtype)
 
     assert f"changes its logits behind the last product, by {name}: not supported" in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_output_with_a_bias_is_refused(tmp_path, dtype):
+    network = gemma_with_network(tmp_path, "phi")
+    network.get_output_embeddings().bias.data.normal_()
+    network.save_pretrained(tmp_path)
+
+    message = refusal(tmp_path, recipe="bge-reranker-v2-gemma", dtype=dtype)
+
+    assert "by a bias, a scale or a soft cap: not supported" in message
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -352,7 +368,9 @@ def test_a_network_that_changes_any_logit_is_refused_in_each_dtype(tmp_path, fam
 
     monkeypatch.setattr(network, "forward", changed)
 
-    assert "by a scale or a soft cap: not supported" in refusal(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+    assert "by a bias, a scale or a soft cap: not supported" in refusal(
+        directory, recipe="bge-reranker-v2-gemma", dtype=dtype
+    )
 
 
 # ---------------------------------------------------------------------------- declared prompts

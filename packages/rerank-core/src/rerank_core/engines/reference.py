@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -289,12 +290,13 @@ def _check_logits(model: Any, checkpoint: Checkpoint, texts: Batch) -> None:
     said = {name: getattr(config, name, None) for name in _UNCHANGED}
     changes = [f"{name} {value!r:.100}" for name, value in said.items() if value not in _UNCHANGED[name]]
     ids = torch.from_numpy(texts.token_ids[: int(texts.lengths[0])].astype(np.int64))[None].to(model.device)
-    product = model.get_output_embeddings()(model.base_model(input_ids=ids).last_hidden_state)[0, -1].float()
+    hidden = model.base_model(input_ids=ids).last_hidden_state
+    product = functional.linear(hidden, model.get_output_embeddings().weight)[0, -1].float()
     logits = model(input_ids=ids).logits[0, -1].float()
     if changes or (product - logits).abs().max() > _TOLERANCE_OF_LOGITS * product.abs().max():
         raise CheckpointError(
             f"{checkpoint.directory / 'config.json'} is of a network that changes its logits behind the last product, "
-            f"by {' and '.join(changes) or 'a scale or a soft cap'}: not supported"
+            f"by {' and '.join(changes) or 'a bias, a scale or a soft cap'}: not supported"
         )
 
 
