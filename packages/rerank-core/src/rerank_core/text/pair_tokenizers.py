@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rerank_core.errors import InputTooLong, InvalidRequest
 from rerank_core.text.template import Template
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
-from rerank_core.text.truncation import cut, kept_lengths, query_too_long, side_of
+from rerank_core.text.truncation import cut, kept_lengths, query_too_long, side_of, window_size
 from rerank_core.text.windows import query_room
 from rerank_core.types import (
     Encoding,
@@ -122,7 +122,7 @@ class CrossEncoderTokenizer:
         self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
     ) -> Encoding:
         kept = cut(query, query_room(len(query), room), options.truncation_side)
-        windows = self._text_ids.windows_of(document, room - len(kept), options)
+        windows = self._text_ids.windows_of(document, window_size(room, len(kept), index), options)
         is_cut = windows.loses or len(kept) < len(query)
         if is_cut and not options.truncate:
             raise InputTooLong(
@@ -220,12 +220,7 @@ class BiEncoderTokenizer:
         prompt: Sequence[int] = ()
         if self._document_prompt:
             prompt = self._text_ids({self._document_prompt: None})[self._document_prompt].ids
-        if len(prompt) >= room:
-            raise InvalidRequest(
-                f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
-                f"{len(prompt)}: raise max_length"
-            )
-        windows = self._text_ids.windows_of(document, room - len(prompt), options)
+        windows = self._text_ids.windows_of(document, window_size(room, len(prompt), index), options)
         if windows.loses and not options.truncate:
             raise InputTooLong(
                 f"document {index} does not fit into {len(windows.found)} windows of "

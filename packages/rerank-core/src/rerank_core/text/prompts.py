@@ -21,7 +21,7 @@ from rerank_core.checkpoints.prompt import Layout, Prompt, Slot
 from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
 from rerank_core.text.control_tokens import ControlTokens
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
-from rerank_core.text.truncation import query_too_long, side_of
+from rerank_core.text.truncation import query_too_long, side_of, window_size
 from rerank_core.text.windows import query_room
 from rerank_core.types import (
     Encoding,
@@ -197,10 +197,8 @@ class PromptTokenizer:
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
         """Lay the prompt around each window of a document. A space before the document belongs to its first word."""
         place, limit = prompt.document, self._most_tokens(options)
-        before = place.before.rstrip(" ")
-        spaces = len(place.before) - len(before)
-        head = self._ids(before)
-        size = limit - prompt.length(len(head) + len(place.tail))
+        spaces, head = self._before_windows(place)
+        size = window_size(limit, prompt.length(len(head) + len(place.tail)), index)
         windows = self._text_ids.windows_of(" " * spaces + place.slot.fill(document), size, options)
         if windows.loses and not options.truncate:
             raise InputTooLong(
@@ -216,6 +214,11 @@ class PromptTokenizer:
             truncated=int(windows.loses or windows.is_capped or prompt.is_cut),
             spans=tuple(Span(max(0, start + shift), end + shift) for start, end in spans),
         )
+
+    def _before_windows(self, place: Place) -> tuple[int, Sequence[int]]:
+        """Count the spaces at the end of the text before a place, and return the tokens of the rest."""
+        before = place.before.rstrip(" ")
+        return len(place.before) - len(before), self._ids(before)
 
     def _sequence(self, prompt: FilledPrompt, document: Sequence[int]) -> TokenSequence:
         ids = [*prompt.front, *document, *prompt.back]
@@ -245,6 +248,8 @@ class PromptTokenizer:
         found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
         own_tokens = place.own_in(found.ids)
         least = document.own_tokens + 1
+        if beside_windows:  # which have all of the text before them
+            least = max(least, len(self._before_windows(document)[1]) + len(document.tail) + 1)
         most = self._query_limit(len(found.ids), own_tokens, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         ids = tuple(place.cut(found.ids, most, side_of(options)) if is_cut else found.ids)
@@ -292,7 +297,7 @@ class PromptTokenizer:
             raise query_too_long(f"{length} tokens or more", room)
         if not (fills_room or beside_windows or self._prompt.cuts_query):
             return cap
-        most = max(query_room(length, room), own_tokens + 1)
+        most = min(max(query_room(length, room), own_tokens + 1), room - least)
         if length > most and not options.truncate:
             raise query_too_long(f"{length} tokens", most)
         return min(cap, most)

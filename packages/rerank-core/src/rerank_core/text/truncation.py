@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rerank_core.errors import InputTooLong
+from rerank_core.errors import InputTooLong, InvalidRequest
 from rerank_core.types import ScoreOptions, Truncation, TruncationSide
 
 
@@ -33,6 +33,19 @@ def query_too_long(query: str, room: int) -> InputTooLong:
         f"the query has {query} and the model reads {room} of query and document together: "
         "shorten the query, cap it with max_query_tokens, or use truncation='longest_first'"
     )
+
+
+def window_size(read: int, beside: int, index: int) -> int:
+    """Count the tokens of a document's windows, beside which ``beside`` others are read at once.
+
+    Raises ``InvalidRequest`` where these leave no room; ``index`` is the document's.
+    """
+    if beside >= read:
+        raise InvalidRequest(
+            f"{read} tokens are read at once, and the text of the query and the prompt beside each window of document "
+            f"{index} has {beside}: raise max_length"
+        )
+    return read - beside
 
 
 def cut(ids: Sequence[int], length: int | None, side: TruncationSide | None) -> Sequence[int]:
