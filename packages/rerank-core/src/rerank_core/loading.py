@@ -18,7 +18,7 @@ from rerank_core.checkpoints.heads import Classification, Head, Pooling, TokenLo
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.language_model import PromptChoice
 from rerank_core.checkpoints.manifest import digest
-from rerank_core.checkpoints.model_card import read_languages
+from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
@@ -185,7 +185,7 @@ def load(
         activation=checkpoint.activation,
         long_documents=long_documents,
         calibration=platt,
-        languages=read_languages(source.directory),
+        languages=read_card(source.directory).languages,
         takes_instruction=checkpoint.prompt is not None and checkpoint.prompt.takes_instruction,
         instruction=None if checkpoint.prompt is None else checkpoint.prompt.instruction,
         recipe=checkpoint.recipe,

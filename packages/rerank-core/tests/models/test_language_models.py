@@ -557,10 +557,35 @@ def test_a_recipe_of_another_model_is_refused(tmp_path):
     assert "control tokens <|im_end|>, <|im_start|>" in refusal(directory, recipe="qwen3-reranker")
 
 
-def test_the_title_of_the_card_decides_and_not_what_it_compares_with(tmp_path):
-    card = "---\nlicense: cc-by-nc-4.0\n---\n# zeroentropy/zerank-1\n\nBetter than Qwen3-Reranker-4B.\n"
+@pytest.mark.parametrize(
+    ("card", "recipe"),
+    [
+        ("---\nlicense: cc-by-nc-4.0\n---\n# zeroentropy/zerank-1\n\nBetter than Qwen3-Reranker-4B.\n", "zerank"),
+        ("---\n# unlike Qwen3-Reranker\nlicense: mit\n---\n# zerank-2 <!-- beats Qwen3-Reranker -->\n", "zerank"),
+        ("---\nbase_model: Qwen/Qwen3-Reranker-4B\n---\n# Legal ranker\n", "qwen3-reranker"),
+        ("---\nbase_model:\n- Qwen/Qwen3-Reranker-4B\n---\n# Legal ranker\n", "qwen3-reranker"),
+        ("---\nbase_model: Qwen/Qwen3-Reranker-4B\n---\n# zerank-2\n", "zerank"),
+    ],
+)
+def test_the_title_of_the_card_decides_and_then_what_the_model_was_made_of(qwen3, card, recipe):
+    (qwen3 / "README.md").write_text(card)
 
-    assert load(write_tiny_language_model(tmp_path, "qwen3", card=card)).info.recipe == "zerank"
+    assert load(qwen3).info.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "# MyRank-4B\n\nA listwise model that writes a permutation. Better than Qwen3-Reranker-4B.\n",
+        "# MyRank-4B\n- beats zerank-2\n",
+        "---\ntags:\n- Qwen3-Reranker\n# beats zerank-2\n---\n# MyRank-4B\nbase_model: zerank-2\n",
+        "<!-- # Qwen3-Reranker -->\n# MyRank-4B\n## zerank-2\n",
+    ],
+)
+def test_a_model_that_a_card_compares_with_is_not_what_the_model_is(qwen3, card):
+    (qwen3 / "README.md").write_text(card)
+
+    assert "its files do not say which: name a recipe" in refusal(qwen3)
 
 
 def test_a_template_of_ones_own_is_text_or_a_file(tmp_path):

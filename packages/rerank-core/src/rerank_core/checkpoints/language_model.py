@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_core.checkpoints import model_card
 from rerank_core.checkpoints.chat_template import find_template, message_format, prompt_of, renders
 from rerank_core.checkpoints.files import is_there, read_settings, read_text
 from rerank_core.checkpoints.heads import TokenLogits
+from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.prompt import Prompt
 from rerank_core.checkpoints.recipes import NONE, RECIPES, Recipe, find_recipe, recipe_names, recognise
 from rerank_core.checkpoints.sentence_transformers import TRANSFORMER, Library
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 TEMPLATE = "template"
 CHAT_TEMPLATE = "chat template"
 """What the prompt is called that is the user's own, and the one that is declared by the checkpoint."""
-
-_MOST_CARD = 2**16  # characters of a model card that are searched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,21 +115,11 @@ class LanguageModelFiles:
     def _recipe_name(self) -> str | None:
         if self._wanted.recipe is not None:
             return None if self._wanted.recipe == NONE else self._wanted.recipe
-        card = self._card()
-        heading = re.search(r"^#+[ \t]+(.+)$", card, re.MULTILINE)
-        title = f"{heading[1] if heading else ''}\n{self._config.get('_name_or_path')}"
-        base = "\n".join(re.findall(r"^(?:base_model:|- ).*$", card, re.MULTILINE))
-        for evidence in (title, base, card):
+        card = read_card(self._library.root)
+        for evidence in (f"{card.title}\n{self._config.get('_name_or_path')}", "\n".join(card.base_models)):
             if (found := recognise(self._architectures, evidence)) is not None:
                 return found
         return None
-
-    def _card(self) -> str:
-        path = self._library.root / model_card.NAME
-        try:
-            return read_text(path)[:_MOST_CARD] if is_there(path) else ""
-        except CheckpointError:  # a card computes nothing, so that one that cannot be read says nothing
-            return ""
 
     def _declared(self, path: Path) -> TokenLogits:
         said = read_settings(path)
