@@ -624,6 +624,8 @@ def test_a_template_without_the_tokens_of_the_answer_is_refused_with_the_recipes
         ("{{ messages[0].content | upper }}{{ messages[1].content }}", "does not write the query once"),
         ("{{ messages[0].content }}{{ messages[1].content }}{{ messages[1].content }}", "does not write the document"),
         ("{{ messages[0].content }}{{ messages[1].content.split('\n')[0] }}", "changes the text of the document"),
+        ("{{ messages[0].content }}{{ messages[1].content[:8000] }}", "changes the text of the document"),
+        ("{{ messages[0].content[-50:] }}{{ messages[1].content }}", "changes the text of the query"),
         ("{{ messages[0].content", "no template that can be used"),
         ("{{ raise_exception('not for you') }}", "not for you"),
         ("{{ messages[7].content.x }}", "UndefinedError"),
