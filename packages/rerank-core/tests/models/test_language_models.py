@@ -651,6 +651,23 @@ def test_a_template_that_is_no_rerankers_is_refused(tmp_path, template, complain
         "{{ 'ab' | center(1000000000) }}",
         "{{ '{:>1000000000}'.format(1) }}",
         "{{ '%1000000000d' % 1 }}",
+        *(
+            "{% set l = range(99990) | list %}{% for i in range(9999) %}" + work + "{% endfor %}"
+            for work in (
+                "{% set m = l %}",
+                "{% if -1 in l %}{% endif %}",
+                "{% if -1 is in l %}{% endif %}",
+                "{% set m = [-1] | select('in', l) | list %}",
+                "{% set m = l | select('eq', -1) | list %}",
+                "{% set m = range(99990) | select('eq', -1) | list %}",
+                "{% set m = l | map('string') | map('string') | select('eq', '') | list %}",
+                "{% set m = l.count(-1) %}",
+                "{% set m = l[1:] | first %}",
+                "{% if l == l + [1] %}{% endif %}",
+                "{% for j in l if j < 0 %}{% endfor %}",
+                "{% for j in range(99990) if j < 0 %}{% endfor %}",
+            )
+        ),
         "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         "{{ range(99999) | list | join('ab' | replace('', 'abcdefgh')) | replace('', 'abcdefgh') }}",
     ],
