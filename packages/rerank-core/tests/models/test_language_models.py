@@ -475,7 +475,11 @@ def test_an_instruction_that_leaves_no_room_for_texts_is_refused_and_said_to_be_
     model = load(qwen3, max_length=200)
 
     with pytest.raises(InvalidRequest, match=r"without a query and a document: shorten the instruction, or max_length"):
-        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 400))
+        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 40))
+    with pytest.raises(
+        InvalidRequest, match=r"has 5000000 characters, more than fit into the 200 tokens .*: shorten the"
+    ):
+        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 1_000_000))
     assert len(model.score(QUERY, ["a bear"], ScoreOptions(instruction="find"))) == 1
 
 

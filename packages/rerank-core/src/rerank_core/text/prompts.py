@@ -62,8 +62,8 @@ class Place:
     before_ids: tuple[int, ...]
 
     def text(self, text: str) -> str:
-        """Return what is tokenised."""
-        return f"{self.before}{self.slot.fill(text)}{self.after}"
+        """Return what is tokenised; ``text`` is as the slot has it."""
+        return f"{self.before}{text}{self.after}"
 
     def cut(self, ids: Sequence[int], length: int, side: TruncationSide) -> Sequence[int]:
         """Keep so many tokens: all of the place's own, and the first of its text, or the last."""
@@ -76,9 +76,15 @@ class Place:
         """The number of tokens that are the prompt's, whatever the text is."""
         return len(self.head) + len(self.tail)
 
-    def own_in(self, ids: Sequence[int]) -> int:
-        """Count the tokens of a filled place that are the prompt's: one that has a character of the text is not."""
-        return len(_common(self.before_ids, ids)) + len(self.tail)
+    def own_in(self, filled: TextIds, cap: int | None, side: TruncationSide) -> int:
+        """Count the prompt's own tokens in a filled place of whose text ``cap`` tokens are kept.
+
+        A token that has a character of the text is not the prompt's. Where the text loses its beginning, only
+        ``head`` and ``tail`` are kept.
+        """
+        own = len(_common(self.before_ids, filled.ids)) + len(self.tail)
+        loses_beginning = side == "left" and (filled.is_cut or (cap is not None and len(filled.ids) > cap + own))
+        return self.own_tokens if loses_beginning else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ class PromptTokenizer:
         self._truncation = truncation
         self._long_documents = long_documents
         self._truncation_side = truncation_side
-        self._prepared = lru_cache(_INSTRUCTIONS)(self._prepare)
+        self._prepared = lru_cache(_INSTRUCTIONS)(self._prepare_readable)
         for layout, ids in expected:
             self._check(layout, ids)
 
@@ -155,16 +161,16 @@ class PromptTokenizer:
         segments = self._prepared(*self._prompt.layout(options.instruction))
         room = self._room(segments, options)
         filled = {query: self._fill(segments, query, room, options) for query in {pair.query for pair in pairs}}
-        texts = [filled[pair.query].document.text(pair.document) for pair in pairs]
-        text_ids = self._text_ids(dict.fromkeys(texts, room + 1 if options.truncate else None), side_of(options))
+        shorter: dict[str, FilledPrompt] = {}  # beside a window there is room for three quarters of a query
+        places = [(filled[pair.query].document, pair.document) for pair in pairs]
         encodings = []
-        for index, (pair, text) in enumerate(zip(pairs, texts, strict=True), first):
-            prompt, ids = filled[pair.query], text_ids[text]
+        for index, (pair, ids) in enumerate(zip(pairs, self._place_ids(places, room, options), strict=True), first):
+            prompt = filled[pair.query]
             fits = not ids.is_cut and prompt.length(len(ids.ids)) <= self._most_tokens(options)
             if options.windows(self._long_documents) and not fits:
-                # Beside a window there is room for three quarters of a query.
-                shorter = self._fill(segments, pair.query, room, options, beside_windows=True)
-                encodings.append(self._encode_windows(index, pair.document, shorter, options))
+                if pair.query not in shorter:
+                    shorter[pair.query] = self._fill(segments, pair.query, room, options, beside_windows=True)
+                encodings.append(self._encode_windows(index, pair.document, shorter[pair.query], options))
             else:
                 encodings.append(self._encode(index, pair.document, prompt, ids, options))
         return encodings
@@ -176,21 +182,22 @@ class PromptTokenizer:
                 f"document {index} has {prompt.length(len(ids.ids))} tokens together with its query and the prompt, "
                 f"the model reads {limit}: shorten it, or allow truncation"
             )
-        most = limit - prompt.length(0)
-        if options.max_document_tokens is not None:
-            most = min(most, options.max_document_tokens + prompt.document.own_in(ids.ids))
+        cap, most = options.max_document_tokens, limit - prompt.length(0)
+        own = prompt.document.own_in(ids, cap, side_of(options))
+        if cap is not None:
+            most = min(most, cap + own)
         is_cut = ids.is_cut or len(ids.ids) > most
-        kept = prompt.document.cut(ids.ids, most, side_of(options)) if is_cut else ids.ids
+        kept = prompt.document.cut(ids.ids, most, side_of(options)) if len(ids.ids) > most else ids.ids
         spans = None
         if options.windows(self._long_documents) or (options.highlight and not is_cut):
             spans = (Span(0, len(document)),)
         elif options.highlight:
-            spans = (self._span_read(document, prompt.document, len(kept), options),)
+            spans = (self._span_read(document, prompt.document, len(kept) - own, options),)
         return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
 
     def _span_read(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
-        """Find the characters that are read of a document that is cut; ``kept`` tokens of its place are."""
-        start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept - place.own_tokens, side_of(options))
+        """Find the characters of the ``kept`` tokens of a document that is cut."""
+        start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept, side_of(options))
         shift = place.slot.dropped(document)
         return Span(start + shift, end + shift)
 
@@ -227,6 +234,22 @@ class PromptTokenizer:
             prefix = min(len(prompt.front) + len(_common(prompt.document.before_ids, document)), len(ids) - 1)
         return TokenSequence.of(ids, [0] * len(ids) if self._has_type_ids else [], prefix)
 
+    def _place_ids(self, texts: Sequence[tuple[Place, str]], room: int, options: ScoreOptions) -> list[TextIds]:
+        """Tokenise callers' texts in their places, each distinct one once: so much as is needed to fill the room.
+
+        Where ``max_characters`` cuts a text, it does so before the prompt is around it.
+        """
+        side, limit = side_of(options), room + 1 if options.truncate else None
+        whole = [place.slot.fill(text) for place, text in texts]
+        parts = [self._text_ids.bounded(text, limit, side) for text in whole]
+        filled = [place.text(part) for (place, _), part in zip(texts, parts, strict=True)]
+        beside = max((len(place.text("")) for place, _ in texts), default=0)
+        found = self._text_ids(dict.fromkeys(filled, limit), side, beside)
+        return [
+            found[text] if len(part) == len(given) else replace(found[text], is_cut=True)
+            for text, part, given in zip(filled, parts, whole, strict=True)
+        ]
+
     # ------------------------------------------------------------------------ the query
 
     def _fill(
@@ -244,15 +267,14 @@ class PromptTokenizer:
             return self._fill_joint(segments, joint, query, room, options, beside_windows=beside_windows)
         places = {segment.slot.name: segment for segment in segments if isinstance(segment, Place)}
         place, document = places["query"], places["document"]
-        text = place.text(query)
-        found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
-        own_tokens = place.own_in(found.ids)
+        (found,) = self._place_ids([(place, query)], room, options)
+        own_tokens = place.own_in(found, options.max_query_tokens, side_of(options))
         least = document.own_tokens + 1
         if beside_windows:  # which have all of the text before them
             least = max(least, len(self._before_windows(document)[1]) + len(document.tail) + 1)
         most = self._query_limit(len(found.ids), own_tokens, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
-        ids = tuple(place.cut(found.ids, most, side_of(options)) if is_cut else found.ids)
+        ids = tuple(place.cut(found.ids, most, side_of(options)) if len(found.ids) > most else found.ids)
         number = segments.index(document)
         filled = [ids if segment is place else segment for segment in segments]
         return FilledPrompt(_flat(filled[:number]), document, _flat(filled[number + 1 :]), is_cut)
@@ -271,11 +293,12 @@ class PromptTokenizer:
         slot = joint.first if joint.first.name == "query" else joint.second
         text = slot.fill(query)
         room -= self._joint_tokens(joint)
-        found = self._text_ids({text: room + 1 if options.truncate else None})[text]
+        found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
         most = self._query_limit(len(found.ids), 0, room, 1, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         if is_cut:
-            text = self._text_ids.first_tokens(text, most)
+            start, end = self._text_ids.span_of_kept(text, most, side_of(options))
+            text = text[start:end]
         if slot is joint.first:
             document = self._place(f"{joint.before}{text}{joint.between}", joint.second, joint.after)
         else:
@@ -331,6 +354,22 @@ class PromptTokenizer:
 
     def _joint_tokens(self, joint: JointPlaces) -> int:
         return sum(len(self._ids(text)) for text in (joint.before, joint.between, joint.after))
+
+    def _prepare_readable(self, layout: Layout, instruction: str) -> tuple[Segment, ...]:
+        """Prepare a prompt that leaves room for texts. Raises ``InvalidRequest`` for one that does not.
+
+        An instruction that is too long costs no more than a text of that many tokens, and is not kept.
+        """
+        found = self._text_ids({instruction: self._max_length + 1})[instruction]
+        if found.is_cut or len(found.ids) > self._max_length:
+            raise InvalidRequest(
+                f"the instruction has {len(instruction)} characters, more than fit into the {self._max_length} tokens "
+                "that are read at once: shorten the instruction"
+            )
+        segments = self._prepare(layout, instruction)
+        is_own = instruction == (self._prompt.instruction or "")
+        self._room(segments, ScoreOptions(instruction=None if is_own else instruction))
+        return segments
 
     def _prepare(self, layout: Layout, instruction: str) -> tuple[Segment, ...]:
         """Divide a prompt into fixed tokens and places. An instruction is a caller's text, as a query is."""
@@ -398,8 +437,9 @@ class PromptTokenizer:
     def _check(self, layout: Layout, expected: Sequence[int]) -> None:
         """Refuse a tokenizer that gives a prompt in parts other tokens than each of its pieces as one text."""
         options = ScoreOptions()
-        filled = self._fill(self._prepared(layout, _EXAMPLE_INSTRUCTION), _EXAMPLE.query, _UNLIMITED, options)
-        found = [*filled.front, *self._ids(filled.document.text(_EXAMPLE.document)), *filled.back]
+        filled = self._fill(self._prepare(layout, _EXAMPLE_INSTRUCTION), _EXAMPLE.query, _UNLIMITED, options)
+        (document,) = self._place_ids([(filled.document, _EXAMPLE.document)], _UNLIMITED, options)
+        found = [*filled.front, *document.ids, *filled.back]
         if found != list(expected):
             raise CheckpointError(
                 "tokenizer.json gives a prompt other tokens in parts than as one text: its normaliser or its "
