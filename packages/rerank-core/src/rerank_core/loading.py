@@ -98,6 +98,7 @@ def load(
     """
     require_libraries()
     platt = read_calibration(calibration)
+    wanted = PromptChoice(recipe=recipe, template=template).read()
     options = LoadOptions(
         revision=revision,
         device=device,
@@ -106,7 +107,7 @@ def load(
         truncation=truncation,
         long_documents=long_documents,
         recipe=recipe,
-        template=template,
+        template=wanted.template,
         instruction=instruction,
         calibration=platt,
         label=label,
@@ -117,7 +118,7 @@ def load(
     )
 
     source = locate(model, revision, code=trust_remote_code)
-    checkpoint = _with_instruction(read_checkpoint(source, PromptChoice(recipe=recipe, template=template)), instruction)
+    checkpoint = _with_instruction(read_checkpoint(source, wanted), instruction)
     length = checkpoint.max_length(max_length)
     columns = _columns(checkpoint, label)
     device = choose_device(device)

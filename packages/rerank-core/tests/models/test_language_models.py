@@ -1,6 +1,7 @@
 """Language models: the prompt is the checkpoint's, the score is transformers' and sentence-transformers' own."""
 
 import json
+import pickle
 from array import array
 from pathlib import Path
 from typing import Any
@@ -610,6 +611,22 @@ def test_a_template_of_ones_own_that_is_not_there_is_said_to_be_no_file(tmp_path
     message = refusal(directory, recipe="zerank", template=str(tmp_path / "no-such.jinja"))
     assert message.endswith(f"nor the path of a file: there is no {tmp_path / 'no-such.jinja'}")
     assert "cannot be read as a file" in refusal(directory, recipe="zerank", template=str(tmp_path))
+    assert "cannot be read as a file" in refusal(directory, recipe="zerank", template="~no-such-user/own.jinja")
+    (tmp_path / "own.jinja").write_text("Is it so?")
+    message = refusal(directory, recipe="zerank", template=str(tmp_path / "own.jinja"))
+    assert message.endswith("own.jinja' is a file that holds no Jinja text, which has {{ or {%")
+
+
+def test_a_copy_in_another_process_has_the_template_that_the_model_was_loaded_with(tmp_path):
+    directory, path = write_tiny_language_model(tmp_path / "model", "qwen3"), tmp_path / "own.jinja"
+    path.write_text("{{ messages[0].content }} | {{ messages[1].content }} ?")
+    model = load(directory, recipe="qwen3-reranker", template=str(path))
+    path.write_text("{{ messages[0].content }} and {{ messages[1].content }} ?")
+
+    other = pickle.loads(pickle.dumps(model))
+
+    assert other.info == model.info
+    assert tokens(other, QUERY, "a bear") == tokens(model, QUERY, "a bear")
 
 
 def test_a_template_without_the_tokens_of_the_answer_is_refused_with_the_recipes_that_have_them(tmp_path):

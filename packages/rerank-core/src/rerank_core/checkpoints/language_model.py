@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,37 @@ CHAT_TEMPLATE = "chat template"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChoice:
-    """What the user asks for: the name of a recipe, and a template or the path of a file that holds one."""
+    """What the user asks for: the name of a recipe, and a template or the path of a file that holds one.
+
+    ``template_name``: what errors call the template.
+    """
 
     recipe: str | None = None
     template: str | None = None
+    template_name: str = TEMPLATE
 
     def __post_init__(self) -> None:
         if self.recipe not in (None, NONE):
             find_recipe(str(self.recipe))
         if self.recipe == NONE and self.template is not None:
             raise InvalidRequest(f"recipe={NONE!r} asks for no prompt, and template= gives one: leave one of them out")
+
+    def read(self) -> PromptChoice:
+        """Put the text of a template in the place of its file. Raises ``InvalidRequest`` where it cannot be read."""
+        if self.template is None or _is_jinja(self.template):
+            return self
+        given = f"template={self.template!r:.200}"
+        try:
+            path = Path(self.template).expanduser()
+            text = read_text(path) if is_there(path) else None
+        except (CheckpointError, RuntimeError) as error:  # RuntimeError: ~ before the name of no user
+            raise InvalidRequest(f"{given} cannot be read as a file: {error}") from error
+        brackets = "Jinja text, which has {{ or {%"
+        if text is None:
+            raise InvalidRequest(f"{given} is neither {brackets}, nor the path of a file: there is no {path!s:.200}")
+        if not _is_jinja(text):
+            raise InvalidRequest(f"{given} is a file that holds no {brackets}")
+        return replace(self, template=text, template_name=str(path))
 
 
 class LanguageModelFiles:
@@ -52,7 +73,7 @@ class LanguageModelFiles:
         self._directory = library.directory
         self._config = config
         self._architectures = architectures
-        self._wanted = wanted
+        self._wanted = wanted.read()
         self._special = _special_tokens(self._directory)
 
     def prompt(self) -> tuple[Prompt | None, str | None]:
@@ -62,8 +83,7 @@ class LanguageModelFiles:
         """
         wanted = self._wanted
         if wanted.template is not None:
-            source, name = _user_template(wanted.template)
-            return self._templated(source, name), TEMPLATE
+            return self._templated(wanted.template, wanted.template_name), TEMPLATE
         if wanted.recipe == NONE:
             return None, NONE
         if wanted.recipe is None and self._library.uses_messages:
@@ -161,20 +181,8 @@ class LanguageModelFiles:
         return token or ""
 
 
-def _user_template(given: str) -> tuple[str, str]:
-    """Return a template and its name: text that has Jinja's brackets, or the path of a file."""
-    if "{{" in given or "{%" in given:
-        return given, "template"
-    path = Path(given).expanduser()
-    try:
-        if not is_there(path):
-            raise InvalidRequest(
-                f"template={given!r:.200} is neither Jinja text, which has {{{{ or {{%, nor the path of a file: there "
-                f"is no {path!s:.200}"
-            )
-        return read_text(path), str(path)
-    except CheckpointError as error:
-        raise InvalidRequest(f"template={given!r:.200} cannot be read as a file: {error}") from error
+def _is_jinja(text: str) -> bool:
+    return "{{" in text or "{%" in text
 
 
 def _special_tokens(directory: Path) -> dict[str, str]:
