@@ -194,7 +194,7 @@ def load(
     )
     # A calibration changes no raw score, which is what is kept by this.
     computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
-    choices = (*computed, columns, checkpoint.head, checkpoint.prompt)
+    choices = (*computed, max_characters, columns, checkpoint.head, checkpoint.prompt)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.root)} {choices}".encode()).hexdigest()
