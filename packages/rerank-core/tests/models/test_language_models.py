@@ -556,6 +556,16 @@ def test_no_prompt_has_to_be_asked_for(tmp_path):
     assert model.info.recipe == "none"
 
 
+def test_a_recipe_for_an_encoder_is_refused_and_a_template_of_ones_own_is_taken(tiny):
+    directory = tiny("bert")
+
+    for recipe in RECIPES:
+        assert f"an encoder (BertForSequenceClassification), and recipe='{recipe}'" in refusal(directory, recipe=recipe)
+    template = "{{ messages[0].content }} | {{ messages[1].content }} ?"
+    assert load(directory, template=template).info.recipe == "template"
+    assert load(directory, recipe="none").info.recipe == "none"
+
+
 def test_a_recipe_of_another_model_is_refused(tmp_path):
     directory = write_tiny_language_model(tmp_path, "gemma")
 

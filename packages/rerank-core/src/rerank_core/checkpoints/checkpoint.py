@@ -11,6 +11,7 @@ from rerank_core.checkpoints.files import is_there, read_settings
 from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.language_model import LanguageModelFiles, PromptChoice
 from rerank_core.checkpoints.prompt import Prompt
+from rerank_core.checkpoints.recipes import NONE
 from rerank_core.checkpoints.sentence_transformers import CONFIG, LOGIT_SCORE, TRANSFORMER, Library, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
@@ -168,6 +169,7 @@ def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
         _check_library(library, config_path, found, is_language_model=is_language_model)
     _check_sizes(config_path, config, count_tensors(directory))
 
+    _check_recipe(config_path, found, wanted, is_language_model=is_language_model)
     files = LanguageModelFiles(library, config, architectures, wanted)
     head = _head(config_path, config, library, files, is_plain_classifier, is_cross_encoder, is_causal)
     if isinstance(head, Pooling):
@@ -262,6 +264,14 @@ def _check_bi_encoder(source: Source, library: Library, wanted: PromptChoice) ->
         )
     if wanted.recipe is not None or wanted.template is not None:
         raise InvalidRequest(f"{source.name} is a bi-encoder, which has no prompt: leave recipe= and template= out")
+
+
+def _check_recipe(path: Path, found: str, wanted: PromptChoice, *, is_language_model: bool) -> None:
+    if wanted.recipe not in (None, NONE) and not is_language_model:
+        raise InvalidRequest(
+            f"{path} is of an encoder ({found}), and recipe={wanted.recipe!r} is the prompt of a language model: "
+            "leave it out"
+        )
 
 
 def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> None:
