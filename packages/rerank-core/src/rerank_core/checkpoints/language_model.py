@@ -12,7 +12,7 @@ from rerank_core.checkpoints.files import is_there, read_settings, read_text
 from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.prompt import Prompt
-from rerank_core.checkpoints.recipes import NONE, RECIPES, Recipe, find_recipe, recipe_names, recognise
+from rerank_core.checkpoints.recipes import NONE, RECIPES, find_recipe, recipe_names, recognise
 from rerank_core.checkpoints.sentence_transformers import TRANSFORMER, Library
 from rerank_core.errors import CheckpointError, InvalidRequest
 
@@ -108,12 +108,12 @@ class LanguageModelFiles:
         if name is None:
             raise CheckpointError(self.unknown())
         recipe = RECIPES[name]
-        if recipe.true == "":
+        if recipe.true is None:
             raise CheckpointError(
                 f"{self._directory / 'config.json'} is of a causal model, and the recipe {name} is for models with a "
                 "classification head"
             )
-        return _resolve(recipe, name, self._directory)
+        return _resolve(recipe.true, recipe.false, name, self._directory)
 
     def unknown(self) -> str:
         """Say that no prompt is known, or that a template is, and not the tokens of the answer to it."""
@@ -122,7 +122,7 @@ class LanguageModelFiles:
             f"{self._config.get('model_type')}: a language model, which is scored by a prompt"
         )
         if self._wanted.template is not None:
-            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true != "")
+            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true is not None)
             return (
                 f"{what} and the tokens of its answer. template= gives the prompt, and the files do not say which "
                 f"tokens: name a recipe that has them with recipe= ({have_tokens}); the prompt stays that of template="
@@ -202,7 +202,7 @@ def _tokenizer(directory: Path) -> Tokenizer:
     return read_tokenizer(directory).tokenizer
 
 
-def _resolve(recipe: Recipe, name: str, directory: Path) -> TokenLogits:
+def _resolve(true: str | int, false: str | None, recipe: str, directory: Path) -> TokenLogits:
     """Look the tokens of the answer up in the vocabulary."""
     tokenizer = _tokenizer(directory)
 
@@ -213,9 +213,9 @@ def _resolve(recipe: Recipe, name: str, directory: Path) -> TokenLogits:
         found = tokenizer.token_to_id(token)
         if found is None or found not in ids:
             raise CheckpointError(
-                f"{directory / 'tokenizer.json'} has no token {token!r}, by which the recipe {name} scores: "
+                f"{directory / 'tokenizer.json'} has no token {token!r}, by which the recipe {recipe} scores: "
                 "it is another model's recipe"
             )
         return int(found)
 
-    return TokenLogits(true_id=find(recipe.true), false_id=None if recipe.false is None else find(recipe.false))
+    return TokenLogits(true_id=find(true), false_id=None if false is None else find(false))

@@ -21,14 +21,14 @@ NONE = "none"
 class Recipe:
     """A prompt, and the tokens whose logits are the score.
 
-    - ``true``, ``false``: the tokens of a causal model; a number is an id. A model with its own head needs none.
+    - ``true``, ``false``: the tokens of a causal model; a number is an id. None for a model with a head of its own.
     - ``plain``, ``instructed``: the pieces of the prompt without an instruction and with one; ``{bos}`` is the
       tokenizer's token for the beginning of a text.
     - ``families``: the beginnings of the names of architectures; ``name``: a pattern in the title of the
       model card, its ``base_model``, or config.json, without which a model of these families is none of this recipe.
     """
 
-    true: str | int
+    true: str | int | None = None
     false: str | None = None
     plain: tuple[str, ...] | None = None
     instructed: tuple[str, ...] | None = None
@@ -146,7 +146,6 @@ RECIPES: dict[str, Recipe] = {
         name=r"bge-reranker-v2-gemma",
     ),
     "nemotron-rerank": Recipe(
-        true="",
         plain=("{bos}question:{query} \n \n passage:{document}",),
         families=("LlamaBidirectionalForSequenceClassification",),
     ),

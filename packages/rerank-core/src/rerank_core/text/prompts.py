@@ -14,14 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from rerank_core.checkpoints.prompt import Layout, Prompt, Slot
-from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
+from rerank_core.errors import CheckpointError, InvalidRequest
 from rerank_core.text.control_tokens import ControlTokens
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
-from rerank_core.text.truncation import query_too_long, side_of, window_size
+from rerank_core.text.truncation import (
+    length_read,
+    pair_too_long,
+    query_too_long,
+    side_of,
+    spans_read,
+    too_many_windows,
+    window_size,
+    with_side,
+)
 from rerank_core.text.windows import query_room
 from rerank_core.types import (
     Encoding,
@@ -156,8 +165,7 @@ class PromptTokenizer:
 
     def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """Return one encoding per pair, numbered from ``first``. Raises ``InputTooLong`` and ``InvalidRequest``."""
-        if options.truncation_side is None:
-            options = replace(options, truncation_side=self._truncation_side)
+        options = with_side(options, self._truncation_side)
         segments = self._prepared(*self._prompt.layout(options.instruction))
         room = self._room(segments, options)
         filled = {query: self._fill(segments, query, room, options) for query in {pair.query for pair in pairs}}
@@ -166,7 +174,7 @@ class PromptTokenizer:
         encodings = []
         for index, (pair, ids) in enumerate(zip(pairs, self._place_ids(places, room, options), strict=True), first):
             prompt = filled[pair.query]
-            fits = not ids.is_cut and prompt.length(len(ids.ids)) <= self._most_tokens(options)
+            fits = not ids.is_cut and prompt.length(len(ids.ids)) <= self._length_read(options)
             if options.windows(self._long_documents) and not fits:
                 if pair.query not in shorter:
                     shorter[pair.query] = self._fill(segments, pair.query, room, options, beside_windows=True)
@@ -176,26 +184,20 @@ class PromptTokenizer:
         return encodings
 
     def _encode(self, index: int, document: str, prompt: FilledPrompt, ids: TextIds, options: ScoreOptions) -> Encoding:
-        limit = self._most_tokens(options)
+        limit = self._length_read(options)
         if prompt.length(len(ids.ids)) > limit and not options.truncate:
-            raise InputTooLong(
-                f"document {index} has {prompt.length(len(ids.ids))} tokens together with its query and the prompt, "
-                f"the model reads {limit}: shorten it, or allow truncation"
-            )
+            raise pair_too_long(index, prompt.length(len(ids.ids)), "its query and the prompt", limit)
         cap, most = options.max_document_tokens, limit - prompt.length(0)
         own = prompt.document.own_in(ids, cap, side_of(options))
         if cap is not None:
             most = min(most, cap + own)
         is_cut = ids.is_cut or len(ids.ids) > most
         kept = prompt.document.cut(ids.ids, most, side_of(options)) if len(ids.ids) > most else ids.ids
-        spans = None
-        if options.windows(self._long_documents) or (options.highlight and not is_cut):
-            spans = (Span(0, len(document)),)
-        elif options.highlight:
-            spans = (self._span_read(document, prompt.document, len(kept) - own, options),)
+        find_kept = partial(self._span_kept, document, prompt.document, len(kept) - own, options) if is_cut else None
+        spans = spans_read(document, options, self._long_documents, find_kept)
         return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
 
-    def _span_read(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
+    def _span_kept(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
         """Find the characters of the ``kept`` tokens of a document that is cut."""
         start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept, side_of(options))
         shift = place.slot.dropped(document)
@@ -203,15 +205,12 @@ class PromptTokenizer:
 
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
         """Lay the prompt around each window of a document. A space before the document belongs to its first word."""
-        place, limit = prompt.document, self._most_tokens(options)
+        place, limit = prompt.document, self._length_read(options)
         spaces, head = self._before_windows(place)
         size = window_size(limit, prompt.length(len(head) + len(place.tail)), index)
         windows = self._text_ids.windows_of(" " * spaces + place.slot.fill(document), size, options)
         if windows.loses and not options.truncate:
-            raise InputTooLong(
-                f"document {index} and its query do not fit into {len(windows.found)} windows of {limit} tokens: "
-                "shorten them, raise max_chunks, or allow truncation"
-            )
+            raise too_many_windows(index, len(windows.found), limit, with_query=True)
         shift = place.slot.dropped(document) - spaces
         spans = (window.span for window in windows.found)
         sequences = (self._sequence(prompt, [*head, *window.ids, *place.tail]) for window in windows.found)
@@ -327,23 +326,18 @@ class PromptTokenizer:
 
     # ------------------------------------------------------------------------ the prompt
 
-    def _most_tokens(self, options: ScoreOptions) -> int:
-        return options.max_length or self._max_length
+    def _length_read(self, options: ScoreOptions) -> int:
+        return length_read(self._max_length, options)
 
     def _room(self, segments: Sequence[Segment], options: ScoreOptions) -> int:
         """Count the tokens that are left for the places of texts. Raises ``InvalidRequest``."""
-        wanted = self._most_tokens(options)
+        wanted = self._length_read(options)
         fixed, own = len(_flat(segments)), 0
         for segment in segments:
             if isinstance(segment, Place):
                 own += segment.own_tokens
             elif isinstance(segment, JointPlaces):
                 own += self._joint_tokens(segment)
-        if wanted > self._max_length:
-            raise InvalidRequest(
-                f"{wanted} tokens are asked for at once, the model reads {self._max_length}: ask for "
-                f"{self._max_length} or fewer"
-            )
         if wanted < fixed + own + _LEAST_ROOM:
             least = f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
             raise InvalidRequest(
