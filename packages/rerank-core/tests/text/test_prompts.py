@@ -154,6 +154,25 @@ def test_a_cap_leaves_as_many_of_the_last_tokens_whatever_the_length_of_a_text(f
     assert len(lengths) == 1
 
 
+@every_prompt
+@pytest.mark.parametrize("words", [600, 2000])
+def test_the_characters_of_a_document_that_is_cut_are_those_of_its_tokens(family, recipe, words):
+    document = "bamboo" + " bamboo" * words
+    plain = tiny_tokenizer(family)
+    whole = plain.encode(document, add_special_tokens=False).ids
+
+    encoding = encode(prompted(family, recipe), "panda", document, truncation_side="left", highlight="sentences")
+
+    ((start, end),), ids = encoding.spans, ids_of(encoding)
+    kept = max(
+        count for count in range(1, 512) if any(ids[place : place + count] == whole[-count:] for place in range(512))
+    )
+    read = plain.encode(document[start:end], add_special_tokens=False).ids
+    assert end == len(document)
+    mark = int(family == "mistral")  # of the beginning of a text
+    assert len(read) == kept + mark
+
+
 # ---------------------------------------------------------------------------- what a text costs
 
 

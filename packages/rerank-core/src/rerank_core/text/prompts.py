@@ -193,6 +193,8 @@ class PromptTokenizer:
             most = min(most, cap + own)
         is_cut = ids.is_cut or len(ids.ids) > most
         kept = prompt.document.cut(ids.ids, most, side_of(options)) if len(ids.ids) > most else ids.ids
+        if is_cut and side_of(options) == "left":  # all of the text before the document but ``head`` is lost too
+            own = prompt.document.own_tokens
         find_kept = partial(self._span_kept, document, prompt.document, len(kept) - own, options) if is_cut else None
         spans = spans_read(document, options, self._long_documents, find_kept)
         return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
