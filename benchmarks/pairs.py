@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 QUERY_TOKENS = 12
+SHORT = 32  # tokens of a pair of a small request
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Vocabulary:
     def equal(self, length: int, count: int) -> PairSet:
         """All of one length."""
         return self.pairs(str(length), [length] * count)
+
+    def small(self, count: int) -> PairSet:
+        """A small request: a few short pairs."""
+        return self.pairs(f"{count} of {SHORT}", [SHORT] * count)
 
     def _text(self, tokens: int) -> str:
         return " ".join(self._random.choices(self._words, k=tokens))
