@@ -1,6 +1,5 @@
 """The charts and the figures of docs/performance.md and README.md come from the measurements in docs/figures."""
 
-import importlib
 import json
 import re
 import shutil
@@ -15,18 +14,6 @@ ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 CHARTS = ["speed", "growth-passages", "growth-length", "dtypes"]
 BLOCKS = {"README.md": ["readme"], "docs/performance.md": ["machine", "speed", "growth", "dtypes"]}
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> Callable[[str], Any]:
-    """A module of benchmarks/, which is no package."""
-
-    def load(name: str) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(ROOT / "benchmarks")
-            return importlib.import_module(name)
-
-    return load
 
 
 def test_charts_and_pages_are_what_the_measurements_give(benchmark: Callable[[str], Any]) -> None:
