@@ -86,3 +86,12 @@ def test_each_dtype_has_a_rate_of_products(benchmark: Callable[[str], Any]) -> N
     rates = benchmark("product_rates").rates([(32, 96), (32, 32)], ["float32", "bfloat16", "int8"])
 
     assert set(rates) == {"float32", "bfloat16", "int8"}
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_pairs_have_the_tokens_that_were_asked_for(
+    benchmark: Callable[[str], Any], tmp_path: Path, family: str
+) -> None:
+    pairs = benchmark("pairs").Vocabulary(write_tiny_checkpoint(tmp_path / "tiny", family)).small(2)
+
+    assert (pairs.name, pairs.lengths) == ("2 of 32", (32, 32))
