@@ -29,6 +29,13 @@ SHAPES = {
     ),
 }
 
+# Classes that every peer's release of transformers knows. FlagEmbedding asks them for the special tokens of a pair.
+TOKENIZERS = {
+    "xlm-roberta": "XLMRobertaTokenizerFast",
+    "bert": "BertTokenizerFast",
+    "modernbert": "PreTrainedTokenizerFast",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,8 +47,7 @@ def main() -> None:
     if arguments.layers:
         shape = shape | {"num_hidden_layers": arguments.layers}
     directory = write_tiny_checkpoint(arguments.directory, family, config=shape)
-    # A name that older releases of transformers, which some peers need, know too.
-    edit_json(directory / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    edit_json(directory / "tokenizer_config.json", tokenizer_class=TOKENIZERS[family])
 
 
 if __name__ == "__main__":
