@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from rerank_core.errors import InvalidRequest, TooManyDocuments, UnknownModel
 from rerank_core.inputs import check_instruction
+from rerank_core.text.truncation import length_read
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
-
-from rerank_server.errors import WrongField
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +26,12 @@ class Limits:
     def check(self, pairs: Sequence[Pair], options: ScoreOptions, model: str | None, info: ModelInfo) -> None:
         """Check a request for ``model`` where ``info`` is the model that is loaded.
 
-        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long, or an
-        instruction that the model does not take.
+        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long, an
+        instruction that the model does not take, or more tokens at once than it reads.
         """
         self.check_model(model, info)
         self.check_count(len(pairs))
+        length_read(info.max_length, options)
         self._check_instruction(options, info)
         if not options.truncate:
             self._check_lengths(pairs)
@@ -50,16 +50,13 @@ class Limits:
             )
 
     def _check_instruction(self, options: ScoreOptions, info: ModelInfo) -> None:
-        try:
-            check_instruction(options, info)
-        except InvalidRequest as error:
-            raise WrongField(str(error), field="instruction") from None
+        check_instruction(options, info)
         length = len(options.instruction or "")
         if length > self.max_text_chars:
-            raise WrongField(
+            raise InvalidRequest(
                 f"the instruction has {length} characters, it may have {self.max_text_chars}: shorten it (the limit "
                 "is RERANK_MAX_TEXT_CHARS)",
-                field="instruction",
+                option="instruction",
             )
 
     def _check_lengths(self, pairs: Sequence[Pair]) -> None:

@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.packed.amx import products
-from rerank_core.engines.packed.amx.tiles import CONFIGURATION, TILE_BYTES
-
-# The input's rows that are multiplied with the whole weight, in bytes: they stay in a core's own cache.
-_BLOCK_BYTES = 512 * 1024
+from rerank_core.engines.packed.amx.sums import BLOCK_BYTES
+from rerank_core.engines.packed.amx.tiles import CONFIGURATION, PAIR_BYTES
 
 
 class Scratch(threading.local):
@@ -55,14 +53,13 @@ class BFloat16Linear:
         self._multiply(x, total, add=True)
 
     def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
-        rows, row_bytes = len(x), self._depth * 64
-        tiles = SCRATCH.address("tiles", _groups(rows) * self._depth * TILE_BYTES)
-        sums = SCRATCH.address("sums", products.SUMS_BYTES)
+        tiles = SCRATCH.address("tiles", _pairs(len(x)) * self._depth * PAIR_BYTES)
+        sums, partial = _sums(len(x), self._depth)
         products.lay_out_bfloat16(*_rows(x), tiles, sums)
         products.multiply_bfloat16(
             CONFIGURATION,
             tiles,
-            rows,
+            len(x),
             self._weight.data_ptr(),
             self._depth,
             self._outputs,
@@ -70,8 +67,8 @@ class BFloat16Linear:
             out.data_ptr(),
             out.stride(0) * 4,
             add,
-            max(32, _BLOCK_BYTES // row_bytes // 32 * 32),
             sums,
+            partial,
         )
 
 
@@ -82,7 +79,7 @@ class Int8Linear:
         """``columns``: the inputs that are left out of the rounding; ``levels``: how many an input is rounded to."""
         self._outputs, self._inputs = weight.shape
         self._depth = -(-self._inputs // 64)
-        self._steps = float(levels - 1)
+        self._steps = np.float32(levels - 1)
         inner = weight.index_fill(1, columns, 0.0)
         scale = inner.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
         rounded = (inner / scale[:, None]).round().to(torch.int8)
@@ -108,18 +105,18 @@ class Int8Linear:
         self._multiply(x, total, add=True)
 
     def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
-        rows, row_bytes = len(x), self._depth * 64
-        scales = -(-rows * 8 // TILE_BYTES) * TILE_BYTES
-        tiles = SCRATCH.address("tiles", scales + _groups(rows) * self._depth * TILE_BYTES)
-        beside = SCRATCH.address("beside", _groups(rows) * TILE_BYTES)
-        sums = SCRATCH.address("sums", products.SUMS_BYTES)
-        buffer = SCRATCH.address("row", row_bytes * 4 + 64)
-        products.lay_out_bytes(*_rows(x), self._columns, np.float32(self._steps), tiles, beside, buffer)
+        tiles = SCRATCH.address("tiles", _pairs(len(x)) * self._depth * PAIR_BYTES)
+        beside = SCRATCH.address("beside", _pairs(len(x)) * PAIR_BYTES)
+        scales = SCRATCH.address("scales", len(x) * 8)
+        row = SCRATCH.address("row", self._depth * 256 + 64)
+        sums, partial = _sums(len(x), self._depth)
+        products.lay_out_bytes(*_rows(x), self._columns, self._steps, tiles, beside, scales, row)
         products.multiply_bytes(
             CONFIGURATION,
             tiles,
             beside,
-            rows,
+            scales,
+            len(x),
             self._weight.data_ptr(),
             self._beside.data_ptr(),
             self._depth,
@@ -128,13 +125,20 @@ class Int8Linear:
             out.data_ptr(),
             out.stride(0) * 4,
             add,
-            max(32, _BLOCK_BYTES // row_bytes // 32 * 32),
             sums,
+            partial,
         )
 
 
-def _groups(rows: int) -> int:
-    return -(-rows // 16)
+def _pairs(rows: int) -> int:
+    """Return how many times 32 rows there are."""
+    return -(-rows // 32)
+
+
+def _sums(rows: int, depth: int) -> tuple[int, int]:
+    """Return buffers for the sums of a block, and for all that wait where a product is deeper than one step."""
+    waiting = _pairs(rows) * (products.COLUMNS // 32) if depth > products.DEPTH else 0
+    return SCRATCH.address("sums", 3 * BLOCK_BYTES), SCRATCH.address("partial", waiting * BLOCK_BYTES)
 
 
 def _rows(x: Tensor) -> tuple[int, int, int, int]:
@@ -150,10 +154,10 @@ def _filled(term: Tensor) -> Tensor:
 
 
 def _laid_out(weight: Tensor, *, together: int) -> Tensor:
-    """Lay a weight [outputs, inputs] out: [groups, tiles, 16, 16 outputs, inputs that stand together]."""
+    """Lay a weight [outputs, inputs] out: [32 outputs, tiles, 16 outputs, 16, 16 outputs, inputs together]."""
     outputs, inputs = weight.shape
     padded = functional.pad(weight, (0, -inputs % (16 * together), 0, -outputs % 32))
-    return padded.view(len(padded) // 16, 16, -1, 16, together).permute(0, 2, 3, 1, 4).contiguous()
+    return padded.view(len(padded) // 32, 2, 16, -1, 16, together).permute(0, 3, 1, 4, 2, 5).contiguous()
 
 
 def _aligned(tensor: Tensor) -> Tensor:

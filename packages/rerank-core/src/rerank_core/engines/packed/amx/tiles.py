@@ -16,6 +16,7 @@ from rerank_core.engines.packed.amx.vectors import operation
 
 TILE_ROWS = 16
 TILE_BYTES = 1024
+PAIR_BYTES = 2 * TILE_BYTES  # of the tiles that are multiplied together: 32 rows, or 32 outputs
 
 _INT8, _INT64 = ir.IntType(8), ir.IntType(64)
 _BYTES = _INT8.as_pointer()
@@ -48,6 +49,7 @@ configure = operation(
 release = operation(types.void, [], lambda b: _emit(b, "llvm.x86.tilerelease", [], []))
 
 zero_0, zero_1, zero_2, zero_3 = (_of_tiles("tilezero", number) for number in range(4))
+load_0, load_1, load_2, load_3 = (_of_memory("tileloadd64", number) for number in range(4))
 load_4, load_5, load_6, load_7 = (_of_memory("tileloadd64", number) for number in range(4, 8))
 store_0, store_1, store_2, store_3 = (_of_memory("tilestored64", number) for number in range(4))
 

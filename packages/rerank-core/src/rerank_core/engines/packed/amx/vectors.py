@@ -150,6 +150,17 @@ store_float = operation(types.void, [_address, types.float32], lambda b, at, x: 
 load_int = operation(types.int32, [_address], lambda b, at: b.load(_at(b, at, _INT32), align=4))
 store_int = operation(types.void, [_address, types.int32], lambda b, at, x: b.store(x, _at(b, at, _INT32), align=4))
 
+# Fetch a cache line ahead: into the core's own cache for reading, or to be written.
+_prefetch = instruction("llvm.prefetch.p0", ir.VoidType(), [_INT8.as_pointer(), _INT32, _INT32, _INT32])
+
+
+def _ahead(*, write: int, locality: int) -> Any:
+    kind = [ir.Constant(_INT32, number) for number in (write, locality, 1)]
+    return operation(types.void, [_address], lambda b, at: _prefetch(b, _at(b, at, _INT8), *kind))
+
+
+fetch_to_read, fetch_to_write = _ahead(write=0, locality=2), _ahead(write=1, locality=3)
+
 splat = operation(FLOATS, [types.float32], _splat)
 fma = operation(FLOATS, [FLOATS] * 3, instruction("llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3))
 round_even = operation(FLOATS, [FLOATS], instruction("llvm.rint.v16f32", _FLOATS, [_FLOATS]))

@@ -1,0 +1,123 @@
+"""The sums of 32 x 32 outputs in four tiles: what products and attention are made of.
+
+Both factors lie in pairs of tiles, one for 16 rows and one for the next 16, pair after pair along the inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from rerank_core.engines.packed.amx import tiles
+from rerank_core.engines.packed.amx.tiles import (
+    PAIR_BYTES,
+    TILE_BYTES,
+    load_0,
+    load_1,
+    load_2,
+    load_3,
+    load_4,
+    load_5,
+    load_6,
+    load_7,
+    store_0,
+    store_1,
+    store_2,
+    store_3,
+    zero_0,
+    zero_1,
+    zero_2,
+    zero_3,
+)
+from rerank_core.engines.packed.amx.vectors import fetch_to_read, fetch_to_write
+
+kernel = njit(nogil=True, boundscheck=False, error_model="numpy")
+
+BLOCK_BYTES = 32 * 32 * 4
+
+
+def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> tuple[Any, Any]:
+    """Make the two functions for a type of numbers, out of the instructions that add products of tiles."""
+
+    @kernel
+    def add_up(
+        a: Any, b: Any, depth: Any, wide: Any, goes_on: Any, sums: Any, ahead: Any, out: Any, row_bytes: Any
+    ) -> None:
+        """Add ``depth`` pairs of tiles up; ``sums`` has 32 rows of 32 numbers.
+
+        ``wide``: all 32 rows of ``a`` count, and not the first 16 alone. ``goes_on``: from what ``sums`` has.
+        ``ahead``: fetch what lies so many bytes behind ``b``. The lines of ``out``, where the sums will be written,
+        are fetched between the products, a few at a time: all at once would hold up what the products wait for.
+        """
+        if goes_on:
+            load_0(sums, 128)
+            load_1(sums + 64, 128)
+            if wide:
+                load_2(sums + 2048, 128)
+                load_3(sums + 2112, 128)
+        else:
+            zero_0()
+            zero_1()
+            zero_2()
+            zero_3()
+        rows_a_step = (32 + depth - 1) // depth
+        for _ in range(depth):
+            load_4(a, 64)
+            load_6(b, 64)
+            add_0()
+            load_7(b + TILE_BYTES, 64)
+            add_1()
+            if wide:
+                load_5(a + TILE_BYTES, 64)
+            if out:
+                for _row in range(rows_a_step):
+                    fetch_to_write(out)
+                    fetch_to_write(out + 64)
+                    out += row_bytes
+            if wide:
+                add_2()
+                add_3()
+            if ahead:
+                for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                    fetch_to_read(line)
+            a += PAIR_BYTES
+            b += PAIR_BYTES
+        store_0(sums, 128)
+        store_1(sums + 64, 128)
+        if wide:
+            store_2(sums + 2048, 128)
+            store_3(sums + 2112, 128)
+
+    @kernel
+    def add_up_into(a: Any, b: Any, depth: Any, wide: Any, sums: Any, row_bytes: Any) -> None:
+        """As ``add_up``, into rows that are ``row_bytes`` apart."""
+        zero_0()
+        zero_1()
+        zero_2()
+        zero_3()
+        for _ in range(depth):
+            load_4(a, 64)
+            load_6(b, 64)
+            add_0()
+            load_7(b + TILE_BYTES, 64)
+            add_1()
+            if wide:
+                load_5(a + TILE_BYTES, 64)
+                add_2()
+                add_3()
+            a += PAIR_BYTES
+            b += PAIR_BYTES
+        store_0(sums, row_bytes)
+        store_1(sums + 64, row_bytes)
+        if wide:
+            store_2(sums + 16 * row_bytes, row_bytes)
+            store_3(sums + 16 * row_bytes + 64, row_bytes)
+
+    return add_up, add_up_into
+
+
+add_up_bfloat16, add_up_bfloat16_into = _of(
+    tiles.add_bfloat16_0, tiles.add_bfloat16_1, tiles.add_bfloat16_2, tiles.add_bfloat16_3
+)
+add_up_bytes, _ = _of(tiles.add_bytes_0, tiles.add_bytes_1, tiles.add_bytes_2, tiles.add_bytes_3)
