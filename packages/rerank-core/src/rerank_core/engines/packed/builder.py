@@ -24,7 +24,7 @@ from rerank_core.engines.packed.last_attention import (
     FirstTokenAttention,
     WholeAttention,
 )
-from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gated, Plain
+from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gated, Plain, already_activated
 from rerank_core.engines.packed.ops.attention import (
     Attention,
     Bias,
@@ -56,6 +56,7 @@ class Builder:
         self._one_kernel = dtypes.has_one_kernel(device, self._dtype)
         self._has_tiles = dtypes.has_tiles(device, dtype)
         self._last_product = dtypes.last_product(device, dtype)
+        self._activated = self._product_with_activation(dtype)
         self._within = cache(self._attention)
         self._biased = cache(self._distance_bias)
         self._rotary = cache(self._tables)
@@ -95,8 +96,19 @@ class Builder:
 
     def _activation(self) -> Callable[[Tensor], Tensor]:
         """Build what stands between the feed-forward's two products."""
+        if self._activated is not None:
+            return already_activated
         function, gate = self._config.activation, self._config.architecture.gate
         return Plain(function) if gate is None else Gated(function, second=gate == "second")
+
+    def _product_with_activation(self, dtype: str) -> dtypes.MakeLinear | None:
+        """Choose a product that computes the feed-forward's activation too, where there is one."""
+        is_gelu = self._config.activation is ACTIVATIONS["gelu"] and self._config.architecture.gate is None
+        if not (is_gelu and self._has_tiles and dtype == "bfloat16"):
+            return None
+        from rerank_core.engines.packed.amx.linear import ActivatedLinear
+
+        return ActivatedLinear
 
     def _classifier(self) -> list[Callable[[Tensor], Tensor]]:
         """Build the layers of the network's own classification head."""
@@ -116,7 +128,7 @@ class Builder:
             rotary=self._rotation(number),
             attention_out=self._product(*self._part("attention_out", number)),
             attention_norm=self._attention_norm(number),
-            up=self._product(*self._part("up", number)),
+            up=(self._activated or self._product)(*self._part("up", number)),
             down=self._product(*self._part("down", number)),
             norm=self._norm("layer_norm", number),
         )
@@ -126,7 +138,7 @@ class Builder:
             attention=self._last_attention(number),
             attention_out=self._last_product(*self._part("attention_out", number)),
             attention_norm=self._attention_norm(number),
-            up=self._last_product(*self._part("up", number)),
+            up=(self._activated or self._last_product)(*self._part("up", number)),
             down=self._last_product(*self._part("down", number)),
             norm=self._norm("layer_norm", number),
         )

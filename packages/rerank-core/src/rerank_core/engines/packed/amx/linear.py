@@ -34,7 +34,7 @@ SCRATCH = Scratch()
 
 
 class BFloat16Linear:
-    """Rounds both factors to bfloat16; sums, bias and result are float32."""
+    """Rounds both factors to bfloat16; sums, bias and result are float32. Reads what ``ActivatedLinear`` gives, too."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._outputs, self._inputs = weight.shape
@@ -45,31 +45,47 @@ class BFloat16Linear:
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
         out = x.new_empty(len(x), self._outputs) if out is None else out
-        self._multiply(x, out, add=False)
+        self._multiply(x, out, products.WRITE)
         return out
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """See ``Linear``."""
-        self._multiply(x, total, add=True)
+        self._multiply(x, total, products.ADD)
 
-    def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
-        tiles = SCRATCH.address("tiles", _pairs(len(x)) * self._depth * PAIR_BYTES)
-        sums, partial = _sums(len(x), self._depth)
-        products.lay_out_bfloat16(*_rows(x), tiles, sums)
+    def _multiply(self, x: Tensor, out: Tensor, then: int) -> None:
+        rows = len(x) if then == products.LAY_OUT else len(out)
+        sums, partial = _sums(rows, self._depth)
+        if x.dtype == torch.bfloat16:
+            tiles = x.data_ptr()
+        else:
+            tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
+            products.lay_out_bfloat16(*_rows(x), tiles, sums)
         products.multiply_bfloat16(
             CONFIGURATION,
             tiles,
-            len(x),
+            rows,
             self._weight.data_ptr(),
             self._depth,
             self._outputs,
             self._bias.data_ptr(),
             out.data_ptr(),
             out.stride(0) * 4,
-            add,
+            then,
             sums,
             partial,
         )
+
+
+class ActivatedLinear(BFloat16Linear):
+    """A product and GELU. Gives bfloat16 as the next product reads it: [32 rows, tiles, 2, 16, 32]."""
+
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Compute GELU(x W^T + b)."""
+        shape = (_pairs(len(x)), -(-self._outputs // 32), 2, 16, 32)
+        if out is None or out.shape != shape:
+            out = torch.zeros(shape, dtype=torch.bfloat16)
+        self._multiply(x, out, products.LAY_OUT)
+        return out
 
 
 class Int8Linear:
@@ -97,14 +113,14 @@ class Int8Linear:
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
         out = x.new_empty(len(x), self._outputs) if out is None else out
-        self._multiply(x, out, add=False)
+        self._multiply(x, out, products.WRITE)
         return out
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """See ``Linear``."""
-        self._multiply(x, total, add=True)
+        self._multiply(x, total, products.ADD)
 
-    def _multiply(self, x: Tensor, out: Tensor, *, add: bool) -> None:
+    def _multiply(self, x: Tensor, out: Tensor, then: int) -> None:
         tiles = SCRATCH.address("tiles", _pairs(len(x)) * self._depth * PAIR_BYTES)
         beside = SCRATCH.address("beside", _pairs(len(x)) * PAIR_BYTES)
         scales = SCRATCH.address("scales", len(x) * 8)
@@ -124,7 +140,7 @@ class Int8Linear:
             self._terms.data_ptr(),
             out.data_ptr(),
             out.stride(0) * 4,
-            add,
+            then,
             sums,
             partial,
         )

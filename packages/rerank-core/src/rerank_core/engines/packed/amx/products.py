@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rerank_core.engines.packed.amx.activations import gelu
 from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, add_up_bfloat16, add_up_bfloat16_into, add_up_bytes, kernel
 from rerank_core.engines.packed.amx.tiles import PAIR_BYTES, TILE_BYTES, configure, release
 from rerank_core.engines.packed.amx.vectors import (
@@ -35,6 +36,7 @@ from rerank_core.engines.packed.amx.vectors import (
 )
 
 OUTLIERS = 16
+WRITE, ADD, LAY_OUT = 0, 1, 2  # what is done with a product
 COLUMNS = 256
 DEPTH = 32  # pairs of tiles
 
@@ -129,20 +131,33 @@ def lay_out_bytes(
 
 
 @kernel
-def _put(sums: Any, out: Any, row_bytes: Any, rows: Any, columns: Any, add: Any) -> None:
-    """Write 32 columns of sums, or those that there are, or add them to what is there."""
+def _put(sums: Any, bias: Any, out: Any, row_bytes: Any, rows: Any, columns: Any, add: Any) -> None:
+    """Write 32 columns of sums with their bias, or those that there are, or add them to what is there."""
+    first, second = load(bias), load(bias + 64)
     for row in range(rows):
         source, target = sums + row * 128, out + row * row_bytes
+        left, right = load(source) + first, load(source + 64) + second
         if columns >= 32:
-            first, second = load(source), load(source + 64)
             if add:
-                first, second = load(target) + first, load(target + 64) + second
-            store(target, first)
-            store(target + 64, second)
+                left, right = load(target) + left, load(target + 64) + right
+            store(target, left)
+            store(target + 64, right)
         else:
+            store(source, left)
+            store(source + 64, right)
             for column in range(columns):
                 before = load_float(target + column * 4) if add else _ZERO
                 store_float(target + column * 4, before + load_float(source + column * 4))
+
+
+@kernel
+def _put_activated(sums: Any, bias: Any, tiles: Any, rows: Any) -> None:
+    """Lay 32 columns out as a part of the next product's input, after their bias and GELU."""
+    first, second = load(bias), load(bias + 64)
+    for number in range(rows):
+        source, target = sums + number * 128, tiles + number // 16 * TILE_BYTES + number % 16 * 64
+        store_bfloat16(target, gelu(load(source) + first))
+        store_bfloat16(target + 32, gelu(load(source + 64) + second))
 
 
 @kernel
@@ -156,13 +171,17 @@ def multiply_bfloat16(
     bias: Any,
     out: Any,
     row_bytes: Any,
-    add: Any,
+    then: Any,
     sums: Any,
     partial: Any,
 ) -> None:
-    """Write, or add to, ``rows`` x ``columns`` of float32; ``bias`` is filled up to a multiple of 32."""
+    """Write ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU, as ``then`` says.
+
+    ``bias`` is filled up to a multiple of 32, as the columns are that are laid out.
+    """
     configure(configuration)
     step = depth * PAIR_BYTES
+    next_step = (columns + 31) // 32 * PAIR_BYTES
     for start in range(0, columns, COLUMNS):
         end = min(start + COLUMNS, columns)
         for begin in range(0, depth, DEPTH):
@@ -175,20 +194,19 @@ def multiply_bfloat16(
                 a = tiles + row // 32 * step + begin * PAIR_BYTES
                 for column in range(start, end, 32):
                     b = weight + column // 32 * step + begin * PAIR_BYTES
-                    if not is_last:
-                        add_up_bfloat16(a, b, count, wide, begin > 0, place, ahead, 0, 0)
-                        place += BLOCK_BYTES
-                        continue
-                    target = out + row * row_bytes + column * 4
-                    block = sums if begin == 0 else place
-                    add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, target, row_bytes)
+                    block = sums if is_last and begin == 0 else place
                     place += BLOCK_BYTES
                     number = min(rows - row, 32)
-                    first, second = load(bias + column * 4), load(bias + column * 4 + 64)
-                    for line in range(block, block + number * 128, 128):
-                        store(line, load(line) + first)
-                        store(line + 64, load(line + 64) + second)
-                    _put(block, target, row_bytes, number, columns - column, add)
+                    if not is_last:
+                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, 0, 0)
+                    elif then == LAY_OUT:
+                        target = out + row // 32 * next_step + column // 32 * PAIR_BYTES
+                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, target, 64)
+                        _put_activated(block, bias + column * 4, target, number)
+                    else:
+                        target = out + row * row_bytes + column * 4
+                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, target, row_bytes)
+                        _put(block, bias + column * 4, target, row_bytes, number, columns - column, then == ADD)
                 ahead = 0  # the weight's part is in the cache
     release()
 
@@ -207,7 +225,7 @@ def multiply_bytes(
     terms: Any,
     out: Any,
     row_bytes: Any,
-    add: Any,
+    then: Any,
     sums: Any,
     partial: Any,
 ) -> None:
@@ -232,14 +250,13 @@ def multiply_bytes(
                 a = tiles + row // 32 * step + begin * PAIR_BYTES
                 for column in range(start, end, 32):
                     b = weight + column // 32 * step + begin * PAIR_BYTES
+                    block = sums if is_last and begin == 0 else place
+                    place += BLOCK_BYTES
                     if not is_last:
-                        add_up_bytes(a, b, count, wide, begin > 0, place, ahead, 0, 0)
-                        place += BLOCK_BYTES
+                        add_up_bytes(a, b, count, wide, begin > 0, block, ahead, 0, 0)
                         continue
                     target = out + row * row_bytes + column * 4
-                    block = sums if begin == 0 else place
                     add_up_bytes(a, b, count, wide, begin > 0, block, ahead, target, row_bytes)
-                    place += BLOCK_BYTES
                     aside = weight_beside + column // 32 * 2 * PAIR_BYTES
                     # The one pair of rows meets the upper and the lower half of the weight.
                     left_out = beside + row // 32 * PAIR_BYTES
@@ -253,9 +270,8 @@ def multiply_bytes(
                         for half in range(0, 128, 64):
                             at = line * 128 + half
                             value = load(extra + at) + load(extra + BLOCK_BYTES + at)
-                            value = value + load(term + 2 * width + half)
                             value = fma(bottom, load(term + width + half), value)
                             store(block + at, fma(load_ints(block + at) * load(term + half), scale, value))
-                    _put(block, target, row_bytes, number, columns - column, add)
+                    _put(block, term + 2 * width, target, row_bytes, number, columns - column, then == ADD)
                 ahead = 0
     release()

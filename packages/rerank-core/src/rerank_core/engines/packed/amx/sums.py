@@ -61,28 +61,51 @@ def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> tuple[Any, Any]:
             zero_1()
             zero_2()
             zero_3()
-        rows_a_step = (32 + depth - 1) // depth
-        for _ in range(depth):
-            load_4(a, 64)
-            load_6(b, 64)
-            add_0()
-            load_7(b + TILE_BYTES, 64)
-            add_1()
-            if wide:
+        if wide and out:
+            for step in range(depth):
+                load_4(a, 64)
+                load_6(b, 64)
+                add_0()
+                load_7(b + TILE_BYTES, 64)
+                add_1()
                 load_5(a + TILE_BYTES, 64)
-            if out:
-                for _row in range(rows_a_step):
-                    fetch_to_write(out)
-                    fetch_to_write(out + 64)
-                    out += row_bytes
-            if wide:
+                line = out + step % 32 * row_bytes
+                fetch_to_write(line)
+                fetch_to_write(line + 64)
                 add_2()
+                if ahead:
+                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                        fetch_to_read(line)
                 add_3()
-            if ahead:
-                for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
-                    fetch_to_read(line)
-            a += PAIR_BYTES
-            b += PAIR_BYTES
+                a += PAIR_BYTES
+                b += PAIR_BYTES
+        elif wide:
+            for _ in range(depth):
+                load_4(a, 64)
+                load_6(b, 64)
+                add_0()
+                load_7(b + TILE_BYTES, 64)
+                add_1()
+                load_5(a + TILE_BYTES, 64)
+                add_2()
+                if ahead:
+                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                        fetch_to_read(line)
+                add_3()
+                a += PAIR_BYTES
+                b += PAIR_BYTES
+        else:
+            for _ in range(depth):
+                load_4(a, 64)
+                load_6(b, 64)
+                add_0()
+                load_7(b + TILE_BYTES, 64)
+                if ahead:
+                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                        fetch_to_read(line)
+                add_1()
+                a += PAIR_BYTES
+                b += PAIR_BYTES
         store_0(sums, 128)
         store_1(sums + 64, 128)
         if wide:
