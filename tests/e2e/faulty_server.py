@@ -28,7 +28,6 @@ from rerank_server.observability.logs import configure_logging
 from rerank_server.process.server import serve
 from rerank_server.settings import Settings
 
-
 OWN = {"FIFO", "INSTRUCTION", "LANGUAGE_MODEL"}
 """Environment variables that are not the server's."""
 
