@@ -65,13 +65,13 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 
     @cache
     def load(kind: str) -> LocalModel:
-        directory, choice = root / kind, {"recipe": kind}
+        directory, recipe = root / kind, kind
         match kind:
             case "qwen3-reranker" | "ctxl-rerank-v2":
                 write_tiny_language_model(directory, "qwen3")
             case "qwen3-reranker-seq-cls":
                 write_tiny_language_model(directory, "qwen3", head="sequence-classification")
-                choice = {"recipe": "qwen3-reranker"}
+                recipe = "qwen3-reranker"
             case "mxbai-rerank-v2":
                 write_tiny_language_model(directory, "qwen2")
             case "bge-reranker-v2-gemma":
@@ -81,8 +81,8 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
                 edit_json(directory / "config.json", is_causal=False)
             case "chain":
                 write_chain(write_tiny_language_model(directory, "llama"), PROMPT)
-                choice = {}
-        return rerank_core.load(str(directory), device="cpu", max_length=512, **choice)
+                return rerank_core.load(str(directory), device="cpu", max_length=512)
+        return rerank_core.load(str(directory), device="cpu", max_length=512, recipe=recipe)
 
     return load
 
