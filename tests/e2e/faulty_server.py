@@ -91,8 +91,8 @@ if __name__ == "__main__":
     watchdog._LEAST = 86_400.0  # who holds a batch does so on purpose: only RERANK_STUCK_SECONDS says when it is stuck
     settings = Settings.from_env({name: value for name, value in os.environ.items() if name not in OWN})
     configure_logging(settings.log_level, settings.log_format)
-    if directory := os.environ.get("LANGUAGE_MODEL"):
-        sys.exit(serve(settings, load=lambda _: language_model(directory)))
+    if "LANGUAGE_MODEL" in os.environ:
+        sys.exit(serve(settings, load=lambda _: language_model(os.environ["LANGUAGE_MODEL"])))
     instruction = os.environ.get("INSTRUCTION")
     model = Obedient(takes_instruction=instruction is not None, instruction=instruction)
     sys.exit(serve(settings, load=lambda _: model))
