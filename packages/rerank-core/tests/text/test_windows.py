@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.text.windows import query_room, sentence_ends, span, window_score, windows
+from rerank_core.text.windows import count_windows, query_room, sentence_ends, span, window_score, windows
 from rerank_core.types import ScoreOptions, Span
 
 numbers = st.integers(1, 300)
@@ -28,6 +28,12 @@ def test_neighbours_share_what_they_should_and_the_count_is_bounded(length, size
 
     assert all(one.stop - other.start == shared for one, other in pairwise(found))
     assert len(found) <= 1 + math.ceil(max(0, length - size) / (size - size // 8 - shared))
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_windows_of_no_tokens_are_refused_and_not_made_without_end(size) -> None:
+    with pytest.raises(ValueError, match=f"a window has {size} tokens"):
+        windows(10, size)
 
 
 def test_what_fits_is_one_window() -> None:
@@ -91,3 +97,15 @@ def test_a_window_without_a_finite_score_is_not_hidden_by_the_others(how, bad):
 
     assert not math.isfinite(score)
     assert window == 1
+
+
+@given(
+    length=st.integers(0, 2000),
+    size=numbers,
+    overlap=st.none() | st.integers(0, 400),
+    most=st.none() | st.integers(1, 9),
+)
+def test_windows_are_counted_as_they_are_divided(length, size, overlap, most) -> None:
+    found = windows(length, size, overlap)[:most]
+
+    assert count_windows(length, size, overlap, most) == (len(found), sum(map(len, found)))

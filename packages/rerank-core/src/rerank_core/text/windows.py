@@ -21,6 +21,8 @@ def windows(length: int, size: int, overlap: int | None = None, ends: Sequence[i
     ``ends`` are positions behind the last token of a sentence, ascending: a window ends at one that is near, in its
     last eighth, rather than in the middle of a sentence. ``overlap`` is at most half of ``size``.
     """
+    if size < 1:  # there would be no end of them
+        raise ValueError(f"a window has {size} tokens: it needs at least 1")
     overlap = min(OVERLAP if overlap is None else overlap, size // 2)
     found, start = [], 0
     while start + size < length:
@@ -31,6 +33,15 @@ def windows(length: int, size: int, overlap: int | None = None, ends: Sequence[i
         found.append(range(start, end))
         start = end - overlap
     return [*found, range(start, length)]
+
+
+def count_windows(length: int, size: int, overlap: int | None = None, most: int | None = None) -> tuple[int, int]:
+    """Count the first ``most`` windows of ``windows``, where no sentence ends, and their tokens, without a list."""
+    step = size - min(OVERLAP if overlap is None else overlap, size // 2)
+    full = max(0, -(-(length - size) // step))  # all but the last
+    if most is not None and most <= full:
+        return most, most * size
+    return full + 1, full * size + length - full * step
 
 
 def sentence_ends(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
