@@ -21,13 +21,13 @@ LANGUAGE_MODELS = [
 def not_kept_yet(request: pytest.FixtureRequest) -> None:
     """Mark the one sentence that prompts do not keep yet.
 
-    A cap on tokens counts a space before the document as the document's own where it is part of its first word. What
-    is kept of the last words then begins behind a space of the prompt's, which takes the place of one word.
+    A cap that keeps the last tokens counts the space before a document apart, and that space is a part of its first
+    word: a document of one token more is not cut.
     """
     model = request.node.callspec.params.get("scorer")
     sentence = test_the_truncation_side_decides_what_stays.__name__  # noqa: F405
     if request.function.__name__ == sentence and model in LANGUAGE_MODELS and model != "nemotron-rerank":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a space of the prompt's counts as a word"))
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a space of the prompt's counts apart"))
 
 
 @pytest.fixture(
