@@ -361,7 +361,8 @@ class PromptTokenizer:
         if found.is_cut or len(found.ids) > self._max_length:
             raise InvalidRequest(
                 f"the instruction has {len(instruction)} characters, more than fit into the {self._max_length} tokens "
-                "that are read at once: shorten the instruction"
+                "that are read at once: shorten the instruction",
+                option="instruction",
             )
         segments = self._prepare(layout, instruction)
         is_own = instruction == (self._prompt.instruction or "")

@@ -61,7 +61,8 @@ def length_read(max_length: int, options: ScoreOptions) -> int:
     wanted = max_length if options.max_length is None else options.max_length
     if wanted > max_length:
         raise InvalidRequest(
-            f"{wanted} tokens are asked for at once, the model reads {max_length}: ask for {max_length} or fewer"
+            f"{wanted} tokens are asked for at once, the model reads {max_length}: ask for {max_length} or fewer",
+            option="max_length",
         )
     return wanted
 
