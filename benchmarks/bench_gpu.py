@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -113,7 +114,7 @@ def run_process(arguments: argparse.Namespace, name: str, seconds: float, folder
     command = [sys.executable, __file__, "--section", name, "--seconds", str(seconds), "--device", arguments.device]
     command += ["--folder", str(folder), "--json", str(part), *(["--dry-run"] if arguments.dry_run else [])]
     try:
-        done = subprocess.run(command, check=False, timeout=seconds + GRACE)
+        done = subprocess.run(command, check=False, timeout=seconds + GRACE, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     except subprocess.TimeoutExpired:
         return f"ended after {seconds + GRACE:g} s"
     return "ended" if done.returncode == 0 else f"exit code {done.returncode}"

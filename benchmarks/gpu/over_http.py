@@ -6,6 +6,7 @@ import asyncio
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from machine import usable_cores
@@ -16,7 +17,7 @@ from gpu.bench import Bench
 from gpu.measures import seconds_of
 from gpu.scorers import RAW, ours
 
-NEEDED = ("litestar", "msgspec", "uvicorn")
+NEEDED = ("litestar", "msgspec", "uvicorn", "httptools", "multipart", "sniffio", "prometheus_client")
 REQUESTS = 8  # of a client
 DOCUMENTS = 20  # of a request
 
@@ -24,8 +25,12 @@ DOCUMENTS = 20  # of a request
 def run(bench: Bench) -> None:
     """Run the section, where the server's libraries are."""
     absent = [name for name in NEEDED if find_spec(name) is None]
+    try:
+        version("rerank-server")
+    except PackageNotFoundError:
+        absent.append("rerank-server (its wheel has its version)")
     if absent:
-        bench.report.is_missing("the server", f"{', '.join(absent)} cannot be imported: carry the wheels")
+        bench.report.is_missing("the server", f"not installed: {', '.join(absent)}")
         return
     with bench.report.attempt("over HTTP"):
         over_http(bench)

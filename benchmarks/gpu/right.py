@@ -18,7 +18,7 @@ from gpu.shapes import text_sets
 
 HALVES = ("float16", "bfloat16")
 EXACT = 1e-4  # of a float32 score from another's, relative to max(1, |score|)
-NEAR = {"float16": 0.02, "bfloat16": 0.15}  # of a tiny network's score from float32; large ones are only reported
+NEAR = {"float16": 0.02, "bfloat16": 0.25}  # of a tiny network's score from float32; large ones are only reported
 
 
 def run(bench: Bench) -> None:

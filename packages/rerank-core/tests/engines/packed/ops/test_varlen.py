@@ -149,7 +149,7 @@ def test_a_device_without_the_kernel_computes_a_sequence_at_a_time_and_the_log_s
 
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("out of memory"), RuntimeError("CUDA error: unknown")])
-def test_a_failure_of_the_device_is_no_refusal(use, failure):
+def test_a_failure_of_the_device_is_raised_and_not_taken_for_a_missing_kernel(use, failure):
     def failing(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
         raise failure
 

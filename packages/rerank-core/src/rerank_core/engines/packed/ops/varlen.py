@@ -82,20 +82,20 @@ def find_kernel(
     wanted: dict[str, Any] = {"window_size": window, "enable_gqa": heads != key_heads, "num_splits": 1}
     options = {name: value for name, value in wanted.items() if name in known}
     repeats = 1 if "enable_gqa" in known else heads // key_heads
-    refusals = []
+    reasons = []
     while True:
         kernel = VarlenKernel(partial(varlen_attn, **options), repeats)
-        refusal = _refusal(kernel, device, dtype, heads=heads, key_heads=key_heads, head_width=head_width)
-        if refusal is None:
+        reason = _unsupported_reason(kernel, device, dtype, heads=heads, key_heads=key_heads, head_width=head_width)
+        if reason is None:
             return kernel
-        refusals.append(refusal)
+        reasons.append(reason)
         if options.pop("num_splits", None) is None:
             break
-    logger.warning("attention is computed a sequence at a time, which is slower: %s", "; ".join(refusals))
+    logger.warning("attention is computed a sequence at a time, which is slower: %s", "; ".join(reasons))
     return None
 
 
-def _refusal(
+def _unsupported_reason(
     kernel: VarlenKernel, device: str, dtype: torch.dtype, *, heads: int, key_heads: int, head_width: int
 ) -> str | None:
     """Return why the kernel does not compute two sequences of one token; None where it does."""
@@ -104,8 +104,8 @@ def _refusal(
     bounds = Bounds(places, torch.tensor(places, dtype=torch.int32, device=device))
     try:
         kernel(query, key, key, bounds, bounds)
-    except RuntimeError as refusal:
-        if is_out_of_memory(refusal) or is_device_error(refusal):
+    except RuntimeError as error:
+        if is_out_of_memory(error) or is_device_error(error):
             raise
-        return str(refusal).partition("\n")[0]
+        return str(error).partition("\n")[0]
     return None
