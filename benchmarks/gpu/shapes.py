@@ -94,7 +94,7 @@ FULL = Size(
     batch=16_384,
     budgets=(4096, 8192, 16_384, 32_768, 65_536),
     matrix=8192,
-    repeats=7,
+    repeats=5,
     clients=64,
 )
 MINIATURE = Size(

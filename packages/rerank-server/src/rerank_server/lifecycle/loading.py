@@ -36,9 +36,9 @@ class LoadedModel:
         """
         if model.info.device.startswith("cuda") and model.info.dtype == "float32" and settings.dtype == "auto":
             logger.info(
-                "%s computes in float32 on %s: RERANK_DTYPE=float16 would take half the memory and use the GPU's tensor "
-                "cores, and would change scores a little (docs/gpu.md); RERANK_DTYPE=float32 keeps it so without this "
-                "line",
+                "%s computes in float32 on %s: RERANK_DTYPE=float16 would take half the memory and use the GPU's "
+                "tensor cores, and would change scores a little (docs/gpu.md); RERANK_DTYPE=float32 keeps it so "
+                "without this line",
                 model.info.name,
                 model.info.device,
             )
