@@ -16,20 +16,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from machine import describe
 from markdown_tables import table
 from rerank_core import ScoreOptions, load
+from rerank_core.engines.packed import network as packed_network
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import WORDS, edit_json
 from rerank_core.testing.language_models import write_prompt, write_tiny_language_model
-from resident import is_counted, resident
 from results import settings_of, write_results
 from tokenizers import AddedToken, Tokenizer, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
@@ -108,11 +108,10 @@ class Ours:
 
     def __call__(self, documents: Sequence[str]) -> list[float]:
         """Score, from texts to raw scores."""
-        if self._shares:
+        # Without: no prefix is long enough to be shared, and batches are made in the same way.
+        least = packed_network.LEAST_PREFIX if self._shares else sys.maxsize
+        with patch.object(packed_network, "LEAST_PREFIX", least):
             return list(self._model.score(QUERY, documents, ScoreOptions(raw=True)).values)
-        encodings = self._model.encode(QUERY, documents, ScoreOptions())
-        sequences = [replace(sequence, prefix=0) for encoding in encodings for sequence in encoding.sequences]
-        return list(self._model.forward(sequences))
 
 
 class Card:
@@ -150,16 +149,10 @@ class Library:
         return [float(score) for score in self._model.predict(pairs, show_progress_bar=False)]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """CPU seconds of one request, by documents and their tokens; ``private`` memory in MB behind the last."""
-
-    seconds: dict[str, list[float]]
-    private: float | None
-
-
-def measure(system: Callable[[Sequence[str]], list[float]], requests: dict[str, list[str]], rounds: int) -> Measured:
-    """Score each request some times, after one document that is not counted."""
+def measure(
+    system: Callable[[Sequence[str]], list[float]], requests: dict[str, list[str]], rounds: int
+) -> dict[str, list[float]]:
+    """Measure the CPU seconds of each request some times, after one document that is not counted."""
     system(next(iter(requests.values()))[:1])
     seconds: dict[str, list[float]] = {name: [] for name in requests}
     for _ in range(rounds):
@@ -167,10 +160,11 @@ def measure(system: Callable[[Sequence[str]], list[float]], requests: dict[str, 
             start = time.process_time()
             system(documents)
             seconds[name].append(time.process_time() - start)
-    return Measured(seconds, resident()["RssAnon"] if is_counted() else None)
+    return seconds
 
 
 def main() -> int:
+    """Measure each system, and print a table; 1 where one of them does not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=28, help="of the random network (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="a network of the smallest shape, to see that all runs")
@@ -185,7 +179,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     shape = SHAPE | ({"vocab_size": 2010, "hidden_size": 64, "intermediate_size": 96} if arguments.small else {})
 
-    measured: dict[str, Measured] = {}
+    measured: dict[str, dict[str, list[float]]] = {}
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         directory = write_checkpoint(Path(folder), layers=arguments.layers, shape=shape)
@@ -234,22 +228,19 @@ def main() -> int:
     print(f"{machine.processor}, torch {machine.versions['torch']}, {arguments.threads} threads")
     print(f"{prefix} tokens are shared\n")
     cells = []
+    theirs = {request: median(values) for request, values in measured["the card's code"].items()}
     for name, found in measured.items():
-        medians = {request: median(values) for request, values in found.seconds.items()}
-        theirs = {request: median(values) for request, values in measured["the card's code"].seconds.items()}
+        medians = {request: median(values) for request, values in found.items()}
         row = [f"{seconds:.2f} ({theirs[request] / seconds:.2f} x)" for request, seconds in medians.items()]
-        cells.append([name, *row, "" if found.private is None else f"{found.private:.0f}"])
-    print(table(["CPU seconds (against the card's code)", *requests, "private MB"], cells))
+        cells.append([name, *row])
+    print(table(["CPU seconds (against the card's code)", *requests], cells))
     if arguments.json:
-        figures = {name: found.seconds for name, found in measured.items()}
-        private = {name: found.private for name, found in measured.items()}
         write_results(
             arguments.json,
             machine,
             settings_of(arguments),
             shared_tokens=prefix,
-            seconds=figures,
-            private=private,
+            seconds=measured,
             scores=scores,
         )
     for name in sorted(set(far)):

@@ -80,7 +80,7 @@ def test_scores_stay_near_those_of_float32(source, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", *TOLERANCE], indirect=True)
-def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(source, dtype):
+def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(source, dtype, same_bfloat16_rows):
     pair = some_text(30, 0)
     companions = [some_text(words, seed) for seed, words in enumerate([1, 70, 9, 250, 33, 2, 120, 15, 48, 5] * 5)]
     before = torch.get_num_threads()
@@ -95,7 +95,7 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
     finally:
         torch.set_num_threads(before)
 
-    if dtype == "bfloat16" and len(scores) > 1:  # its products are oneDNN's, not the same on every CPU
+    if dtype == "bfloat16" and not same_bfloat16_rows():
         assert max(scores) - min(scores) < TOLERANCE[dtype]
         pytest.skip("SKIPPED LOUDLY: this processor's bfloat16 products are not the same to the bit in any company")
     assert len(scores) == 1

@@ -12,6 +12,34 @@ class State:
     nbytes = 10
 
 
+def states(store: PrefixStore[State], shared: list[SharedPrefix]) -> list[State]:
+    return list(store.states([(each, b"ids!") for each in shared], lambda ids: [State() for _ in ids]).values())
+
+
+def test_what_does_not_fit_is_computed_again():
+    store: PrefixStore[State] = PrefixStore(25)
+    waiting = [SharedPrefix() for _ in range(4)]
+
+    first, second = states(store, waiting), states(store, waiting)
+
+    assert store.nbytes == 20
+    assert [before is after for before, after in zip(first, second, strict=True)] == [True, True, False, False]
+    waiting.clear()
+    assert store.nbytes == 0
+
+
+def test_a_state_larger_than_the_store_is_kept_where_nothing_else_is():
+    store: PrefixStore[State] = PrefixStore(5)
+    waiting = [SharedPrefix(), SharedPrefix()]
+
+    first, second = states(store, waiting), states(store, waiting)
+
+    assert store.nbytes == 10
+    assert [before is after for before, after in zip(first, second, strict=True)] == [True, False]
+    del waiting[0]
+    assert states(store, waiting) == states(store, waiting)
+
+
 @pytest.fixture
 def eager_threads():
     """Threads that take turns as often as they can."""

@@ -310,6 +310,69 @@ def test_a_converted_reranker_has_the_prompt_and_the_head_of_its_own(tmp_path, l
     assert (model.info.kind, model.info.recipe) == ("cross-encoder", "qwen3-reranker")
 
 
+# ---------------------------------------------------------------------------- logits behind the last product
+
+
+def gemma_with_network(directory: Path, family: str, **config: Any) -> Any:
+    """Make a small network of another family for the tokenizer of Gemma. It is still to be saved."""
+    write_tiny_language_model(directory, "gemma")
+    fields = {"vocab_size": 900, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+              "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}  # fmt: skip
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **fields, **config))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("family", "config", "name"),
+    [
+        ("gemma2", {}, "final_logit_softcapping 30.0"),
+        ("cohere", {}, "logit_scale 0.0625"),
+        ("granite", {"logits_scaling": 8.0}, "logits_scaling 8.0"),
+    ],
+)
+def test_a_cap_or_a_scale_of_the_logits_is_refused_by_name(tmp_path, family, config, name, dtype):
+    """Also where the logits are so small that a cap changes nothing that a number would show."""
+    network = gemma_with_network(tmp_path, family, **config)
+    network.get_output_embeddings().weight.data.mul_(1e-3)
+    network.save_pretrained(tmp_path)
+
+    message = refusal(tmp_path, recipe="bge-reranker-v2-gemma", dtype=dtype)
+
+    assert f"changes its logits behind the last product, by {name}: not supported" in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_output_with_a_bias_is_refused(tmp_path, dtype):
+    network = gemma_with_network(tmp_path, "phi")
+    network.get_output_embeddings().bias.data.normal_()
+    network.save_pretrained(tmp_path)
+
+    message = refusal(tmp_path, recipe="bge-reranker-v2-gemma", dtype=dtype)
+
+    assert "by a bias, a scale or a soft cap: not supported" in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma"])
+def test_a_network_that_changes_any_logit_is_refused_in_each_dtype(tmp_path, family, dtype, monkeypatch):
+    """Whatever the field is called: of another token than those that are scored, by one in a hundred."""
+    directory = write_tiny_language_model(tmp_path, family)
+    load(directory, recipe="bge-reranker-v2-gemma", dtype=dtype)
+    network = type(AutoModelForCausalLM.from_pretrained(directory))
+    forward = network.forward
+
+    def changed(self, **inputs):
+        found = forward(self, **inputs)
+        found.logits[..., int(found.logits[0, -1].abs().argmax())] *= 1.02
+        return found
+
+    monkeypatch.setattr(network, "forward", changed)
+
+    assert "by a bias, a scale or a soft cap: not supported" in refusal(
+        directory, recipe="bge-reranker-v2-gemma", dtype=dtype
+    )
+
+
 # ---------------------------------------------------------------------------- declared prompts
 
 
@@ -527,6 +590,19 @@ def test_a_network_that_reads_both_sides_shares_no_prefix(tmp_path):
     assert raw(one_side, QUERY, ["a bear"]) != raw(both_sides, QUERY, ["a bear"])
 
 
+@pytest.mark.parametrize(
+    "said", [{"is_causal": False}, {"architectures": ["Qwen3BidirectionalForSequenceClassification"]}]
+)
+def test_our_own_engine_sees_both_sides_where_the_checkpoint_does(tmp_path, said):
+    directory = write_tiny_language_model(tmp_path, "qwen3", head="sequence-classification")
+    write_prompt(directory, TEMPLATES["qwen3"])
+    edit_json(directory / "config.json", is_causal=False)
+    golden = raw(load(directory), QUERY, DOCUMENTS)
+    edit_json(directory / "config.json", **{"is_causal": None} | said)
+
+    assert raw(load(directory, engine="packed"), QUERY, DOCUMENTS) == pytest.approx(golden, abs=1e-5)
+
+
 # ---------------------------------------------------------------------------- the choice of a prompt, and refusals
 
 
@@ -541,6 +617,14 @@ def test_a_language_model_without_a_known_prompt_is_refused_with_the_recipes(tmp
     assert load(causal, recipe="qwen3-reranker").info.recipe == "qwen3-reranker"
     assert "none" in refusal(causal, recipe="none")
     assert "recipe='qwen' is not known: use qwen3-reranker, " in refusal(causal, recipe="qwen")
+
+
+def test_a_configuration_may_leave_its_architectures_open(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    wanted = raw(load(directory, recipe="qwen3-reranker"), QUERY, DOCUMENTS)
+    edit_json(directory / "config.json", architectures=None)
+
+    assert raw(load(directory, recipe="qwen3-reranker"), QUERY, DOCUMENTS) == wanted
 
 
 def test_no_prompt_has_to_be_asked_for(tmp_path):

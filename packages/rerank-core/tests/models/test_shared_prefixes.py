@@ -146,16 +146,33 @@ def test_where_memory_is_short_both_halves_share_the_prefix_and_it_is_freed() ->
     assert len(engine.store) == 0
 
 
-@pytest.mark.parametrize("max_prefix_bytes", [0, 20, 30])
-def test_what_the_store_has_no_room_for_is_computed_again_with_the_same_scores(max_prefix_bytes: int) -> None:
-    engine = Watched(max_prefix_bytes=max_prefix_bytes)  # 24 bytes are one of them
+@pytest.mark.parametrize(("max_prefix_bytes", "computed"), [(0, 11), (20, 11), (30, 11), (48, 2)])
+def test_what_the_store_has_no_room_for_is_computed_again_with_the_same_rows(
+    max_prefix_bytes: int, computed: int
+) -> None:
+    """The prefixes of two requests, whose documents are in the same ten batches. Each has 24 bytes."""
+    engine, held = WordEngine(max_prefix_bytes=max_prefix_bytes), (SharedPrefix(), SharedPrefix())
     model = prompted_model(engine)
+    requests = [distinct_sequences(model.encode(query, DOCUMENTS, RAW)) for query in (QUERY, QUERY[::-1])]
 
-    values = model.score_pairs([Pair(query, text) for query in (QUERY, QUERY[::-1]) for text in DOCUMENTS], RAW).values
+    for start in range(0, len(DOCUMENTS), 10):
+        batch = [sequence for request in requests for sequence in request[start : start + 10]]
+        rows = engine.forward(Batch.of(batch, [shared for shared in held for _ in range(10)]))
+        assert rows.tolist() == [WordEngine().forward(Batch.of([sequence])).tolist()[0] for sequence in batch]
 
-    assert values == tuple(alone(query, text) for query in (QUERY, QUERY[::-1]) for text in DOCUMENTS)
-    assert len(engine.computed) > 2 if max_prefix_bytes < 24 else len(engine.computed) <= 3
+    assert len(engine.computed) == computed
+    del held
     assert engine.store.nbytes == 0
+
+
+def test_a_prefix_that_is_larger_than_the_store_is_kept_where_it_is_the_only_one() -> None:
+    engine = Watched(max_prefix_bytes=20)
+
+    prompted_model(engine).score(QUERY, DOCUMENTS)
+
+    assert len(engine.batches) > 2
+    assert len(engine.computed) == 1
+    assert len(engine.store) == 0
 
 
 def test_copies_and_pickles_of_a_batch_s_prefix_hold_nothing() -> None:

@@ -199,7 +199,7 @@ def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
         lowercase=library.lowercase,
         prompt=prompt,
         recipe=recipe,
-        is_causal=is_language_model and not _is_bidirectional(config, architectures),
+        is_causal=is_language_model and not is_bidirectional(config, architectures),
     )
 
 
@@ -244,12 +244,12 @@ def _head(
     )
 
 
-def _is_bidirectional(config: Mapping[str, Any], architectures: list[str]) -> bool:
+def is_bidirectional(config: Mapping[str, Any], architectures: list[str]) -> bool:
     """Return whether the tokens of a language model's network see each other."""
     return (
         config.get("is_causal") is False
         or bool(config.get("use_bidirectional_attention"))
-        or any("Bidirectional" in name for name in architectures)
+        or any("bidirec" in name.lower() for name in (str(config["model_type"]), *architectures))
     )
 
 

@@ -70,7 +70,7 @@ class Engine(Protocol):
         ...
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Return the tokens that this engine computes for sequences: a prefix that it shares once, all others each.
+        """Count the tokens that this engine computes. A shared prefix counts once, every other token each time.
 
         Equal sequences count each, so that ``cost([one, one]) - cost([one])`` is the cost of one beside another that
         has its prefix.
@@ -80,7 +80,7 @@ class Engine(Protocol):
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         """Compute one row a sequence: a cross-encoder's logits [sequences, labels], or embeddings [sequences, hidden].
 
-        A row depends on its own sequence only. An engine that shares prefixes computes each once for all sequences of
+        A row depends on its own sequence only. An engine that shares prefixes computes each once for many sequences of
         the batch, and may keep it as long as its ``SharedPrefix`` lives.
 
         Raises ``OutOfMemory`` where a smaller batch may go through, ``DeviceError`` where only a new process helps, and

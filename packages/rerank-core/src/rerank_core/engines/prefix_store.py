@@ -34,14 +34,16 @@ class _Kept(NamedTuple, Generic[State]):
 class PrefixStore(Generic[State]):
     """Keeps the state of a prefix as long as its ``SharedPrefix`` lives, and at most ``max_bytes`` of all.
 
-    What does not fit is not kept, and is computed again for the next batch. Nothing has to make room: whatever is in
-    the store is still waited for. Several threads may ask at once.
+    A state that alone is larger is kept where nothing else is: without it, each batch would compute a long prefix
+    again. What does not fit is not kept, and is computed again for the next batch. Nothing has to make room: whatever
+    is in the store is still waited for. Several threads may ask at once.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._kept: WeakKeyDictionary[SharedPrefix, _Kept[State]] = WeakKeyDictionary()
-        self._lock = threading.Lock()  # a dictionary that grows cannot be added up
+        # ``nbytes`` iterates, and fails if another thread inserts meanwhile.
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """The number of prefixes in the store."""
@@ -81,9 +83,9 @@ class PrefixStore(Generic[State]):
         return kept.state if kept is not None and kept.ids == ids else None
 
     def _put(self, shared: SharedPrefix | None, ids: bytes, state: State, room: int) -> int:
-        """Keep a state that may be needed again, where it fits. Returns the bytes that it takes."""
+        """Keep a state that may be needed again, where it fits or is the only one. Returns the bytes that it takes."""
         nbytes = state.nbytes
-        if shared is None or nbytes > room:
+        if shared is None or (nbytes > room and self._kept):
             return 0
         self._kept[shared] = _Kept(ids, state, nbytes)
         return nbytes

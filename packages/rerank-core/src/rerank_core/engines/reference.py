@@ -8,7 +8,7 @@ it would be, so batches are padded there, if the network gives the same with and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -43,6 +44,18 @@ _ALONE_TOKENS, _PADDED_TOKENS = 512, 16384
 
 # As near as a padded row has to be to the one alone; 16 bits round a row differently in another shape.
 _TOLERANCE, _ROUNDED_TOLERANCE = 1e-5, 0.05
+
+# As near as a language model's logits have to be to its last product, relative to the largest of the vocabulary.
+_TOLERANCE_OF_LOGITS = 1e-3
+
+# Fields of a language model whose logits are not the last product's, and the values that change nothing.
+_UNCHANGED: Mapping[str, tuple[object, ...]] = {
+    "final_logit_softcapping": (None,),
+    "logits_soft_cap": (None,),
+    "output_logit_soft_cap": (None,),
+    "logit_scale": (None, 1.0),
+    "logits_scaling": (None, 1.0),
+}
 
 _UNUSED = ("pooler", "position_ids")  # parameters that a bi-encoder's pooling does not read
 
@@ -249,7 +262,7 @@ class ReferenceEngine:
 def _auto_class(checkpoint: Checkpoint) -> Any:
     """Choose transformers' class for a checkpoint's head."""
     if isinstance(checkpoint.head, TokenLogits):
-        has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures", ()))
+        has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures") or ())
         return AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
     return AutoModelForSequenceClassification if checkpoint.head.chain is None else AutoModel
 
@@ -264,18 +277,27 @@ def _network_and_head(model: Any, checkpoint: Checkpoint, texts: Batch) -> tuple
         return model, PooledHead(_POOLS[chain.pooling], layers)
     if not isinstance(checkpoint.head, TokenLogits):
         return model, None
-    answer, head = checkpoint.head, AnswerHead(model, checkpoint.head)
+    _check_logits(model, checkpoint, texts)
+    return model.base_model, AnswerHead(model, checkpoint.head)
+
+
+def _check_logits(model: Any, checkpoint: Checkpoint, texts: Batch) -> None:
+    """Refuse a network that changes its logits behind the last product: a text shows it, or the name of a field.
+
+    A soft cap hardly changes small logits, so that one text may not show it.
+    """
+    config = model.config.get_text_config()
+    said = {name: getattr(config, name, None) for name in _UNCHANGED}
+    changes = [f"{name} {value!r:.100}" for name, value in said.items() if value not in _UNCHANGED[name]]
     ids = torch.from_numpy(texts.token_ids[: int(texts.lengths[0])].astype(np.int64))[None].to(model.device)
-    hidden = model.base_model(input_ids=ids).last_hidden_state[0].float()
+    hidden = model.base_model(input_ids=ids).last_hidden_state
+    product = functional.linear(hidden, model.get_output_embeddings().weight)[0, -1].float()
     logits = model(input_ids=ids).logits[0, -1].float()
-    expected = logits[answer.true_id] - (0.0 if answer.false_id is None else logits[answer.false_id])
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.5
-    if not torch.isclose(head(hidden)[0], expected, rtol=tolerance, atol=tolerance):
+    if changes or (product - logits).abs().max() > _TOLERANCE_OF_LOGITS * product.abs().max():
         raise CheckpointError(
             f"{checkpoint.directory / 'config.json'} is of a network that changes its logits behind the last product, "
-            "by a scale or a soft cap: not supported"
+            f"by {' and '.join(changes) or 'a bias, a scale or a soft cap'}: not supported"
         )
-    return model.base_model, head
 
 
 def _check_direction(checkpoint: Checkpoint, *, is_causal: bool) -> None:

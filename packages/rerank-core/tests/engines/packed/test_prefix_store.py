@@ -2,6 +2,7 @@
 
 import json
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def load(directory: Path) -> Iterator[Callable[..., PackedEngine]]:
             directory=directory,
             config=config,
             head=TokenLogits(true_id=5, false_id=9),
+            is_causal=True,
         )
         return PackedEngine.plan(checkpoint, Target("cpu", "float32")).load(
             Batch.of([TokenSequence.of(range(10, 40))]), trust_remote_code=False
@@ -118,13 +120,63 @@ def test_scores_have_the_same_bits_alone_and_in_company_over_many_batches_and_wi
 def test_what_is_not_kept_is_computed_again_with_the_same_bits(
     load, monkeypatch: pytest.MonkeyPatch, computed: list[bytes], room: int
 ) -> None:
-    wanted = model_of(load()).score_pairs(PAIRS, RAW)
+    mixed = random.Random(3).sample(PAIRS, len(PAIRS))
+    wanted = model_of(load()).score_pairs(mixed, RAW)
     monkeypatch.setattr(packed, "_PREFIX_BYTES", room)
     small_batches(monkeypatch)
     computed.clear()
 
-    assert model_of(load()).score_pairs(PAIRS, RAW) == wanted
+    assert model_of(load()).score_pairs(mixed, RAW) == wanted
     assert len(computed) > len(QUERIES)
+
+
+def test_a_prefix_larger_than_the_store_is_computed_once_where_it_is_the_only_one(
+    load, monkeypatch: pytest.MonkeyPatch, computed: list[bytes]
+) -> None:
+    """Not once a batch: where each has one document, that would be all work twice."""
+    wanted = model_of(load()).score(QUERIES[2], DOCUMENTS, RAW)
+    monkeypatch.setattr(packed, "_PREFIX_BYTES", 1)
+    small_batches(monkeypatch)
+    computed.clear()
+    model = model_of(load())
+
+    assert model.score(QUERIES[2], DOCUMENTS, RAW) == wanted
+    assert len(computed) == 1
+    assert len(model._engine._prefixes.get()) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_batch_of_many_queries_holds_the_prefixes_of_one_step_beside_the_store(
+    load, monkeypatch: pytest.MonkeyPatch, threads: int, is_kept: bool
+) -> None:
+    """As the server's queue makes it, where each query's prefix has been paid for by a batch before."""
+    token, prefix = 2 * 2 * 2 * 16 * 4, 50  # bytes; tokens
+    room = 2 * prefix * token
+    queries = [random.Random(query).choices(range(10, 300), k=prefix) for query in range(9)]
+    many = [
+        TokenSequence.of([*query, *range(place, place + 4)], prefix=prefix) for place in (10, 20) for query in queries
+    ]
+    shared = [SharedPrefix() for _ in range(9)] if is_kept else [None] * 9
+    alone = [load().forward(Batch.of([one])).tolist()[0] for one in many]
+    monkeypatch.setattr(packed, "_PREFIX_BYTES", room)
+    engine, living, computed = load(threads), [], []
+    keys_values = PackedEngine._keys_values
+
+    def watched(engine: PackedEngine, prefixes: Sequence[bytes]):
+        found = keys_values(engine, prefixes)
+        computed.append(sum(state.nbytes for state in found))
+        living.extend(weakref.ref(part) for state in found for layer in state.layers for part in layer)
+        held = sum(part.nbytes for reference in living if (part := reference()) is not None)
+        assert held <= engine._prefixes.get().nbytes + room
+        return found
+
+    monkeypatch.setattr(PackedEngine, "_keys_values", watched)
+
+    assert engine.forward(Batch.of(many, shared * 2)).tolist() == alone
+    assert max(computed) == room
+    assert sum(computed) == 9 * prefix * token, "once a batch, however many steps it has"
+    assert engine._prefixes.get().nbytes == (room if is_kept else 0)
 
 
 def sequences(query: str) -> list[TokenSequence]:

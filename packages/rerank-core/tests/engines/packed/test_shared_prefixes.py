@@ -2,18 +2,19 @@
 
 import json
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from rerank_core.checkpoints.checkpoint import Checkpoint
+from rerank_core.checkpoints.checkpoint import Checkpoint, is_bidirectional
 from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.engines.base import Batch
 from rerank_core.engines.packed import dtypes
+from rerank_core.engines.packed import engine as packed
 from rerank_core.engines.packed.engine import PackedEngine
-from rerank_core.engines.packed.network import LEAST_PREFIX
+from rerank_core.engines.packed.network import LEAST_PREFIX, DecoderNetwork
 from rerank_core.engines.packed.ops.linear import FloatLinear
 from rerank_core.engines.target import Target
 from rerank_core.testing.language_models import write_tiny_language_model
@@ -30,7 +31,10 @@ def directory(tmp_path_factory) -> Path:
 def load(directory: Path, threads: int = 1) -> PackedEngine:
     config: dict[str, Any] = json.loads((directory / "config.json").read_text())
     head: Any = TokenLogits(true_id=5, false_id=9)
-    checkpoint = Checkpoint(name="x", revision=None, root=directory, directory=directory, config=config, head=head)
+    is_causal = not is_bidirectional(config, config["architectures"])
+    checkpoint = Checkpoint(
+        name="x", revision=None, root=directory, directory=directory, config=config, head=head, is_causal=is_causal
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -125,6 +129,33 @@ def test_a_sequence_that_is_all_prefix_is_computed_as_a_whole(directory):
     assert engine.forward(Batch.of([all_prefix, whole])).tolist()[1] == pytest.approx(golden[0], rel=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_worker_has_the_sequences_of_a_prefix_side_by_side(directory, monkeypatch, threads):
+    """However they stand in the batch, and of whatever lengths they are: so a prefix is laid before them once."""
+    engine = load(directory, threads)
+    queries = [
+        [
+            document
+            for rest in (9, 30, 4, 17, 12)
+            for document in documents(1, prefix=40 + query, rest=rest, query=query)
+        ]
+        for query in range(4)
+    ]
+    order, rows = [], DecoderNetwork.rows
+
+    def noted(network, batch, sequences, prefixes):
+        order.append([len(prefix) for prefix in prefixes])
+        return rows(network, batch, sequences, prefixes)
+
+    monkeypatch.setattr(DecoderNetwork, "rows", noted)
+    engine.forward(Batch.of([document for together in zip(*queries, strict=True) for document in together]))
+
+    assert sorted(length for part in order for length in part) == [40] * 5 + [41] * 5 + [42] * 5 + [43] * 5
+    assert len(order) == threads
+    for part in order:
+        assert len(list(groupby(part))) == len(set(part))
+
+
 def test_keys_and_values_of_a_prefix_hold_their_own_memory_only(directory):
     engine = load(directory)
     network, batch = engine._network, Batch.of(documents(2, prefix=40, rest=9))
@@ -192,3 +223,27 @@ def test_the_road_of_cuda_computes_the_same(family, fields, kernel, numbers, tol
 
     assert ours == pytest.approx(golden, abs=tolerance, rel=tolerance)
     assert (numbers == torch.float32) or (ours != golden).all()
+
+
+def test_keys_and_values_laid_end_to_end_on_a_device_have_a_bound(directory, monkeypatch):
+    """They have a long prefix again before each of many short documents, which the cost of the batch counts once."""
+    joined = []
+
+    def noted(query, key, *others, window_size, enable_gqa):
+        joined.append(len(key))
+        return one_kernel(query, key, *others, window_size=window_size, enable_gqa=enable_gqa)
+
+    sequences = documents(40, prefix=200, rest=10)
+    golden = load(directory).forward(Batch.of(sequences))
+    monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", noted)
+    engine = load(directory)
+    engine.device = "cuda:0"  # for its steps: the network stays here
+    monkeypatch.setattr(PackedEngine, "batch_tokens", property(lambda engine: engine.cost(sequences)))
+    monkeypatch.setattr(packed, "_JOINED_BATCHES", 2)
+    joined.clear()
+
+    ours = engine.forward(Batch.of(sequences))
+
+    assert ours == pytest.approx(golden, abs=1e-5, rel=1e-5)
+    assert max(joined) <= 2 * engine.batch_tokens < sum(map(len, sequences))

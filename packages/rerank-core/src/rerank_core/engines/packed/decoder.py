@@ -77,14 +77,24 @@ class _Buffers(dict[str, Tensor]):
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """The whole stack. ``head_width``: the numbers of a query, a key or a value in one head."""
+    """The whole stack.
+
+    ``key_heads``: the heads of keys and values in a layer; ``head_width``: the numbers of a query, a key or a value in
+    one head.
+    """
 
     embeddings: TokenEmbeddings
     layers: tuple[DecoderLayer, ...]
+    key_heads: int
     head_width: int
     rotary: Rotary
     activate: Callable[[Tensor], object]
     final_norm: RMSNorm
+
+    @property
+    def token_bytes(self) -> int:
+        """The memory of the keys and values of one token in all layers."""
+        return len(self.layers) * 2 * self.key_heads * self.head_width * self.embeddings.dtype.itemsize
 
     def __call__(
         self,

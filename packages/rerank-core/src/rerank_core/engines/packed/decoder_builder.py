@@ -74,6 +74,7 @@ class DecoderBuilder:
                 scale=scale if config.architecture.scales_embeddings else None,
             ),
             layers=tuple(self._layer(number) for number in range(config.layers)),
+            key_heads=config.key_heads,
             head_width=config.head_width,
             rotary=self._rotary(),
             activate=config.activation,

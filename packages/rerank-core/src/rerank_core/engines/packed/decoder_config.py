@@ -16,11 +16,18 @@ from rerank_core.checkpoints.checkpoint import Checkpoint
 from rerank_core.checkpoints.heads import Classification, TokenLogits
 from rerank_core.engines.packed.architectures import DECODERS
 from rerank_core.engines.packed.architectures.decoder import DecoderArchitecture, DecoderPooling
-from rerank_core.engines.packed.ops.activations import ACTIVATIONS
+from rerank_core.engines.packed.config_fields import (
+    check_all_are_used,
+    check_code,
+    check_head_width,
+    check_parameters,
+    check_positions,
+    check_size,
+    find_activation,
+    refuses_wrong_kinds,
+)
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Unsupported
-
-_MOST_POSITIONS = 2**20  # of rotary positions, whose table no file bounds
 
 # Fields of relatives that change what is computed.
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -110,18 +117,16 @@ def is_decoder(checkpoint: Checkpoint) -> bool:
 
 def read_decoder_config(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
     """Read the configuration, and check it against every parameter of the checkpoint. Raises ``Unsupported``."""
-    try:
+    with refuses_wrong_kinds():
         found = _read(checkpoint, weights)
         _check_shapes(checkpoint, weights, found)
-    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
-        raise Unsupported(f"config.json holds a value of the wrong kind ({error})") from error
     return found
 
 
 def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
     config = checkpoint.config
     architecture = DECODERS[str(config["model_type"])]
-    _check_code(checkpoint, architecture)
+    check_code(checkpoint, architecture.code)
     for name, neutral in _NEUTRAL.items():
         if config.get(name) not in neutral:
             raise Unsupported(f"{name} is {config[name]!r:.100}: it does not compute that")
@@ -132,15 +137,12 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
     if heads % key_heads:
         raise Unsupported(f"{heads} heads do not divide into {key_heads} groups")
     width = _size(config, "head_dim", architecture.head_width or hidden // heads)
-    if width % 2:
-        raise Unsupported(f"heads of {width} have no halves to rotate against each other")
+    check_head_width(width)
     positions = _size(config, "max_position_embeddings")
-    if positions > _MOST_POSITIONS:
-        raise Unsupported(f"max_position_embeddings is {positions}: it needs 1 to {_MOST_POSITIONS:,}")
-    is_causal = architecture.is_causal and config.get("is_causal") is not False
+    check_positions(positions)
     windows = tuple(architecture.windows(config, layers))
-    if not is_causal and any(windows):
-        raise Unsupported("is_causal is False, and there are windows: it knows them in causal networks")
+    if not checkpoint.is_causal and any(windows):
+        raise Unsupported("its tokens see each other, and there are windows: it knows them in causal networks")
     theta, long_waves = _rotary(config, positions)
     temperature = float(config.get("temperature", 1.0)) if architecture.divides_by_temperature else 1.0
     if not temperature > 0:
@@ -156,7 +158,7 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
         head_width=width,
         positions=positions,
         epsilon=float(config.get("rms_norm_eps", 1e-6)),
-        activation=_activation(architecture.activation(config)),
+        activation=find_activation(architecture.activation(config)),
         biased=frozenset(
             kind
             for kind, said in architecture.biases.items()
@@ -165,7 +167,7 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
         windows=windows,
         theta=theta,
         long_waves=long_waves,
-        is_causal=is_causal,
+        is_causal=checkpoint.is_causal,
         # As transformers does: an output of its own that is in the file counts, whatever the configuration says.
         ties_embeddings=bool(config.get("tie_word_embeddings", architecture.ties_embeddings))
         and f"{OUTPUT}.weight" not in weights,
@@ -176,26 +178,12 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> DecoderConfig:
     )
 
 
-def _check_code(checkpoint: Checkpoint, architecture: DecoderArchitecture) -> None:
-    """Refuse a checkpoint's own code, but for the classes whose arithmetic is known."""
-    if isinstance(checkpoint.head, TokenLogits):
-        task = "AutoModelForCausalLM"
-    else:
-        task = "AutoModelForSequenceClassification" if checkpoint.head.chain is None else "AutoModel"
-    code = checkpoint.config.get("auto_map")
-    name = None if code is None else code.get(task)
-    if code is not None and str(name).rpartition(".")[2] not in architecture.code:
-        raise Unsupported("config.json names code of its own (auto_map), which may compute something else")
-
-
 def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
     value = config.get(name)
     value = default if value is None else value
     if value is None:
         raise Unsupported(f"config.json does not say {name}")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Unsupported(f"config.json says {name} is {value!r:.100}: it needs a number from 1 on")
-    return value
+    return check_size(name, value)
 
 
 def _rotary(config: Mapping[str, Any], positions: int) -> tuple[float, LongWaves | None]:
@@ -219,12 +207,6 @@ def _rotary(config: Mapping[str, Any], positions: int) -> tuple[float, LongWaves
     if said:
         raise Unsupported(f"rotary positions have {', '.join(said)}, which it does not know")
     return theta, found
-
-
-def _activation(name: str) -> Callable[[Tensor], object]:
-    if name not in ACTIVATIONS:
-        raise Unsupported(f"it knows the activations {', '.join(ACTIVATIONS)}, not {name:.100}")
-    return ACTIVATIONS[name]
 
 
 def _check_shapes(checkpoint: Checkpoint, weights: Weights, decoder: DecoderConfig) -> None:
@@ -267,12 +249,5 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, decoder: DecoderConf
         wanted[f"{SCORE}.weight"] = (len(head.labels), hidden)
         if decoder.has_score_bias:
             wanted[f"{SCORE}.bias"] = (len(head.labels),)
-    for name, shape in wanted.items():
-        if name not in weights:
-            raise Unsupported(f"the parameter {name} is missing")
-        if weights.shape(name) != shape:
-            raise Unsupported(f"the parameter {name} has the shape {weights.shape(name)}, not {shape}")
-        weights.use(name)
-    unknown = [name for name in weights.unused if not name.endswith("rotary_emb.inv_freq")]  # which follow from theta
-    if unknown:
-        raise Unsupported(f"there are parameters that it does not know: {', '.join(unknown[:3])}")
+    check_parameters(weights, wanted)
+    check_all_are_used(weights, computed_anew="rotary_emb.inv_freq")  # which follow from theta

@@ -21,11 +21,18 @@ from rerank_core.engines.packed.architectures.base import (
     ConvolutionSize,
     LayerAttention,
 )
-from rerank_core.engines.packed.ops.activations import ACTIVATIONS
+from rerank_core.engines.packed.config_fields import (
+    check_all_are_used,
+    check_code,
+    check_head_width,
+    check_parameters,
+    check_positions,
+    check_size,
+    find_activation,
+    refuses_wrong_kinds,
+)
 from rerank_core.engines.packed.weights import Weights
 from rerank_core.engines.target import Unsupported
-
-_MOST_POSITIONS = 2**20  # of rotary positions, whose table no file bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +82,8 @@ class EncoderConfig:
 
 def read_encoder_config(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
     """Read the configuration, and check it against every parameter of the checkpoint. Raises ``Unsupported``."""
-    try:
+    with refuses_wrong_kinds():
         return _read(checkpoint, weights)
-    except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
-        raise Unsupported(f"config.json holds a value of the wrong kind ({error})") from error
 
 
 def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
@@ -89,9 +94,8 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         raise Unsupported(f"config.json does not say {', '.join(missing)}")
     sizes: dict[str, Any] = {ours: config[name] for ours, name in architecture.sizes.items()}
     for ours, name in architecture.sizes.items():
-        size = sizes[ours]
-        if ours != "activation" and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise Unsupported(f"config.json says {name} is {size!r:.100}: it needs a number from 1 on")
+        if ours != "activation":
+            check_size(name, sizes[ours])
     position_type = config.get("position_embedding_type", architecture.positions[0])
     if position_type not in architecture.positions:
         raise Unsupported(f"it knows {', '.join(architecture.positions)} positions, not {position_type!s:.100}")
@@ -116,8 +120,8 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         heads=heads,
         positions=positions,
         epsilon=float(config.get(epsilon_field, epsilon)),
-        activation=_activation(sizes["activation"]),
-        classifier_activation=_activation(of_classifier),
+        activation=find_activation(sizes["activation"]),
+        classifier_activation=find_activation(of_classifier),
         classifier_pooling=architecture.classifier_pooling(config),
         unbiased=frozenset(part for part, said in architecture.biases.items() if not _has_bias(said, config)),
         attentions=tuple(_bounded(attention, positions) for attention in architecture.attention(config, layers)),
@@ -130,10 +134,8 @@ def _read(checkpoint: Checkpoint, weights: Weights) -> EncoderConfig:
         padding=_padding(architecture, config),
     )
     if any(attention.theta is not None for attention in found.attentions):
-        if found.head_width % 2:
-            raise Unsupported(f"heads of {found.head_width} have no halves to rotate against each other")
-        if not 1 <= positions <= _MOST_POSITIONS:
-            raise Unsupported(f"max_position_embeddings is {positions}: it needs 1 to {_MOST_POSITIONS:,}")
+        check_head_width(found.head_width)
+        check_positions(positions)
     _check_shapes(checkpoint, weights, found, intermediate=int(sizes["intermediate"]))
     return found
 
@@ -150,10 +152,7 @@ def _architecture(checkpoint: Checkpoint, weights: Weights) -> Architecture:
         return any(f"{prefix}{names.up.format(0)}.weight" in weights for prefix in (names.prefix, ""))
 
     architecture = next(filter(is_of, found), found[0])
-    if (code := config.get("auto_map")) is not None:
-        task = "AutoModelForSequenceClassification" if checkpoint.head.chain is None else "AutoModel"
-        if str(code.get(task)).rpartition(".")[2] not in architecture.code:
-            raise Unsupported("config.json names code of its own (auto_map), which may compute something else")
+    check_code(checkpoint, architecture.code)
     return architecture
 
 
@@ -163,15 +162,9 @@ def _bounded(attention: LayerAttention, positions: int) -> LayerAttention:
     return replace(attention, reach=None) if is_whole else attention
 
 
-def _activation(name: object) -> Callable[[Tensor], object]:
-    if name not in ACTIVATIONS:
-        raise Unsupported(f"it knows the activations {', '.join(ACTIVATIONS)}, not {name!s:.100}")
-    return ACTIVATIONS[str(name)]
-
-
 def _known(convolution: ConvolutionSize | None) -> ConvolutionSize | None:
     if convolution is not None:
-        _activation(convolution.activation)
+        find_activation(convolution.activation)
     return convolution
 
 
@@ -253,13 +246,7 @@ def _check_shapes(checkpoint: Checkpoint, weights: Weights, encoder: EncoderConf
             norm("classifier_norm", architecture.classifier.norm, hidden)
         product("classifier_projection", architecture.classifier.projection, hidden, len(checkpoint.head.labels))
 
-    for name, shape in wanted.items():
-        if name not in weights:
-            raise Unsupported(f"the parameter {name} is missing")
-        if weights.shape(name) != shape:
-            raise Unsupported(f"the parameter {name} has the shape {weights.shape(name)}, not {shape}")
-        weights.use(name)
+    check_parameters(weights, wanted)
     for name in architecture.ignored:
         weights.use(encoder.prefix + name)
-    if weights.unused:
-        raise Unsupported(f"there are parameters that it does not know: {', '.join(weights.unused[:3])}")
+    check_all_are_used(weights)

@@ -33,6 +33,11 @@ class Network(Protocol):
         """The width of the hidden states."""
         ...
 
+    @property
+    def token_bytes(self) -> int:
+        """The memory of a prefix's keys and values, in bytes a token."""
+        ...
+
     def prefix_length(self, length: int, prefix: int) -> int:
         """Return how many first tokens are computed once for all sequences that begin with them, by the two lengths."""
         ...
@@ -69,6 +74,11 @@ class EncoderNetwork:
     def hidden(self) -> int:
         """See ``Network``."""
         return len((self.encoder.last or self.encoder.layers[0]).norm.weight)
+
+    @property
+    def token_bytes(self) -> int:
+        """See ``Network``."""
+        return 0
 
     def quantized(self, calibration: Batch, make: Callable[[ObservedLinear], Linear]) -> Self:
         """See ``Network``."""
@@ -114,6 +124,11 @@ class DecoderNetwork:
     def hidden(self) -> int:
         """See ``Network``."""
         return len(self.decoder.final_norm.weight)
+
+    @property
+    def token_bytes(self) -> int:
+        """See ``Network``."""
+        return self.decoder.token_bytes
 
     def quantized(self, calibration: Batch, make: Callable[[ObservedLinear], Linear]) -> Self:
         """See ``Network``."""

@@ -1,12 +1,14 @@
 """Attention of sequences that may begin with a prefix, against a mask over everything in double precision."""
 
+from collections import Counter
 from itertools import accumulate, pairwise
 
 import pytest
 import torch
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.continued import Continued, decoder_attention
+from rerank_core.engines.packed.ops.continued import AttentionInBlocks, Continued, decoder_attention
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 HEADS, KEY_HEADS, WIDTH = 6, 2, 16
 # Tokens of each prefix, and behind it; and how many of the last ones are asked about.
@@ -65,12 +67,40 @@ def test_each_token_sees_those_before_it_in_the_prefix_too(reach, last_only):
         torch.testing.assert_close(out[first:end], wanted, rtol=1e-5, atol=1e-5)
 
 
+class Copies(TorchDispatchMode):
+    """Counts how often each tensor is copied into another, by where it lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.copy_.default:
+            self.of[args[1].data_ptr()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_prefix_is_laid_once_before_the_sequences_that_share_it_side_by_side():
+    attend = AttentionInBlocks(reach=None, positions=300, device="cpu", dtype=torch.float32)
+    behind = bounds([3, 5, 4, 2])
+    query, key, value = (random(14 + extra, KEY_HEADS, WIDTH)[:14] for extra in (0, 1, 2))
+    first, second = (
+        (random(length, KEY_HEADS, WIDTH), random(length + 1, KEY_HEADS, WIDTH)[1:]) for length in (40, 60)
+    )
+
+    with Copies() as copies:
+        continued = Continued(behind, behind, [40, 40, 60, 60])
+        attend(query, key, value, continued, [first, first, second, second], torch.zeros_like(query))
+
+    assert [copies.of[part.data_ptr()] for part in (*first, *second)] == [1, 1, 1, 1]
+
+
 def test_without_causality_each_token_sees_all():
     attend = decoder_attention(
         is_causal=False, reach=None, positions=300, device="cpu", dtype=torch.float32, kernel=None
     )
     lengths = bounds([1, 70, 5])
-    query, key, value = random(76, HEADS, WIDTH), random(76, KEY_HEADS, WIDTH), random(76, KEY_HEADS, WIDTH + 0)
+    query, key, value = random(76, HEADS, WIDTH), random(76, KEY_HEADS, WIDTH), random(77, KEY_HEADS, WIDTH)[:76]
     out = torch.zeros_like(query)
 
     attend(query, key, value, Continued(lengths, lengths, [0, 0, 0]), [None] * 3, out)

@@ -74,7 +74,6 @@ class DecoderArchitecture:
     - ``norm_offset`` is added to the weights of norms.
     - ``scales_embeddings``: these are multiplied by the root of the hidden size.
     - ``ties_embeddings``: the output has the embeddings' weights, where the configuration does not say.
-    - ``is_causal``: no token sees those behind it, where the configuration does not say.
     - ``divides_by_temperature``: a classification head's logits are divided by the configuration's ``temperature``.
     - ``windows`` gives the number of tokens that are seen in each layer, None: all; ``activation`` the name of the
       activation; ``pooling`` what a classification head reads. All three raise ``Unsupported``.
@@ -89,7 +88,6 @@ class DecoderArchitecture:
     norm_offset: float = 0.0
     scales_embeddings: bool = False
     ties_embeddings: bool = False
-    is_causal: bool = True
     divides_by_temperature: bool = False
     windows: Callable[[Mapping[str, Any], int], Sequence[int | None]] = no_windows
     activation: Callable[[Mapping[str, Any]], str] = hidden_act

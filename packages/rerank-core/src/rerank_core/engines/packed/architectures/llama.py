@@ -25,7 +25,6 @@ LLAMA_BIDIRECTIONAL = DecoderArchitecture(
     examples=("nvidia/llama-nemotron-rerank-1b-v2",),
     code=frozenset({"LlamaBidirectionalModel", "LlamaBidirectionalForSequenceClassification"}),
     biases=_BIASES,
-    is_causal=False,
     divides_by_temperature=True,
     pooling=_pooling,
 )

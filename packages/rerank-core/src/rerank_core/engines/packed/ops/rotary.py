@@ -26,8 +26,8 @@ class Rotary:
 
         ``stretch``: all are lower, the lowest by so many times.
         """
-        frequencies = 1.0 / (theta * stretch) ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-        return cls.of_frequencies(frequencies / stretch ** (2 / width), positions=positions, device=device)
+        found = frequencies(theta * stretch, width) / stretch ** (2 / width)
+        return cls.of_frequencies(found, positions=positions, device=device)
 
     @classmethod
     def of_frequencies(cls, frequencies: Tensor, *, positions: int, device: str) -> Rotary:
