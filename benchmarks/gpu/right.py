@@ -19,6 +19,7 @@ from gpu.shapes import text_sets
 HALVES = ("float16", "bfloat16")
 EXACT = 1e-4  # of a float32 score from another's, relative to max(1, |score|)
 NEAR = {"float16": 0.02, "bfloat16": 0.25}  # of a tiny network's score from float32; large ones are only reported
+SLACK = {"float16": 0.003, "bfloat16": 0.03}  # by which one road may be farther from float32 by chance
 
 
 def run(bench: Bench) -> None:
@@ -85,7 +86,7 @@ def roads(bench: Bench) -> None:
         rows.append([dtype, road(model), road(looping), *(f"{difference:.1e}" for difference in differences)])
         bench.report.check(f"default shape, {dtype}: attention runs in one kernel", "one kernel" in road(model))
         # Both round as often: neither may be much farther from float32 than the other.
-        is_alike = max(differences[1:]) <= 4 * min(differences[1:]) + 1e-3
+        is_alike = max(differences[1:]) <= 4 * min(differences[1:]) + SLACK[dtype]
         bench.report.check(f"default shape, {dtype}: both roads are as near to float32", is_alike)
     columns = ["", "road", "other road", "from each other", "road from float32", "other from float32"]
     bench.report.table("roads of attention", columns, rows, figures)

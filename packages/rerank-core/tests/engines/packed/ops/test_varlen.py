@@ -34,7 +34,7 @@ def attend(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=EVER
     return out
 
 
-def torch_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+def without_windows(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
     return attend(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k)
 
 
@@ -52,13 +52,13 @@ def torch_2_13(
     return attend(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size)
 
 
-def torch_2_12(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, num_splits=None, **options):
+def refusing_splits(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, num_splits=None, **options):
     if num_splits is not None:
         raise RuntimeError("num_splits requires FA3")
     return torch_2_13(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, **options)
 
 
-torch_2_12.__signature__ = signature(torch_2_13)
+refusing_splits.__signature__ = signature(torch_2_13)
 
 
 def turing(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_size=EVERYWHERE):
@@ -83,7 +83,7 @@ def bounds_of(lengths: list[int]) -> Bounds:
     return Bounds(places, torch.tensor(places, dtype=torch.int32))
 
 
-@pytest.mark.parametrize("kernel", [torch_2_10, torch_2_11, torch_2_12, torch_2_13])
+@pytest.mark.parametrize("kernel", [without_windows, torch_2_11, refusing_splits, torch_2_13])
 def test_the_kernel_is_asked_for_the_same_as_the_loop_and_leaves_the_rows_behind(use, kernel):
     use(kernel)
     bounds = bounds_of([3, 1, 40, 17])
@@ -99,7 +99,7 @@ def test_the_kernel_is_asked_for_the_same_as_the_loop_and_leaves_the_rows_behind
 
 @pytest.mark.parametrize("window", [CAUSAL, (5, 0), (7, 7)])
 @pytest.mark.parametrize("key_heads", [1, 2, HEADS])
-@pytest.mark.parametrize("kernel", [torch_2_11, torch_2_12, torch_2_13])
+@pytest.mark.parametrize("kernel", [torch_2_11, refusing_splits, torch_2_13])
 def test_fewer_key_heads_and_windows_give_the_same_with_every_version(use, kernel, key_heads, window):
     """An older torch shares no key heads: they are repeated for it."""
     use(kernel)
@@ -113,7 +113,7 @@ def test_fewer_key_heads_and_windows_give_the_same_with_every_version(use, kerne
 
 
 def test_a_torch_without_windows_has_no_kernel_for_them(use):
-    use(torch_2_10)
+    use(without_windows)
 
     assert find(EVERYWHERE) is not None
     assert find(CAUSAL) is None
@@ -128,7 +128,8 @@ def test_heads_of_other_widths_have_no_kernel(use, head_width):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "splits"), [(torch_2_13, {"num_splits": 1}), (torch_2_12, {}), (torch_2_11, {}), (torch_2_10, {})]
+    ("kernel", "splits"),
+    [(torch_2_13, {"num_splits": 1}), (refusing_splits, {}), (torch_2_11, {}), (without_windows, {})],
 )
 def test_keys_are_not_split_where_that_can_be_asked_for(use, kernel, splits):
     """Or a score's last bits would depend on the longest sequence of its batch."""
