@@ -33,14 +33,13 @@ def over_http(url: str, **instruction: Any) -> dict[str, list[float]]:
     """The scores of the server's own paths and of vLLM's."""
     common = {"query": QUERY, "documents": DOCUMENTS, **instruction}
     pairs = [{"query": QUERY, "passage": document} for document in DOCUMENTS]
-    own = {"instruction": instruction["instruct"]} if "instruct" in instruction else instruction
     return {
         path: by_position(httpx.post(f"{url}{path}", json=body, timeout=60))
         for path, body in {
             "/v1/rerank": common,
             "/vllm/rerank": common,
             "/v1/score": {"queries": QUERY, "documents": DOCUMENTS, **instruction},
-            "/rerank/batch": {"pairs": pairs, "normalize": True, **own},
+            "/rerank/batch": {"pairs": pairs, "normalize": True, **instruction},
         }.items()
     }
 
@@ -73,6 +72,10 @@ def test_every_road_gives_the_scores_of_an_instruction(serving: Callable[..., An
                 assert {int(one.node.node_id): one.score for one in best} == dict(enumerate(wanted))
                 encoder = RerankCrossEncoder(scorer, instruction=instruction)
                 assert encoder.score([(QUERY, text) for text in DOCUMENTS]) == wanted
+
+        endless = {"query": QUERY, "documents": DOCUMENTS, "instruction": "find " * 115}
+        refused = httpx.post(f"{server.url}/v1/rerank", json=endless)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "instruction")
 
     assert len({*own, *asked}) == 2 * len(DOCUMENTS)
 

@@ -50,6 +50,7 @@ def test_the_types_are_frozen_and_travel(thing):
         ({"max_document_tokens": -5}, "max_document_tokens is -5: use at least 1"),
         ({"highlight": "words"}, "highlight is 'words': use one of sentences"),
         ({"highlight_top": 0}, "highlight_top is 0: use at least 1"),
+        ({"highlight_threshold": float("nan")}, "highlight_threshold is not a number"),
         ({"instruction": ["be kind"]}, "the instruction is list, not a string"),
         ({"instruction": "\ud800"}, "the instruction holds a lone surrogate"),
     ],

@@ -224,6 +224,7 @@ OPTIONS = {
     "best_chunks": "best_chunks",
     "highlight": "highlight",
     "highlight_top": "highlight_top",
+    "highlight_threshold": "highlight_threshold",
     "instruction": "instruction",
 }
 

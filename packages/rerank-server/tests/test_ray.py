@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -59,8 +61,7 @@ def on_serve(checkpoint: Path) -> Iterator[OnServe]:
     ray = pytest.importorskip("ray", reason="SKIPPED LOUDLY: the extra 'ray' is not installed")
     from ray import serve
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     directory = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: Ray makes Unix sockets in it
     try:
         serve_here(
@@ -73,6 +74,45 @@ def on_serve(checkpoint: Path) -> Iterator[OnServe]:
         serve.shutdown()
         ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@on_ray
+def test_the_command_serves_until_it_is_terminated_and_ends_with_status_0(checkpoint: Path) -> None:
+    pytest.importorskip("ray", reason="SKIPPED LOUDLY: the extra 'ray' is not installed")
+    port = free_port()
+    command = [sys.executable, "-m", "rerank_server.ray", f"MODEL_NAME={checkpoint}", "HOST=127.0.0.1", f"PORT={port}"]
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as directory:
+        environ = {**os.environ, "RAY_TMPDIR": directory, "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "100000000"}
+        with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                until_ready(f"http://127.0.0.1:{port}/readyz", process)
+                process.terminate()
+                status = process.wait(LIMIT)
+            finally:
+                process.kill()
+
+    assert status == 0
+    with socket.create_server(("127.0.0.1", port)):  # nobody listens there any more
+        pass
+
+
+def until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + LIMIT
+    while process.poll() is None:
+        assert time.monotonic() < until, f"not ready in {LIMIT:.0f} s"
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.01)
+    raise AssertionError(f"it ended with status {process.returncode}")
 
 
 @on_ray

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import rerank_server.ray
 from rerank_core.errors import DeviceError, ModelError
 from rerank_core.testing.doubles import OverlapModel
-from rerank_server.ray import Replica, _wait_for_signal, build, main, read
+from rerank_server.ray import Replica, _run_until_signal, build, main, read
 from rerank_server.settings import Settings, SettingsError
 
 LIMIT = 100.0  # seconds; a busy machine
@@ -111,8 +112,9 @@ def test_the_arguments_of_the_command_are_those_of_the_process(
     assert "'lite' is not NAME=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("run", [threading.Event().wait, lambda: None], ids=["while it starts", "while it serves"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_runs_until_a_signal(number: int) -> None:
+def test_the_command_runs_until_a_signal(number: int, run: Callable[[], object]) -> None:
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
 
     def interrupt() -> None:
@@ -123,7 +125,7 @@ def test_the_command_runs_until_a_signal(number: int) -> None:
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
     try:
-        _wait_for_signal()
+        _run_until_signal(run)
     finally:
         interrupting.join()
         for one, handler in before.items():

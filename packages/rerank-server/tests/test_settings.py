@@ -206,6 +206,12 @@ def test_no_prompt_contradicts_a_prompt_of_ones_own() -> None:
         ("calibration=[-1.0, 0.0]: use", "RERANK_CALIBRATION=[-1.0, 0.0]: use"),
         ("model= is missing", "MODEL_NAME is missing"),
         ("max_length=600, and it reads", "RERANK_MAX_LENGTH=600, and it reads"),
+        ("device='cuda' is not here (dtype=int8)", "RERANK_DEVICE='cuda' is not here (RERANK_DTYPE=int8)"),
+        ("template='put recipe=x before \\' model=y'", "RERANK_TEMPLATE='put recipe=x before \\' model=y'"),
+        ('instruction="model=x isn\'t it"', 'RERANK_INSTRUCTION="model=x isn\'t it"'),
+        ("the model's own (dtype=int8) isn't", "the model's own (RERANK_DTYPE=int8) isn't"),
+        ("/models/device=cpu/a has no config.json", "/models/device=cpu/a has no config.json"),
+        ("http://hub/a?model=x&dtype=y", "http://hub/a?model=x&dtype=y"),
         ("raw=True and chat_template=x are no settings", "raw=True and chat_template=x are no settings"),
     ],
 )

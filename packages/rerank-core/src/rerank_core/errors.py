@@ -30,9 +30,16 @@ class RerankError(Exception):
 
 
 class InvalidRequest(RerankError, ValueError):
-    """The caller must change the request."""
+    """The caller must change the request.
+
+    ``option``: the field of ``ScoreOptions`` that is wrong, where it is one.
+    """
 
     code = "invalid_request"
+
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class Unauthorized(InvalidRequest):

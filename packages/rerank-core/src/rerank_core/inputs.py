@@ -118,7 +118,9 @@ def as_text(text: object, name: str) -> str:
 def check_instruction(options: ScoreOptions, info: ModelInfo) -> None:
     """Refuse an instruction to a model that takes none; an empty one asks nothing of it. Raises ``InvalidRequest``."""
     if options.instruction and not info.takes_instruction:
-        raise InvalidRequest(f"{info.name} takes no instruction: leave it out, or choose a model that takes one")
+        raise InvalidRequest(
+            f"{info.name} takes no instruction: leave it out, or choose a model that takes one", option="instruction"
+        )
 
 
 def instruction_of(options: ScoreOptions, info: ModelInfo) -> str | None:

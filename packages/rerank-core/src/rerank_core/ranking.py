@@ -115,10 +115,10 @@ def rerank(
 
     ``raw=True`` is the short form of ``options=ScoreOptions(raw=True)``; ``threshold`` is on the same scale.
     ``progress=True`` shows a bar in a terminal or a notebook; the scorer has to be able to, as a model in this process
-    and ``HTTPScorer`` are. With ``highlight`` and ``top_n``, only the ``top_n`` best documents are highlighted.
+    and ``HTTPScorer`` are. With ``highlight``, only documents that are returned are highlighted.
     """
     _check(top_n, threshold)
-    options = as_options(options).highlighting(top_n)
+    options = as_options(options).highlighting(top_n, threshold)
     texts = [pair.document for pair in as_pairs(query, documents)]
     scores = scorer.score(query, texts, options=replace(options, raw=True) if raw else options, **keywords(progress))
     return rank(scores, texts, top_n=top_n, threshold=threshold)

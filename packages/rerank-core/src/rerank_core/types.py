@@ -1,5 +1,6 @@
 """The types that all packages share: plain, frozen data. No I/O, no tensors, no web."""
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -78,6 +79,7 @@ class ScoreOptions:
       that the model read (of the best window, where there are several). It changes no score, and needs a model that
       scores documents one by one.
     - ``highlight_top``: do so for this many of the best documents only; None: for all.
+    - ``highlight_threshold``: do so only for documents that score at least this, on the scale of the scores.
     - ``truncate``: cut what is longer than the model reads; otherwise it is an ``InputTooLong``.
     - ``truncation``: what to cut, ``longest_first`` or ``only_second`` (the query stays whole); None: as loaded.
     - ``truncation_side``: the side where tokens are dropped; None: the checkpoint's own, which nearly always is right.
@@ -100,6 +102,7 @@ class ScoreOptions:
     raw: bool = False
     highlight: Highlight | None = None
     highlight_top: int | None = None
+    highlight_threshold: float | None = None
     truncate: bool = True
     truncation: Truncation | None = None
     truncation_side: TruncationSide | None = None
@@ -122,6 +125,8 @@ class ScoreOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidRequest(f"{name} is {value}: use at least {least}")
+        if self.highlight_threshold is not None and math.isnan(self.highlight_threshold):
+            raise InvalidRequest("highlight_threshold is not a number")
         if self.instruction is not None:
             check_text(self.instruction, "the instruction")
 
@@ -131,11 +136,18 @@ class ScoreOptions:
             return self.long_documents == "chunk"
         return as_loaded == "chunk" or self.overlap_tokens is not None or self.max_chunks is not None
 
-    def highlighting(self, top_n: int | None) -> "ScoreOptions":
-        """Return the options for a caller who uses the ``top_n`` best documents only: no other is highlighted."""
-        if self.highlight is None or top_n is None or self.highlight_top is not None:
+    def highlighting(self, top_n: int | None, threshold: float | None = None) -> "ScoreOptions":
+        """Return the options for a caller who uses the ``top_n`` best documents only: no other is highlighted.
+
+        With a ``threshold`` the caller uses those that score at least as much.
+        """
+        if self.highlight is None:
             return self
-        return replace(self, highlight_top=top_n)
+        return replace(
+            self,
+            highlight_top=top_n if self.highlight_top is None else self.highlight_top,
+            highlight_threshold=threshold if self.highlight_threshold is None else self.highlight_threshold,
+        )
 
     def most_windows(self) -> int | None:
         """Return how many windows of a document are read at most; None: all."""

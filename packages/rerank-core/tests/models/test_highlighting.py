@@ -1,5 +1,7 @@
 """The best sentences of documents: what is found, and that it changes nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import rerank_core
 from rerank_core import InvalidRequest, ScoreOptions, Sentence, score_pairs
@@ -141,6 +143,21 @@ def test_only_so_many_of_the_best_documents_are_highlighted():
     assert [found is not None for found in scores.sentences] == [True, False, False, False]
     assert best.sentences == scores.sentences[0]
     assert model.forwards[-1] == len(set(texts(DOCUMENTS[0], best.sentences))), "no other document's were scored"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_only_documents_that_score_enough_are_highlighted(raw):
+    model = OverlapModel()
+    least = sorted(model.score(QUERY, DOCUMENTS, ScoreOptions(raw=raw)))[-2]
+    options = ScoreOptions(highlight="sentences", raw=raw)
+
+    scores = model.score(QUERY, DOCUMENTS, replace(options, highlight_threshold=least))
+    ranking = rerank_core.rerank(model, QUERY, DOCUMENTS, threshold=least, options=options)
+
+    assert scores.sentences is not None
+    assert [found is not None for found in scores.sentences] == [value >= least for value in scores]
+    assert [best.sentences for best in ranking] == [scores.sentences[best.index] for best in ranking]
+    assert model.forwards[-1] == model.forwards[-3], "no other document's were scored"
 
 
 def test_no_document_has_more_than_three():

@@ -530,8 +530,9 @@ def test_caps_of_a_request_leave_so_many_tokens_of_each_text(qwen3):
 
 def test_a_max_length_that_holds_no_prompt_is_refused_with_what_it_needs(qwen3):
     assert "max_length has to be" in refusal(qwen3, max_length=60)
-    with pytest.raises(InvalidRequest, match=r"the prompt has \d+ without a query and a document"):
+    with pytest.raises(InvalidRequest, match=r"the prompt has \d+ without a query and a document") as error:
         load(qwen3).score(QUERY, ["a bear"], ScoreOptions(max_length=60))
+    assert error.value.option == "max_length"
 
 
 def test_an_instruction_that_leaves_no_room_for_texts_is_refused_and_said_to_be_too_long(qwen3):

@@ -68,8 +68,11 @@ def test_more_than_the_model_reads_is_refused_with_both_numbers(loaded):
 def test_too_few_for_text_beside_the_special_tokens_are_refused(loaded, long_documents):
     for length in range(1, 6):
         options = ScoreOptions(max_length=length, long_documents=long_documents)
-        with pytest.raises(InvalidRequest, match=rf"{length} tokens are asked for at once, of which \d are special"):
+        with pytest.raises(
+            InvalidRequest, match=rf"{length} tokens are asked for at once, of which \d are special"
+        ) as e:
             loaded.score(QUERY, DOCUMENTS, options=options)
+        assert e.value.option == "max_length"
 
 
 def test_without_truncation_a_pair_that_is_longer_than_asked_for_is_refused(loaded):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.text.windows import query_room, sentence_ends, span, window_score, windows
+from rerank_core.text.windows import count_windows, query_room, sentence_ends, span, window_score, windows
 from rerank_core.types import ScoreOptions, Span
 
 numbers = st.integers(1, 300)
@@ -91,3 +91,15 @@ def test_a_window_without_a_finite_score_is_not_hidden_by_the_others(how, bad):
 
     assert not math.isfinite(score)
     assert window == 1
+
+
+@given(
+    length=st.integers(0, 2000),
+    size=numbers,
+    overlap=st.none() | st.integers(0, 400),
+    most=st.none() | st.integers(1, 9),
+)
+def test_windows_are_counted_as_they_are_divided(length, size, overlap, most) -> None:
+    found = windows(length, size, overlap)[:most]
+
+    assert count_windows(length, size, overlap, most) == (len(found), sum(map(len, found)))

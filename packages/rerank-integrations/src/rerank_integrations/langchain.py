@@ -195,7 +195,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
     def _options(self) -> ScoreOptions | None:
         """The options with the instruction; what is not returned need not be highlighted."""
         options = with_instruction(self.options, self.instruction)
-        return options and options.highlighting(self.top_n)
+        return options and options.highlighting(self.top_n, self.threshold)
 
     def _compress(self, documents: Sequence[Document], query: str) -> list[Document]:
         try:

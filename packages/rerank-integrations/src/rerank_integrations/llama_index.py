@@ -209,7 +209,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _options(self) -> ScoreOptions | None:
         """The options with the instruction; what is not returned need not be highlighted."""
         options = with_instruction(self.options, self.instruction)
-        return options and options.highlighting(self.top_n)
+        return options and options.highlighting(self.top_n, self.threshold)
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.get_content(metadata_mode=self.metadata_mode) for node in nodes]

@@ -242,6 +242,15 @@ def test_every_option_has_a_name_on_the_wire() -> None:
     assert {field.name for field in dataclasses.fields(ScoreOptions)} == set(_NAMES)
 
 
+def test_documents_to_highlight_are_sent_with_highlight_only_for_the_server_refuses_them_alone() -> None:
+    fields = {"highlight_top": 2, "highlight_threshold": 0.5}
+    alone = ScoreOptions(highlight_top=2, highlight_threshold=0.5)
+    both = dataclasses.replace(alone, highlight="sentences")
+
+    assert not json.loads(Question("q", ["d"], alone).body(range(1))).keys() & fields.keys()
+    assert fields.items() <= json.loads(Question("q", ["d"], both).body(range(1))).items()
+
+
 def test_raw_scores_are_asked_for_and_kept_where_all_documents_have_one() -> None:
     both = [result(1, 1.0, raw_score=40.0), result(0, 1.0, raw_score=50.0)]
 

@@ -493,12 +493,12 @@ async def test_documents_may_come_from_an_iterator(scorer: HTTPScorer, overlap: 
             scorer.score(QUERY, wrong)
 
 
-@pytest.mark.parametrize("top", [None, 1, 2])
+@pytest.mark.parametrize(("top", "threshold"), [(None, None), (1, None), (2, None), (2, 0.9), (None, 2.0)])
 async def test_sentences_of_a_list_in_parts_are_those_in_process(
-    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], top: int | None
+    scorer: HTTPScorer, overlap: OverlapModel, info: dict[str, Any], top: int | None, threshold: float | None
 ) -> None:
     info["max_client_batch_size"] = 2
-    options = ScoreOptions(highlight="sentences", highlight_top=top)
+    options = ScoreOptions(highlight="sentences", highlight_top=top, highlight_threshold=threshold)
     documents = [f"{text} {DOCUMENTS[1]}" for text in DOCUMENTS]
 
     expected = overlap.score(QUERY, documents, options).sentences
@@ -506,7 +506,8 @@ async def test_sentences_of_a_list_in_parts_are_those_in_process(
     assert scorer.score(QUERY, documents, options).sentences == expected
     assert (await scorer.ascore(QUERY, documents, options)).sentences == expected
     assert expected is not None
-    assert sum(found is not None for found in expected) == (top or len(documents))
+    if threshold is None:
+        assert sum(found is not None for found in expected) == (top or len(documents))
     assert scorer.score(QUERY, [], options).sentences == overlap.score(QUERY, [], options).sentences
 
 

@@ -104,7 +104,7 @@ def _complain(*lines: str) -> None:
 
 
 def _check(settings: Settings) -> int:
-    from rerank_server.lifecycle.loading import load_model, what_runs
+    from rerank_server.lifecycle.loading import describe, load_model
 
     try:
         model = load_model(settings)
@@ -113,7 +113,7 @@ def _check(settings: Settings) -> int:
         _complain(in_variables(str(error)))
         return 1
     info = model.info
-    print(f"ok: {what_runs(info)}, {info.max_length} tokens")  # noqa: T201
+    print(f"ok: {describe(info)}, {info.max_length} tokens")  # noqa: T201
     return 0
 
 

@@ -33,6 +33,9 @@ from rerank_core.errors import InvalidRequest, RerankError
 
 Value = TypeVar("Value")
 
+# The fields of a request that are options of core which depend on the model.
+_FIELDS = {"instruction": "instruction", "max_length": "truncate_prompt_tokens"}
+
 STATUS: Mapping[str, int] = {
     "rerank_error": 500,
     "invalid_request": 400,
@@ -189,7 +192,9 @@ def public_code(error: RerankError) -> str:
 
 def field_of(error: RerankError) -> str | None:
     """The field that is wrong, where it is one."""
-    return error.field if isinstance(error, WrongField) else None
+    if isinstance(error, WrongField):
+        return error.field
+    return _FIELDS.get(error.option or "") if isinstance(error, InvalidRequest) else None
 
 
 def _codes(error: RerankError) -> list[str]:

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Annotated, Any
@@ -33,6 +33,7 @@ from rerank_server.settings import Settings, SettingsError
 
 NAME = "rerank"
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL = 0.05  # seconds between two checks of a model that warms up
 _HEALTH_PERIOD = 5.0  # seconds; Serve replaces a replica after three in a row
 _FLUSH_SECONDS = 5.0  # seconds to send the last answers
@@ -178,8 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve_until_stopped(application: Any, settings: Settings) -> int:  # pragma: no cover (on Ray: tests/test_ray.py)
     try:
-        serve_here(application, host=settings.host, port=settings.port)
-        _wait_for_signal()
+        _start_serve(host=settings.host, port=settings.port)
+        _run_until_signal(lambda: _serve().run(application, name=NAME))
     except KeyboardInterrupt:
         return 130
     _serve().delete(NAME)  # waits for requests in flight, as shutdown does not
@@ -195,19 +196,37 @@ def serve_here(  # pragma: no cover (on Ray: tests/test_ray.py)
 
     Comes back when the first replica takes requests. Raises ``RuntimeError`` where none does.
     """
+    _start_serve(host=host, port=port, **ray_options)
+    _serve().run(application, name=NAME)
+
+
+def _start_serve(*, host: str, port: int, **ray_options: Any) -> None:  # pragma: no cover (on Ray: tests/test_ray.py)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # its telemetry
     ray, serve = import_module("ray"), _serve()
     if not ray.is_initialized():
         ray.init(address="local", include_dashboard=False, **ray_options)
     serve.start(http_options={"host": host, "port": port})
-    serve.run(application, name=NAME)
 
 
-def _wait_for_signal() -> None:
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # here: Ray has set a handler of its own
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+class _Stopped(BaseException):
+    """A signal asks for the end."""
+
+
+def _run_until_signal(run: Callable[[], object]) -> None:
+    """Run, and wait, until a signal ends either. Ray has set handlers of its own, which abort the process."""
+    try:
+        for number in _SIGNALS:
+            signal.signal(number, _stop)
+        run()
+        threading.Event().wait()
+    except _Stopped:
+        pass
+
+
+def _stop(*_: object) -> None:
+    for number in _SIGNALS:  # once: the end takes a moment
+        signal.signal(number, signal.SIG_IGN)
+    raise _Stopped
 
 
 def _serve() -> Any:

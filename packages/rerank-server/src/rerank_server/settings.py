@@ -38,7 +38,12 @@ _INJECTED = re.compile(
 _INJECTED_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 _INJECTED_NAME = re.compile(r"/[^/]+/[^/]+")
 _QUOTED = re.compile(r"([\"']).*\1", re.DOTALL)
-_KEYWORD = re.compile(r"\b([a-z][a-z0-9_]*)=(?=([\w'\"\[])?)")
+# Text in quotes, which is a value, or a keyword, with the first character of its value if it has one.
+_QUOTED_OR_KEYWORD = re.compile(
+    r"(?<!\w)(?P<quote>[\"'])(?:\\.|(?!(?P=quote)).)*(?P=quote)"
+    r"|(?<![^\s(])(?P<field>[a-z][a-z0-9_]*)=(?=(?P<value>[\w'\"\[])?)",
+    re.DOTALL,
+)
 _WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_,.]*\s*[A-Za-z%]+")
 
 # The names without our prefix.
@@ -333,15 +338,17 @@ def variable_of(field: str) -> str:
 
 
 def in_variables(message: str) -> str:
-    """Name the variables in a message of the library, which names the arguments of ``load``: ``recipe=``."""
+    """Name the variables in a message of the library, which names the arguments of ``load``: ``recipe=``.
+
+    Values in quotes, paths and addresses stay as they are.
+    """
 
     def variable(found: re.Match[str]) -> str:
-        field, value = found.groups()
-        if field not in Settings.__struct_fields__:
+        if found["field"] not in Settings.__struct_fields__:  # None: a value
             return found[0]
-        return variable_of(field) + ("=" if value else "")
+        return variable_of(found["field"]) + ("=" if found["value"] else "")
 
-    return _KEYWORD.sub(variable, message)
+    return _QUOTED_OR_KEYWORD.sub(variable, message)
 
 
 def settings_fields() -> tuple[msgspec.structs.FieldInfo, ...]:

@@ -209,6 +209,38 @@ async def test_who_leaves_while_the_application_reads_nothing_of_its_body_is_let
     assert messages == [{"type": "http.disconnect"}]
 
 
+async def test_a_client_is_not_looked_for_any_more_when_its_body_is_read_again(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr(connection, "_LOOK", 0.01)
+    monkeypatch.setattr(connection, "has_disconnected", looked.append)
+    read, complete, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def busy(scope: Any, receive: Any, send: Any) -> None:
+        await read.wait()
+        while (await receive())["more_body"]:
+            pass
+        complete.set()
+        await go_on.wait()
+        await send(start())
+        await send(body(b"read"))
+
+    async with listen(busy) as server, server.client() as client:
+        await client.send(post("/a", bytes(200_000)))
+        await until(lambda: len(looked) > 1)
+        read.set()
+        await complete.wait()
+        looked.clear()
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, later.set)  # behind the next look
+        await later.wait()
+        go_on.set()
+        await client.answer()
+
+    assert looked == []
+
+
 @pytest.mark.parametrize(
     ("begin", "more", "status"),
     [
@@ -401,7 +433,7 @@ async def test_a_body_that_turns_out_broken_behind_its_answer_gets_no_second_one
     async with listen(app) as server, server.client() as client:
         await client.send(CHUNKED % b"/unread")
         assert (await client.answer())[2] == b"POST /unread "
-        await client.send(b"no chunk\r\n")
+        await client.send(b"no chunk\r\n", *[bytes(1_000_000)] * 20)  # it goes on all the same, and is not cut off
 
         assert await client.rest() == b""
 

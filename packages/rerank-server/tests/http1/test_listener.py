@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rerank_server.http1 import listener as listener_module
 from rerank_server.http1.descriptors import TooManyConnections, connection_limit, limit_for, raised_limit
 from rerank_server.http1.listener import Listener, ListenError, UnixSocket, listen_on_port
 from rerank_server.http1.pool import Pool
@@ -319,6 +320,28 @@ async def test_where_nothing_can_be_accepted_nothing_spins_and_one_line_says_so(
     assert turns > 10 * 3  # between the attempts the loop did other things
     (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert line.getMessage().startswith(f"a connection cannot be accepted: {said}")
+
+
+async def test_a_listener_that_is_closed_while_it_pauses_tries_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener_module, "_PAUSE", 0.01)
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    with Failing(errno.EPERM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        listener = Listener([listening], Pool(10), asyncio.Protocol)
+        with socket.create_connection(listening.getsockname()):
+            listener.start()
+            while not listening.tried:  # noqa: ASYNC110 (a socket has no event)
+                await asyncio.sleep(0)
+            await listener.close()
+        later = asyncio.Event()
+        loop.call_later(0.01, later.set)  # behind the next attempt
+        await later.wait()
+
+    assert failures == []
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 from rerank_core.errors import Overloaded, TooManyDocuments
+from rerank_core.models.local import LocalModel
 from rerank_core.scorer import StepwiseModel
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.testing.listwise import WordEngine
-from rerank_core.testing.prompted import prompted_model
+from rerank_core.testing.prompted import Prompted, prompted_model
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 from rerank_server.inference.admission import Admission, PromptTokens, Reservation, estimated_tokens, prompt_tokens
 
@@ -150,6 +152,19 @@ def test_all_windows_of_a_long_document_are_estimated() -> None:
     assert estimated_tokens(pairs, info, ScoreOptions(truncate=False), 10_000) > 30_000
 
 
+@pytest.mark.parametrize("options", [ScoreOptions(), ScoreOptions(max_chunks=1)], ids=["all", "one"])
+def test_an_estimate_makes_no_list_of_windows(options: ScoreOptions) -> None:
+    info = ModelInfo(name="m", engine="e", device="cpu", dtype="float32", max_length=16, long_documents="chunk")
+    pairs = [Pair("a", "b" * 1_000_000)]
+
+    tracemalloc.start()
+    estimated_tokens(pairs, info, options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 10_000
+
+
 class WholeEngine(WordEngine):
     """Computes each prefix anew."""
 
@@ -157,14 +172,23 @@ class WholeEngine(WordEngine):
         return sum(map(len, sequences))
 
 
+class Unshared(Prompted):
+    """Reads nine words before the query. No document shares them with another."""
+
+    def encode(self, query, documents, options, first=0):
+        found = super().encode(f"{'please ' * 9}{query}", documents, options, first)
+        return [replace(one, sequences=tuple(replace(each, prefix=0) for each in one.sequences)) for one in found]
+
+
 @pytest.mark.parametrize(
     ("model", "prompt"),
     [
-        (OverlapModel(), PromptTokens(4, 0, has_query=False)),
+        (OverlapModel(), PromptTokens(1, 0, has_query=False)),
+        (LocalModel(Unshared(), WordEngine(), prompted_model().info, str), PromptTokens(11, 0, has_query=False)),
         (prompted_model(), PromptTokens(1, 1, has_query=True)),
         (prompted_model(WholeEngine()), PromptTokens(2, 0, has_query=False)),
     ],
-    ids=["no prefix", "shared", "not shared"],
+    ids=["no prompt", "no prefix", "shared", "not shared"],
 )
 def test_the_tokens_of_a_prompt_are_those_that_the_engine_computes(model: StepwiseModel, prompt: PromptTokens) -> None:
     assert prompt_tokens(model) == prompt

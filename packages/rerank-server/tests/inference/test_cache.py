@@ -66,6 +66,7 @@ OTHER_OPTIONS = [
     ScoreOptions(max_document_tokens=3),
     ScoreOptions(instruction="be kind"),
     ScoreOptions(instruction=""),
+    ScoreOptions(highlight="sentences"),  # with it, an encoding has the characters that were read
 ]
 
 
@@ -81,6 +82,13 @@ def test_raw_is_not_for_the_raw_score_is_what_is_kept() -> None:
     pair = Pair("query", "document")
 
     assert key_of("model", ScoreOptions(raw=True))(pair) == key_of("model", ScoreOptions())(pair)
+
+
+def test_how_many_documents_are_highlighted_is_not_for_it_changes_no_score() -> None:
+    pair, options = Pair("query", "document"), ScoreOptions(highlight="sentences")
+
+    for fewer in (replace(options, highlight_top=1), replace(options, highlight_threshold=0.5)):
+        assert key_of("model", fewer)(pair) == key_of("model", options)(pair)
 
 
 def test_another_model_has_other_keys() -> None:

@@ -1,11 +1,13 @@
 """Who computes next: nobody waits for ever, and small requests do not wait behind large ones."""
 
+import weakref
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rerank_core.types import TokenSequence
-from rerank_server.inference.queue import Queue, QueuedRequest
+from rerank_core.types import SharedPrefix, TokenSequence
+from rerank_server.inference.queue import Queue, QueuedRequest, Size
 
 NEVER = float("inf")
 
@@ -227,3 +229,149 @@ def test_nobody_starves(requests, budget) -> None:
             queue.complete(job)
 
     assert computed <= 2 * work + 4 * (budget + 40)
+
+
+@pytest.mark.parametrize("leavers", range(60, 75))
+def test_a_queue_that_many_have_left_forgets_them_and_gives_the_work_of_who_stays(leavers: int) -> None:
+    queue: Queue[TokenSequence] = Queue()
+    for gone in sequences(leavers, 10, name=1):
+        queue.drop(order_of(queue, [gone]))
+    staying = order_of(queue, sequences(1, 10, name=2))
+
+    assert len(queue._by_served) <= 64 + 2 + 1
+    (item,) = queue.take(100, now=0)
+    assert item.requests == [staying]
+    assert queue.take(100, now=0) == []
+
+
+# ---------------------------------------------------------------------------- shared prefixes
+
+
+def prefixed(count: int, name: int, prefix: int = 50, rest: int = 10) -> list[TokenSequence]:
+    return [TokenSequence.of([*[name] * prefix, *[number] * rest], prefix=prefix) for number in range(count)]
+
+
+def prefixed_queue() -> Queue[TokenSequence]:
+    return Queue(lambda one: Size(len(one) - one.prefix, one.prefix, one.prefix_ids))
+
+
+def test_the_first_batch_pays_for_the_prefix() -> None:
+    queue = prefixed_queue()
+    request = order_of(queue, prefixed(10, name=1))
+    assert (queue.tokens, request.waiting) == (150, 150)
+
+    assert [item.charged for item in queue.take(70, now=0)] == [60, 10]
+    assert (queue.tokens, request.waiting, request.served) == (80, 80, 70)
+    assert [item.charged for item in queue.take(70, now=0)] == [10] * 7
+    assert (queue.tokens, request.waiting, request.served) == (10, 10, 140)
+
+
+def test_work_that_is_added_later_shares_a_prefix_that_was_taken() -> None:
+    queue = prefixed_queue()
+    first, *others = prefixed(3, name=1)
+    request = order_of(queue, [first])
+    (item,) = queue.take(100, now=0)
+    queue.complete(item)
+
+    queue.add(request, others)
+
+    assert (queue.tokens, request.waiting) == (20, 20)
+    assert [item.charged for item in queue.take(100, now=0)] == [10, 10]
+
+
+def test_two_requests_have_a_prefix_each() -> None:
+    queue = prefixed_queue()
+    first, second = prefixed(2, name=1)
+    order_of(queue, [first])
+    order_of(queue, [second])
+
+    assert queue.tokens == 120
+    batch = queue.take(200, now=0)
+    assert len({item.prefix for item in batch}) == 2
+    assert [item.charged for item in batch] == [60, 60]
+
+
+def test_the_prefix_of_a_dropped_request_counts_no_longer() -> None:
+    queue = prefixed_queue()
+    queue.drop(order_of(queue, prefixed(3, name=1)))
+
+    assert (queue.tokens, queue.sequences) == (0, 0)
+
+
+def test_work_that_another_request_needs_too_keeps_its_prefix_when_its_first_request_is_dropped() -> None:
+    queue = prefixed_queue()
+    wanted = prefixed(3, name=1)
+    leaving = order_of(queue, wanted)
+    order_of(queue, wanted[1:2])
+
+    queue.drop(leaving)
+
+    assert (queue.tokens, queue.sequences) == (60, 1)
+    (item,) = queue.take(100, now=0)
+    assert (item.work, item.charged, queue.tokens) == (wanted[1], 60, 0)
+
+
+Step = st.one_of(
+    st.tuples(st.just("add"), st.integers(0, 4), st.lists(st.integers(0, 20), min_size=1, max_size=8)),
+    st.tuples(st.just("drop"), st.integers(0, 4), st.none()),
+    st.tuples(st.just("take"), st.integers(1, 40), st.none()),
+    st.tuples(st.just("complete"), st.none(), st.none()),
+)
+
+
+@given(st.lists(Step, max_size=40))
+def test_whatever_happens_each_prefix_is_paid_for_once_and_held_as_long_as_work_has_it(
+    without_collection, steps
+) -> None:
+    queue = prefixed_queue()
+    requests, running, paid = {}, [], weakref.WeakSet[SharedPrefix]()
+    living = weakref.WeakSet[SharedPrefix]()
+
+    def take(budget: int) -> bool:
+        batch = queue.take(budget, now=0)
+        assert len(batch) <= 1 or sum(item.charged for item in batch) <= budget
+        for item in batch:
+            own = len(item.work) - item.work.prefix
+            if item.prefix is None or item.prefix in paid:
+                assert item.charged == own
+            else:
+                assert item.charged == len(item.work)
+                paid.add(item.prefix)
+        running.extend(batch)
+        return bool(batch)
+
+    def complete_one() -> None:
+        queue.complete(running.pop(0))
+
+    def check() -> None:
+        waiting = [item for item in queue._items.values() if not item.taken]
+        prefixes = {item.prefix for item in waiting if item.prefix is not None and item.prefix not in paid}
+        assert queue.sequences == len(waiting)
+        assert queue.tokens == sum(item.own for item in waiting) + sum(prefix.size for prefix in prefixes)
+        held = {item.prefix for item in [*waiting, *running]} - {None}
+        for request in requests.values():
+            held |= set(request.recent)
+        living.update(held)
+        assert set(living) == held
+
+    with without_collection():
+        for kind, number, numbers in steps:
+            if kind == "add":
+                request = requests.setdefault(number, queue.open(NEVER))
+                new = [TokenSequence.of([n % 3] * 5 + [n] * (1 + n % 4), prefix=n % 3 and 5) for n in numbers]
+                queue.add(request, new)
+            elif kind == "drop" and number in requests:
+                queue.drop(requests.pop(number))
+            elif kind == "take":
+                take(number)
+            elif kind == "complete" and running:
+                complete_one()
+            request = None
+            check()
+        while take(20):
+            pass
+        while running:
+            complete_one()
+        for request in requests.values():
+            queue.drop(request)
+        assert queue.tokens == queue.sequences == len(living) == 0

@@ -9,7 +9,6 @@ from rerank_core.errors import EngineError, Overloaded, Unavailable
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Pair, ScoreOptions, TokenSequence
 from rerank_server.inference import scheduler as scheduler_module
-from rerank_server.inference.queue import Queue
 from rerank_server.inference.scheduler import Scheduler
 from rerank_server.inference.service import Service
 from rerank_server.observability.request_record import RequestRecord
@@ -107,18 +106,3 @@ async def test_a_full_server_that_has_measured_nothing_yet_refuses_without_a_for
     service.close()
 
     assert refused.value.retry_after >= 1
-
-
-def test_a_queue_that_thousands_have_left_gives_the_work_of_who_stays() -> None:
-    queue: Queue[TokenSequence] = Queue()
-    staying = queue.open(NEVER)
-    for number in range(1000):
-        request = queue.open(NEVER)
-        queue.add(request, [TokenSequence.of([number, 1])])
-        queue.drop(request)
-    queue.add(staying, [TokenSequence.of([7, 7, 7])])
-
-    (item,) = queue.take(100, now=0)
-
-    assert item.requests == [staying]
-    assert queue.take(100, now=0) == []

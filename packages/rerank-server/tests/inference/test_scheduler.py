@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -336,42 +337,19 @@ Request = st.tuples(
 
 
 @given(st.lists(Request, min_size=1, max_size=10), st.sets(st.sampled_from("abcdefgh"), max_size=2), st.booleans())
-def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_sequences(requests, poison, dies) -> None:
-    asyncio.run(asyncio.wait_for(_all_are_answered(requests, poison, dies=dies), 5))
+def test_whoever_waits_is_answered_once_with_what_is_true_of_its_own_sequences(play, requests, poison, dies) -> None:
+    asyncio.run(asyncio.wait_for(_all_are_answered(play, requests, poison, dies=dies), 5))
 
 
-async def _all_are_answered(requests, poison, *, dies: bool) -> None:
+async def _all_are_answered(play, requests, poison, *, dies: bool) -> None:
     model = Model()
     first, *known = sequences(model, "first", *"abcdefgh")
     named = dict(zip("abcdefgh", known, strict=True))
     cause = DeviceError("the device is lost") if dies else RuntimeError("bad")
     model.poison = {named[name]: cause for name in poison}
     scheduler = Scheduler(model)
-    model.gate.clear()
-    running = asyncio.create_task(compute(scheduler, [first]))
-    await begun(model)
-    tasks = [
-        asyncio.create_task(
-            compute(scheduler, [named[name] for name in names], deadline=0.0 if fate == "is late" else NEVER)
-        )
-        for names, fate in requests
-    ]
-    await asyncio.sleep(0)
-
-    def leave(moment: str) -> None:
-        for (_, fate), task in zip(requests, tasks, strict=True):
-            if fate == moment:
-                task.cancel()
-
-    leave("leaves while the first batch runs")
-    await asyncio.sleep(0)
-    model.gate.set()
-    await asyncio.wait({running})  # fails where the thread has died by the time it looks
-    leave("leaves after it")
-    staying = [task for (_, fate), task in zip(requests, tasks, strict=True) if fate == "waits"]
-    await asyncio.gather(*staying, return_exceptions=True)
-    leave("is late")  # as the one who set the deadline does
-    results = await asyncio.gather(running, *tasks, return_exceptions=True)
+    wanted_by = [([named[name] for name in names], fate) for names, fate in requests]
+    results = await play(model, partial(compute, scheduler), [first], wanted_by)
     scheduler.close()
 
     said = [sequence for batch in model.batches for sequence in batch]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 from hypothesis import given
@@ -19,13 +18,15 @@ from rerank_core.testing.listwise import WordEngine
 from rerank_core.testing.prompted import prompted_model
 from rerank_core.types import Pair, ScoreOptions, Scores, SharedPrefix, TokenSequence
 from rerank_server.inference.cache import ScoreCache
-from rerank_server.inference.queue import Queue, Size
 from rerank_server.inference.scheduler import Scheduler
 from rerank_server.inference.service import Service
 from rerank_server.observability.request_record import RequestRecord
 
+Collection = Callable[[], AbstractContextManager[None]]
+
 NEVER = float("inf")
 RAW = ScoreOptions(raw=True)
+MARKED = ScoreOptions(raw=True, highlight="sentences")
 QUERY = "giant panda of the far mountains"  # a prefix of 7 tokens
 DOCUMENTS = [f"panda {number}" for number in range(60)]  # 10 tokens each, a batch has 64
 
@@ -58,17 +59,6 @@ class Engine(WordEngine):
         return rows
 
 
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """What is freed must be freed at once, not by the next collection of garbage."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @pytest.fixture
 def engine() -> Engine:
     return Engine()
@@ -80,7 +70,7 @@ def model(engine: Engine) -> LocalModel:
 
 
 @pytest.fixture
-async def service(engine: Engine, model: LocalModel) -> Iterator[Service]:
+async def service(engine: Engine, model: LocalModel, without_collection: Collection) -> Iterator[Service]:
     service = Service(model, max_pairs=1000, cache=ScoreCache(10**6, "model"))
     with without_collection():
         yield service
@@ -194,6 +184,39 @@ async def test_of_many_queries_in_a_request_only_those_that_wait_are_kept(servic
     await empty(engine)
 
 
+async def test_sentences_share_the_prefix_of_their_documents(service, engine) -> None:
+    pairs = [Pair(QUERY, "A panda eats. It is calm. "), Pair(QUERY, "A giant sleeps. It rains. ")]
+
+    scores = await service.score_pairs(pairs, MARKED, seconds=60, record=record())
+
+    assert scores.sentences == prompted_model().score_pairs(pairs, MARKED).sentences
+    assert [len(found) for found in scores.sentences] == [2, 2]
+    assert len(engine.batches) == 2
+    assert len(engine.computed) == 1
+    await empty(engine)
+
+
+@pytest.mark.parametrize(("options", "kept_at_last"), [(RAW, 0), (MARKED, 1)], ids=["plain", "highlight"])
+async def test_prefixes_outlive_their_batches_only_where_sentences_follow(
+    service, engine, options, kept_at_last
+) -> None:
+    pairs = [Pair(query, document) for query in ("first", "second") for document in DOCUMENTS[:20]]
+    kept: list[int] = []
+    forward, loop = engine.forward, asyncio.get_running_loop()
+
+    def noting(batch):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()  # the last batch has been completed then
+        kept.append(len(engine.store))
+        return forward(batch)
+
+    engine.forward = noting
+    await service.score_pairs(pairs, options, seconds=60, record=record())
+
+    batches = next(number for number in range(len(pairs)) if sum(engine.batches[:number]) == len(pairs))
+    assert kept[batches - 1] == kept_at_last
+    await empty(engine)
+
+
 async def test_tokens_in_the_server_count_a_prefix_once(service, engine) -> None:
     engine.gate.clear()
     request = score(service, QUERY, DOCUMENTS)
@@ -207,9 +230,17 @@ async def test_tokens_in_the_server_count_a_prefix_once(service, engine) -> None
     assert waiting == 3 * (len(DOCUMENTS) - engine.batches[0])
 
 
-async def test_a_batch_is_reported_with_the_tokens_that_were_computed(model, engine) -> None:
+async def test_a_batch_is_measured_and_reported_with_the_tokens_that_were_computed(model, engine) -> None:
     tokens: list[int] = []
     scheduler = Scheduler(model, on_batch=lambda **batch: tokens.append(batch["tokens"]))
+    sizes: list[int | None] = []
+    forward = engine.forward
+
+    def noting(batch):
+        sizes.append(scheduler.progress.size)
+        return forward(batch)
+
+    engine.forward = noting
     with scheduler.open(NEVER) as pending:
         pending.add(distinct_sequences(model.encode(QUERY, DOCUMENTS, RAW)))
         await pending.outputs()
@@ -218,6 +249,7 @@ async def test_a_batch_is_reported_with_the_tokens_that_were_computed(model, eng
 
     assert sum(tokens) == 7 + 3 * len(DOCUMENTS)
     assert max(tokens) <= model.batch_tokens
+    assert sizes == tokens
 
 
 async def test_over_http_usage_counts_every_pair_as_a_whole_and_a_metric_what_was_computed(
@@ -244,143 +276,6 @@ async def test_over_http_usage_counts_every_pair_as_a_whole_and_a_metric_what_wa
     assert read == 2 * 10 * len(DOCUMENTS)
 
 
-# ---------------------------------------------------------------------------- the queue
-
-
-def sequences(count: int, name: int, prefix: int = 50, rest: int = 10) -> list[TokenSequence]:
-    return [TokenSequence.of([*[name] * prefix, *[number] * rest], prefix=prefix) for number in range(count)]
-
-
-def prefixed_queue() -> Queue[TokenSequence]:
-    return Queue(lambda one: Size(len(one) - one.prefix, one.prefix, one.prefix_ids))
-
-
-def request_for(queue: Queue[TokenSequence], wanted: list[TokenSequence]):
-    request = queue.open(NEVER)
-    queue.add(request, wanted)
-    return request
-
-
-def test_the_first_batch_pays_for_the_prefix() -> None:
-    queue = prefixed_queue()
-    request = request_for(queue, sequences(10, name=1))
-    assert (queue.tokens, request.waiting) == (150, 150)
-
-    assert [item.charged for item in queue.take(70, now=0)] == [60, 10]
-    assert (queue.tokens, request.waiting, request.served) == (80, 80, 70)
-    assert [item.charged for item in queue.take(70, now=0)] == [10] * 7
-    assert (queue.tokens, request.waiting, request.served) == (10, 10, 140)
-
-
-def test_work_that_is_added_later_shares_a_prefix_that_was_taken() -> None:
-    queue = prefixed_queue()
-    first, *others = sequences(3, name=1)
-    request = request_for(queue, [first])
-    (item,) = queue.take(100, now=0)
-    queue.complete(item)
-
-    queue.add(request, others)
-
-    assert (queue.tokens, request.waiting) == (20, 20)
-    assert [item.charged for item in queue.take(100, now=0)] == [10, 10]
-
-
-def test_two_requests_have_a_prefix_each() -> None:
-    queue = prefixed_queue()
-    first, second = sequences(2, name=1)
-    request_for(queue, [first])
-    request_for(queue, [second])
-
-    assert queue.tokens == 120
-    batch = queue.take(200, now=0)
-    assert len({item.prefix for item in batch}) == 2
-    assert [item.charged for item in batch] == [60, 60]
-
-
-def test_the_prefix_of_a_dropped_request_counts_no_longer() -> None:
-    queue = prefixed_queue()
-    queue.drop(request_for(queue, sequences(3, name=1)))
-
-    assert (queue.tokens, queue.sequences) == (0, 0)
-
-
-def test_work_that_another_request_needs_too_keeps_its_prefix_when_its_first_request_is_dropped() -> None:
-    queue = prefixed_queue()
-    wanted = sequences(3, name=1)
-    leaving = request_for(queue, wanted)
-    request_for(queue, wanted[1:2])
-
-    queue.drop(leaving)
-
-    assert (queue.tokens, queue.sequences) == (60, 1)
-    (item,) = queue.take(100, now=0)
-    assert (item.work, item.charged, queue.tokens) == (wanted[1], 60, 0)
-
-
-Step = st.one_of(
-    st.tuples(st.just("add"), st.integers(0, 4), st.lists(st.integers(0, 20), min_size=1, max_size=8)),
-    st.tuples(st.just("drop"), st.integers(0, 4), st.none()),
-    st.tuples(st.just("take"), st.integers(1, 40), st.none()),
-    st.tuples(st.just("complete"), st.none(), st.none()),
-)
-
-
-@given(st.lists(Step, max_size=40))
-def test_whatever_happens_each_prefix_is_paid_for_once_and_held_as_long_as_work_has_it(steps) -> None:
-    queue = prefixed_queue()
-    requests, running, paid = {}, [], weakref.WeakSet[SharedPrefix]()
-    living = weakref.WeakSet[SharedPrefix]()
-
-    def take(budget: int) -> bool:
-        batch = queue.take(budget, now=0)
-        assert len(batch) <= 1 or sum(item.charged for item in batch) <= budget
-        for item in batch:
-            own = len(item.work) - item.work.prefix
-            if item.prefix is None or item.prefix in paid:
-                assert item.charged == own
-            else:
-                assert item.charged == len(item.work)
-                paid.add(item.prefix)
-        running.extend(batch)
-        return bool(batch)
-
-    def complete_one() -> None:
-        queue.complete(running.pop(0))
-
-    def check() -> None:
-        waiting = [item for item in queue._items.values() if not item.taken]
-        prefixes = {item.prefix for item in waiting if item.prefix is not None and item.prefix not in paid}
-        assert queue.sequences == len(waiting)
-        assert queue.tokens == sum(item.own for item in waiting) + sum(prefix.size for prefix in prefixes)
-        held = {item.prefix for item in [*waiting, *running]} - {None}
-        for request in requests.values():
-            held |= set(request.recent)
-        living.update(held)
-        assert set(living) == held
-
-    with without_collection():
-        for kind, number, numbers in steps:
-            if kind == "add":
-                request = requests.setdefault(number, queue.open(NEVER))
-                new = [TokenSequence.of([n % 3] * 5 + [n] * (1 + n % 4), prefix=n % 3 and 5) for n in numbers]
-                queue.add(request, new)
-            elif kind == "drop" and number in requests:
-                queue.drop(requests.pop(number))
-            elif kind == "take":
-                take(number)
-            elif kind == "complete" and running:
-                complete_one()
-            request = None
-            check()
-        while take(20):
-            pass
-        while running:
-            complete_one()
-        for request in requests.values():
-            queue.drop(request)
-        assert queue.tokens == queue.sequences == len(living) == 0
-
-
 # ---------------------------------------------------------------------------- any interleaving
 
 Request = st.tuples(
@@ -390,12 +285,14 @@ Request = st.tuples(
 
 
 @given(st.lists(Request, min_size=1, max_size=6), st.sets(st.integers(0, 12), max_size=2))
-def test_any_requests_compute_each_prefix_once_while_it_lives_and_leave_nothing(requests, poison) -> None:
+def test_any_requests_compute_each_prefix_once_while_it_lives_and_leave_nothing(
+    play, without_collection, requests, poison
+) -> None:
     with without_collection():
-        asyncio.run(asyncio.wait_for(_nothing_is_left(requests, poison), 20))
+        asyncio.run(asyncio.wait_for(_nothing_is_left(play, requests, poison), 20))
 
 
-async def _nothing_is_left(requests, poison) -> None:
+async def _nothing_is_left(play, requests, poison) -> None:
     engine = Engine()
     model = prompted_model(engine)
     scheduler = Scheduler(model)
@@ -404,7 +301,7 @@ async def _nothing_is_left(requests, poison) -> None:
         encodings = model.encode(f"giant {query}", [f"giant {'panda ' * (document % 5)} {document}"], RAW)
         return encodings[0].sequences[0]
 
-    async def compute(wanted: list[TokenSequence], deadline: float = NEVER):
+    async def compute(wanted: list[TokenSequence], deadline: float):
         with scheduler.open(deadline) as pending:
             pending.add(wanted[:6])
             await asyncio.sleep(0)
@@ -412,33 +309,11 @@ async def _nothing_is_left(requests, poison) -> None:
             return await pending.outputs()
 
     engine.poison = {sequence(query, document).token_ids for query in range(2) for document in poison}
-    engine.gate.clear()
-    running = asyncio.create_task(compute([sequence(2, 99)]))
-    await asyncio.to_thread(engine.started.wait)
     wanted = [list(dict.fromkeys(sequence(*pair) for pair in pairs)) for pairs, _ in requests]
-    tasks = [
-        asyncio.create_task(compute(own, 0.0 if fate == "is late" else NEVER))
-        for own, (_, fate) in zip(wanted, requests, strict=True)
-    ]
-    await asyncio.sleep(0)
+    fates = [fate for _, fate in requests]
+    _, *results = await play(engine, compute, [sequence(2, 99)], list(zip(wanted, fates, strict=True)))
 
-    def depart(moment: str) -> None:
-        for (_, fate), task in zip(requests, tasks, strict=True):
-            if fate == moment:
-                task.cancel()
-
-    depart("leaves while the first batch runs")
-    await asyncio.sleep(0)
-    engine.gate.set()
-    await running
-    depart("leaves after it")
-    await asyncio.gather(
-        *(task for (_, fate), task in zip(requests, tasks, strict=True) if fate == "waits"), return_exceptions=True
-    )
-    depart("is late")
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-
-    for own, (_, fate), result in zip(wanted, requests, results, strict=True):
+    for own, fate, result in zip(wanted, fates, results, strict=True):
         fails = any(one.token_ids in engine.poison for one in own)
         if isinstance(result, dict):
             assert not fails

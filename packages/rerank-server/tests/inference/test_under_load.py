@@ -109,7 +109,7 @@ async def test_a_full_server_refuses_whole_requests_while_it_computes(serve: Ser
 async def test_a_request_that_is_over_the_tokens_that_the_server_holds_is_413(serve: Serve, until_ready: Ready) -> None:
     async with serve(lambda _: OverlapModel(), max_queue_tokens=160, max_documents=20, max_length=8) as client:
         await until_ready(client)
-        response = await client.post("/v1/rerank", json=documents(20))
+        response = await client.post("/v1/rerank", json=documents(20, name="a long document"))
 
     assert response.status_code == 413
     assert "RERANK_MAX_QUEUE_TOKENS" in response.json()["message"]

@@ -128,6 +128,32 @@ async def test_a_long_document_is_cut_unless_truncation_is_off(client: Client) -
             "highlight: expected sentences, got bool",
         ),
         (
+            {"query": QUERY, "documents": ["x"], "highlight_top": 3},
+            "highlight_top",
+            "highlight_top is sent without highlight: send both",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "truncate_prompt_tokens": 65},
+            "truncate_prompt_tokens",
+            "65 tokens are asked for at once, the model reads 64",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "truncate_prompt_tokens": 4},
+            "truncate_prompt_tokens",
+            "4 tokens are asked for at once, of which 1 are special tokens",
+        ),
+        (
+            {"query": QUERY, "documents": ["x"], "highlight_threshold": 0.5},
+            "highlight_threshold",
+            "highlight_threshold is sent without highlight: send both",
+        ),
+        ({"query": QUERY, "documents": ["x"], "highlight_top": 0}, "highlight_top", "highlight_top is 0: use 1 or"),
+        (
+            {"query": QUERY, "documents": ["x"], "highlight": "sentences", "highlight_top": -1},
+            "highlight_top",
+            "highlight_top is -1: use 1 or",
+        ),
+        (
             {"query": QUERY, "documents": ["x"], "long_documents": True},
             "long_documents",
             "long_documents: expected one of truncate, chunk, got bool",
@@ -150,15 +176,51 @@ async def test_a_wrong_field_is_400_and_named_wherever_a_client_looks(
     assert error["id"]
 
 
+async def test_more_tokens_than_the_model_reads_are_refused_before_anything_is_tokenized(
+    client: Client, model: OverlapModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[str] = []
+    encode = model.encode
+
+    def noting(query: str, *arguments: Any) -> Any:
+        queries.append(query)
+        return encode(query, *arguments)
+
+    monkeypatch.setattr(model, "encode", noting)
+    for most, status in ((65, 400), (64, 200)):
+        response = await client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "truncate_prompt_tokens": most}
+        )
+        assert (response.status_code, queries) == (status, [QUERY] if status == 200 else [])
+
+
+SURROGATE = "a string has a lone surrogate, half of a character: send whole characters"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         ('{"query": "x", "documents": [', "it ends too early"),
+        (r'{"query": "\ud83d\ude00\ud83d', "it ends too early"),
+        (r'{"query": "\ud800"}', SURROGATE),
+        (r'{"query": "x", "documents": ["\\\ud83dx and more"]}', SURROGATE),
+        (r'{"query": "\udc00"}', SURROGATE),
+        (r'{"query": "\\ud800", "documents": [', "it ends too early"),
         ('{"query": "x", "documents": ["x"],}', "trailing comma in object (byte 34)"),
         ('{"query": "x", "documents": ["x"], "threshold": 1e999}', "number out of range"),
         ("query: x", "invalid character (byte 0)"),
     ],
-    ids=["cut", "comma", "number", "yaml"],
+    ids=[
+        "cut",
+        "cut in a character",
+        "surrogate",
+        "surrogate behind",
+        "second half",
+        "backslash",
+        "comma",
+        "number",
+        "yaml",
+    ],
 )
 async def test_what_is_wrong_with_json_is_said_once(client: Client, body: str, reason: str) -> None:
     response = await client.post("/v1/rerank", content=body, headers={"content-type": "application/json"})

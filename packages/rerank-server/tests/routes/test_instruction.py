@@ -82,10 +82,11 @@ async def test_an_instruction_reaches_the_model_by_every_path_that_has_one(
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize(("path", "body"), [("/v1/rerank", COMMON), ("/rerank/batch", PAIRS)])
 async def test_an_instruction_has_the_names_that_clients_send(
-    taking: Client, takes: OverlapModel, form: dict[str, Any]
+    taking: Client, takes: OverlapModel, form: dict[str, Any], path: str, body: dict[str, Any]
 ) -> None:
-    assert scores(await taking.post("/v1/rerank", json=COMMON | form)) == expected(takes, "/v1/rerank", INSTRUCTION)
+    assert scores(await taking.post(path, json=body | form)) == expected(takes, path, INSTRUCTION)
 
 
 async def test_an_instruction_of_no_words_takes_the_place_of_the_models_own(
@@ -98,11 +99,11 @@ async def test_an_instruction_of_no_words_takes_the_place_of_the_models_own(
     assert null == expected(takes, "/v1/rerank", None) != without
 
 
-async def test_one_pair_has_an_instruction_too(taking: Client) -> None:
+@pytest.mark.parametrize("form", FORMS, ids=str)
+async def test_one_pair_has_an_instruction_too(taking: Client, form: dict[str, Any]) -> None:
     pair = {"query": QUERY, "passage": DOCUMENTS[0]}
     plain, null, instructed = [
-        (await taking.post("/rerank", json=pair | more)).json()["score"]
-        for more in ({}, {"instruction": None}, {"instruction": INSTRUCTION})
+        (await taking.post("/rerank", json=pair | more)).json()["score"] for more in ({}, dict.fromkeys(form), form)
     ]
 
     assert plain == null < instructed
@@ -170,17 +171,57 @@ async def test_a_wrong_instruction_is_named_with_the_way_out(
     assert error["error"]["param"] == param
 
 
-async def test_an_instruction_of_a_pair_is_as_long_as_its_texts_may_be(taking: Client) -> None:
-    answer = await taking.post("/rerank/batch", json=PAIRS | {"instruction": "y" * 10_001})
+TOO_LONG = "String should have at most 10000 characters, not 10001"
+KWARGS = "chat_template_kwargs"
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "message", "kind"),
+    [
+        ({"instruction": "y" * 10_001}, ["instruction"], TOO_LONG, "string_too_long"),
+        ({"instruct": "y" * 10_001}, ["instruct"], TOO_LONG, "string_too_long"),
+        ({KWARGS: {"instruct": "y" * 10_001}}, [KWARGS, "instruct"], TOO_LONG, "string_too_long"),
+        ({KWARGS: {"instruction": 7}}, [KWARGS, "instruction"], "Input should be a string", "string_type"),
+        ({KWARGS: "x"}, [KWARGS], "Input should be an object", "dict_type"),
+        (
+            {"instruct": "x", KWARGS: {"instruction": "y"}},
+            ["instruct"],
+            "instruct and chat_template_kwargs.instruction differ: send only one of them",
+            "value_error",
+        ),
+    ],
+    ids=["long", "long by another name", "long inside", "number inside", "no object", "two"],
+)
+@pytest.mark.parametrize(("path", "body"), [("/rerank/batch", PAIRS), ("/rerank", PAIRS["pairs"][0])])
+async def test_a_wrong_instruction_of_pairs_is_named_by_its_place(
+    taking: Client,
+    path: str,
+    body: dict[str, Any],
+    fields: dict[str, Any],
+    place: list[str],
+    message: str,
+    kind: str,
+) -> None:
+    answer = await taking.post(path, json=body | fields)
 
     assert answer.status_code == 422
-    assert answer.json()["detail"] == [
-        {
-            "loc": ["body", "instruction"],
-            "msg": "String should have at most 10000 characters, not 10001",
-            "type": "string_too_long",
-        }
-    ]
+    assert answer.json()["detail"] == [{"loc": ["body", *place], "msg": message, "type": kind}]
+
+
+@pytest.mark.parametrize("form", FORMS[:4], ids=str)
+async def test_an_instruction_inside_a_pair_of_several_is_refused_by_its_place(
+    taking: Client, form: dict[str, Any]
+) -> None:
+    first, second, *_ = PAIRS["pairs"]
+    nulls: dict[str, Any] = {"instruction": None, "instruct": None, KWARGS: {"enable_thinking": False}}
+
+    answer = await taking.post("/rerank/batch", json={"pairs": [first | nulls, second | form]})
+
+    (error,) = answer.json()["detail"]
+    assert answer.status_code == 422
+    assert error["loc"][:3] == ["body", "pairs", 1]
+    assert error["loc"][-1] in {"instruction", "instruct"}
+    assert error["msg"] == "A pair has no instruction of its own: send one beside pairs, for all of them"
 
 
 async def test_the_text_of_an_instruction_is_in_no_line_of_the_log(

@@ -45,7 +45,7 @@ def highlight(
 
 def documents_to_highlight(scores: Scores, options: ScoreOptions) -> list[int]:
     """Return the positions of the documents whose sentences are to be scored, best first."""
-    return [best.index for best in rank(scores, top_n=options.highlight_top)]
+    return [best.index for best in rank(scores, top_n=options.highlight_top, threshold=options.highlight_threshold)]
 
 
 def sentence_pairs(scores: Scores, pairs: Sequence[Pair], documents: Iterable[int]) -> list[SentencePair]:
@@ -63,6 +63,7 @@ def sentence_options(options: ScoreOptions) -> ScoreOptions:
         options,
         highlight=None,
         highlight_top=None,
+        highlight_threshold=None,
         truncate=True,
         max_document_tokens=None,
         long_documents="truncate",

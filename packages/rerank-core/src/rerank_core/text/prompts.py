@@ -320,7 +320,8 @@ class PromptTokenizer:
             least = f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
             raise InvalidRequest(
                 f"{wanted} tokens are read at once, and the prompt has {fixed + own} without a query and a document: "
-                f"{f'shorten the instruction, or {least}' if options.instruction else least}"
+                f"{f'shorten the instruction, or {least}' if options.instruction else least}",
+                option="instruction" if options.instruction else "max_length",
             )
         return wanted - fixed
 

@@ -84,7 +84,8 @@ class Template:
         if wanted < self.special_tokens + _LEAST_ROOM:
             raise InvalidRequest(
                 f"{wanted} tokens are asked for at once, of which {self.special_tokens} are special tokens: "
-                f"ask for {self.special_tokens + _LEAST_ROOM} or more"
+                f"ask for {self.special_tokens + _LEAST_ROOM} or more",
+                option="max_length",
             )
         return wanted - self.special_tokens
 

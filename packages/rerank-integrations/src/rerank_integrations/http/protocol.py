@@ -39,6 +39,7 @@ _NAMES = {
     "best_chunks": "best_chunks",
     "highlight": "highlight",
     "highlight_top": "highlight_top",
+    "highlight_threshold": "highlight_threshold",
     "instruction": "instruction",
 }
 
@@ -166,11 +167,14 @@ class Question:
 
     def body(self, part: range) -> bytes:
         """Write the body of one part's request: of the options, those that are not the default."""
-        default = ScoreOptions()
+        default, options = ScoreOptions(), self.options
+        if options.highlight is None:
+            # Without effect, and the server refuses them alone.
+            options = replace(options, highlight_top=None, highlight_threshold=None)
         fields = {
-            name: getattr(self.options, option)
+            name: getattr(options, option)
             for option, name in _NAMES.items()
-            if getattr(self.options, option) != getattr(default, option)
+            if getattr(options, option) != getattr(default, option)
         }
         if not self.options.raw:
             fields["return_raw_scores"] = True  # they keep their order where the others have all become 1.0
@@ -285,6 +289,8 @@ def join(answers: Sequence[Scores], info: ServerInfo, options: ScoreOptions) -> 
             "and let all servers have the same model"
         )
     scores = joined(answers)
+    if scores.sentences is None and options.highlight is not None and options.highlight_threshold is not None:
+        return replace(scores, sentences=(None,) * len(scores))  # no document scores enough
     if scores.sentences is None or options.highlight_top is None:
         return scores
     best = {found.index for found in rank(scores, top_n=options.highlight_top)}

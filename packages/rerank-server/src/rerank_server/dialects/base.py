@@ -11,7 +11,7 @@ from rerank_core.errors import RerankError
 from rerank_core.types import Scores
 
 from rerank_server.dialects.request import ScoreRequest
-from rerank_server.errors import status_of
+from rerank_server.errors import WrongField, status_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Dialect:
     - ``score_request``: that → the request that is scored. Raises ``InvalidRequest``.
     - ``answer``: the dialect's request and its scores → the body of the response.
     - ``error``: an error → the body of the response.
+    - ``has_sentences``: whether a response has a field for the sentences that ``highlight`` asks for.
     - ``statuses``: HTTP statuses by the code of an error, where they differ from ``errors.STATUS``.
     - ``model_owner``: the owner in the list of models below the dialect's prefix. Some clients know one name only.
 
@@ -44,6 +45,7 @@ class Dialect:
     score_request: Callable[[Any], ScoreRequest]
     answer: Callable[[Any, Scores, Reply], Any]
     error: Callable[[RerankError, Reply], Struct]
+    has_sentences: bool = True
     statuses: Mapping[str, int] = field(default_factory=dict)
     model_owner: str = "rerank"
     request: type[Struct]
@@ -52,6 +54,13 @@ class Dialect:
     error_descriptions: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any]
     answered: Any
+
+    def to_score_request(self, request: Any) -> ScoreRequest:
+        """Translate the dialect's own request. Raises ``InvalidRequest``."""
+        found = self.score_request(request)
+        if found.options.highlight is not None and not self.has_sentences:
+            raise WrongField("highlight is not a field of this API: use it at /v1/rerank", field="highlight")
+        return found
 
     def status_of(self, error: RerankError) -> int:
         """The HTTP status of an error."""

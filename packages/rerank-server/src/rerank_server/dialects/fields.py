@@ -29,7 +29,8 @@ from rerank_server.errors import NoDocuments, WrongField
 Flag: TypeAlias = bool | None
 
 _MOST_RANK_FIELDS = 100
-# Of names that are not read, an error repeats so many, and only what looks like a name: never a caller's text.
+_INSTRUCTIONS = ("instruction", "instruct")
+# Of names that are not read, an error repeats at most three, and only what looks like a name: never a caller's text.
 _MOST_NAMES = 3
 _NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 _SIDES: dict[str, TruncationSide] = {"right": "right", "Right": "right", "left": "left", "Left": "left"}
@@ -149,6 +150,10 @@ class RerankRequest(ScoringFields, kw_only=True):
     highlight_top: Annotated[
         int | None, Meta(description="Highlight this many of the best documents only; the default is `top_n`.")
     ] = None
+    highlight_threshold: Annotated[
+        float | None,
+        Meta(description="Highlight only documents with at least this score; the default is `threshold`."),
+    ] = None
 
 
 class RelevantSpan(Struct):
@@ -179,17 +184,18 @@ def score_request(request: RerankRequest, *, raw_by_default: bool = False) -> Sc
     asked = options(request, raw_by_default=raw_by_default)
     if asked.long_documents is None and request.relevant_spans and asks_for_spans(request):
         asked = replace(asked, long_documents="chunk")
-    if request.highlight is not None:
-        most = _at_least(1, "highlight_top", request.highlight_top)
-        asked = replace(asked, highlight=request.highlight, highlight_top=most).highlighting(top_n(request))
-    return ScoreRequest(pairs, asked, request.model)
+    return ScoreRequest(pairs, _highlighting(request, asked), request.model)
 
 
-def score_request_without_sentences(request: RerankRequest) -> ScoreRequest:
-    """Translate a request of an API whose answers have no field for sentences. Raises ``WrongField``."""
+def _highlighting(request: RerankRequest, asked: ScoreOptions) -> ScoreOptions:
+    most, least = _at_least(1, "highlight_top", request.highlight_top), request.highlight_threshold
     if request.highlight is not None:
-        raise WrongField("highlight is not a field of this API: use it at /v1/rerank", field="highlight")
-    return score_request(request)
+        asked = replace(asked, highlight=request.highlight, highlight_top=most, highlight_threshold=least)
+        return asked.highlighting(top_n(request), request.threshold)
+    for name, value in (("highlight_top", most), ("highlight_threshold", least)):
+        if value is not None:
+            raise WrongField(f"{name} is sent without highlight: send both, or leave it out", field=name)
+    return asked
 
 
 def texts(request: RerankRequest) -> list[str]:
@@ -292,6 +298,15 @@ def text_of(value: str | dict[str, Any], path: str, fields: list[str] | None = N
     return value["text"]
 
 
+def instructions_in(given: Mapping[str, Any]) -> dict[tuple[str, ...], object]:
+    """The values of the fields that an instruction may be in, by their paths; a null counts as missing."""
+    inner = given.get("chat_template_kwargs")
+    found: dict[tuple[str, ...], object] = {(name,): given.get(name) for name in _INSTRUCTIONS}
+    if isinstance(inner, dict):
+        found |= {("chat_template_kwargs", name): inner.get(name) for name in _INSTRUCTIONS}
+    return {path: value for path, value in found.items() if value is not None}
+
+
 def converted(body: object, request: type[Any]) -> Any:
     """Convert a body to a Struct, without the fields that are null. Raises ``WrongField``."""
     if not isinstance(body, dict):
@@ -317,13 +332,9 @@ def _one_of(request: ScoringFields, names: Mapping[str, bool]) -> bool | None:
 
 def _instruction(request: ScoringFields) -> str | None:
     """The instruction, which has several names; None where it has none of them. Raises ``WrongField``."""
-    inner = request.chat_template_kwargs or {}
-    said: dict[str, object] = {"instruction": request.instruction, "instruct": request.instruct}
-    said |= {f"chat_template_kwargs.{name}": inner.get(name) for name in ("instruction", "instruct")}
     texts: dict[str, str] = {}
-    for name, text in said.items():
-        if text is None:
-            continue
+    for path, text in instructions_in(msgspec.structs.asdict(request)).items():
+        name = ".".join(path)
         if not isinstance(text, str):
             raise WrongField(f"{name}: expected str", field=name)
         texts[name] = text

@@ -11,6 +11,7 @@ from rerank_core.types import Pair, ScoreOptions, Scores
 
 from rerank_server.dialects import examples
 from rerank_server.dialects.base import Dialect, Reply
+from rerank_server.dialects.fields import instructions_in
 from rerank_server.dialects.replies import FieldError, WrongFields
 from rerank_server.dialects.request import ScoreRequest
 from rerank_server.errors import InvalidField, InvalidFields, by_code, field_of, status_of
@@ -36,6 +37,12 @@ Instruction = Annotated[
     Annotated[str, Meta(max_length=MAX_CHARS)] | None,
     Meta(description="What the query asks for, in words, for a model that takes an instruction; others refuse it."),
 ]
+Instruct = Annotated[
+    Annotated[str, Meta(max_length=MAX_CHARS)] | None, Meta(description="Another name of `instruction`.")
+]
+ChatTemplateKwargs = Annotated[
+    dict[str, Any] | None, Meta(description="An object whose `instruction` is another name of `instruction`.")
+]
 
 
 class PairRequest(Struct):
@@ -45,6 +52,8 @@ class PairRequest(Struct):
     passage: Text
     normalize: Normalize = False
     instruction: Instruction = None
+    instruct: Instruct = None
+    chat_template_kwargs: ChatTemplateKwargs = None
 
 
 class PairResponse(Struct):
@@ -72,6 +81,8 @@ class BatchRequest(Struct):
     ]
     normalize: Normalize = False
     instruction: Instruction = None
+    instruct: Instruct = None
+    chat_template_kwargs: ChatTemplateKwargs = None
 
 
 class BatchResponse(Struct):
@@ -95,7 +106,10 @@ _KINDS = {"malformed_body": "json_invalid", "empty_body": "missing", "wrong_cont
 
 
 def read_pair(body: object) -> PairRequest:
-    """Read the body of ``POST /rerank``. Raises ``InvalidFields`` with every field that is wrong."""
+    """Read the body of ``POST /rerank``; ``instruction`` has what any of its names has.
+
+    Raises ``InvalidFields`` with every field that is wrong.
+    """
     check = _Check()
     fields = check.mapping(body, ["body"])
     query, passage = check.pair(fields, ["body"])
@@ -116,13 +130,18 @@ def pair_answer(request: PairRequest, scores: Scores, _: Reply) -> PairResponse:
 
 
 def read_batch(body: object) -> BatchRequest:
-    """Read the body of ``POST /rerank/batch``. Raises ``InvalidFields`` with every field that is wrong."""
+    """Read the body of ``POST /rerank/batch``; ``instruction`` has what any of its names has.
+
+    Raises ``InvalidFields`` with every field that is wrong.
+    """
     check = _Check()
     fields = check.mapping(body, ["body"])
     pairs = []
     for index, item in enumerate(check.items(fields, "pairs", ["body"])):
         loc: Loc = ["body", "pairs", index]
-        pairs.append(QueryPassage(*check.pair(check.mapping(item, loc), loc)))
+        own = check.mapping(item, loc)
+        check.no_instruction(own, loc)
+        pairs.append(QueryPassage(*check.pair(own, loc)))
     normalize = check.flag(fields, "normalize", ["body"])
     instruction = check.instruction(fields, ["body"])
     check.finish()
@@ -248,9 +267,26 @@ class _Check:
         return text
 
     def instruction(self, fields: dict[str, Any], loc: Loc) -> str | None:
-        if fields.get("instruction") is None:
-            return None
-        return self._text(fields, "instruction", loc, may_be_blank=True)
+        """The instruction, which has several names."""
+        inner = fields.get("chat_template_kwargs")
+        if inner is not None and not isinstance(inner, dict):
+            self._add([*loc, "chat_template_kwargs"], "Input should be an object", "dict_type")
+        found = {}
+        for path in instructions_in(fields):
+            parent = fields if len(path) == 1 else fields[path[0]]
+            found[path] = self._text(parent, path[-1], [*loc, *path[:-1]], may_be_blank=True)
+        if len(set(found.values())) > 1:
+            names = " and ".join(".".join(path) for path in found)
+            self._add([*loc, *next(iter(found))], f"{names} differ: send only one of them", "value_error")
+        return next(iter(found.values()), None)
+
+    def no_instruction(self, pair: dict[str, Any], loc: Loc) -> None:
+        for path in instructions_in(pair):
+            self._add(
+                [*loc, *path],
+                "A pair has no instruction of its own: send one beside pairs, for all of them",
+                "extra_forbidden",
+            )
 
     def flag(self, fields: dict[str, Any], key: str, loc: Loc) -> bool:
         value = fields.get(key, False)

@@ -13,7 +13,7 @@ from rerank_core.inputs import instruction_of
 from rerank_core.models.batching import price
 from rerank_core.scorer import StepwiseModel
 from rerank_core.text.sentences import MOST
-from rerank_core.text.windows import query_room, windows
+from rerank_core.text.windows import count_windows, query_room
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 _TOKENS_PER_CHARACTER = 0.3  # a guess until the text is tokenised: English has about 0.25, Chinese 0.7
@@ -38,8 +38,6 @@ def prompt_tokens(model: StepwiseModel) -> PromptTokens:
     """Count the tokens around two texts, as the model's engine computes them, without those of an instruction."""
     options = ScoreOptions(instruction="" if model.info.takes_instruction else None)
     (empty,), (asked,) = (model.encode(query, [""], options) for query in ("", "Is it warm?"))
-    if not any(sequence.prefix for sequence in asked.sequences):
-        return PromptTokens()
     prices = [price(sequence, model.cost) for sequence in empty.sequences]
     prefix = sum(each.prefix for each in prices)
     has_query = sum(price(sequence, model.cost).prefix for sequence in asked.sequences) > prefix
@@ -67,12 +65,12 @@ def estimated_tokens(
     for pair in pairs:
         query = instruction + _tokens(pair.query, options.max_query_tokens)
         document = _tokens(pair.document, options.max_document_tokens, most)
-        first, others = (
+        first, count, own = (
             _window_tokens(query, document, room, options) if windowed else _pair_tokens(query, document, room)
         )
         once = prompt.prefix + (first if prompt.has_query else 0)
         each = prompt.own + (0 if prompt.has_query else first)
-        total += sum(each + own for own in others)
+        total += count * each + own
         if pair.query not in queries:
             queries.add(pair.query)
             total += once
@@ -109,21 +107,20 @@ def _tokens(text: str, cap: int | None, max_characters: int | None = None) -> fl
     return tokens if cap is None else min(cap, tokens)
 
 
-def _pair_tokens(query: float, document: float, room: int) -> tuple[int, list[int]]:
-    """Estimate the tokens of the query, and those of the document, where ``room`` is the most of both."""
+def _pair_tokens(query: float, document: float, room: int) -> tuple[int, int, int]:
+    """Estimate the tokens of the query, and those of the one document, where ``room`` is the most of both."""
     both = math.ceil(min(max(0, room), query + document))
     first = min(both, math.ceil(query))
-    return first, [both - first]
+    return first, 1, both - first
 
 
-def _window_tokens(query: float, document: float, room: int, options: ScoreOptions) -> tuple[int, list[int]]:
-    """Estimate the tokens of the query, and those of each window of a long document: all but the last one are full."""
+def _window_tokens(query: float, document: float, room: int, options: ScoreOptions) -> tuple[int, int, int]:
+    """Estimate the tokens of the query, the number of a document's windows, and the tokens of all of these."""
     room = max(4, room)
     first, length = query_room(math.ceil(query), room), math.ceil(document)
     if first + length <= room:
-        return first, [length]
-    found = windows(length, room - first, options.overlap_tokens)[: options.most_windows()]
-    return first, [len(window) for window in found]
+        return first, 1, length
+    return first, *count_windows(length, room - first, options.overlap_tokens, options.most_windows())
 
 
 @dataclass(slots=True, eq=False)

@@ -79,7 +79,7 @@ def key_of(fingerprint: str, options: ScoreOptions) -> Callable[[Pair], bytes]:
     The raw score does not depend on ``raw``, nor on how many documents are highlighted.
     """
     common = sha256()
-    for part in (fingerprint, repr(astuple(replace(options, raw=False, highlight_top=None)))):
+    for part in (fingerprint, repr(astuple(replace(options, raw=False, highlight_top=None, highlight_threshold=None)))):
         common.update(_framed(part))
 
     def key(pair: Pair) -> bytes:

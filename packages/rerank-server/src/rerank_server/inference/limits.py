@@ -9,8 +9,6 @@ from rerank_core.errors import InvalidRequest, TooManyDocuments, UnknownModel
 from rerank_core.inputs import check_instruction
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
-from rerank_server.errors import WrongField
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -27,11 +25,12 @@ class Limits:
     def check(self, pairs: Sequence[Pair], options: ScoreOptions, model: str | None, info: ModelInfo) -> None:
         """Check a request for ``model`` where ``info`` is the model that is loaded.
 
-        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long, or an
-        instruction that the model does not take.
+        Raises ``UnknownModel``, ``TooManyDocuments``, and ``InvalidRequest`` for a text that is too long, an
+        instruction that the model does not take, or more tokens at once than it reads.
         """
         self.check_model(model, info)
         self.check_count(len(pairs))
+        self._check_max_length(options, info)
         self._check_instruction(options, info)
         if not options.truncate:
             self._check_lengths(pairs)
@@ -49,17 +48,22 @@ class Limits:
                 "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
             )
 
+    def _check_max_length(self, options: ScoreOptions, info: ModelInfo) -> None:
+        most = info.max_length
+        if options.max_length is not None and options.max_length > most:
+            raise InvalidRequest(
+                f"{options.max_length} tokens are asked for at once, the model reads {most}: ask for {most} or fewer",
+                option="max_length",
+            )
+
     def _check_instruction(self, options: ScoreOptions, info: ModelInfo) -> None:
-        try:
-            check_instruction(options, info)
-        except InvalidRequest as error:
-            raise WrongField(str(error), field="instruction") from None
+        check_instruction(options, info)
         length = len(options.instruction or "")
         if length > self.max_text_chars:
-            raise WrongField(
+            raise InvalidRequest(
                 f"the instruction has {length} characters, it may have {self.max_text_chars}: shorten it (the limit "
                 "is RERANK_MAX_TEXT_CHARS)",
-                field="instruction",
+                option="instruction",
             )
 
     def _check_lengths(self, pairs: Sequence[Pair]) -> None:

@@ -297,7 +297,7 @@ class Queue(Generic[WorkT]):
         self._leave(item)  # taken, so that no batch takes it from the list of a request
         prefix, item.prefix = item.prefix, None
         if prefix is not None and not prefix.items and not prefix.taken:
-            self._remove_prefix(prefix)  # pragma: no cover (in the full tier: test_shared_prefixes.py)
+            self._remove_prefix(prefix)
 
 
 def _rank(request: QueuedRequest[WorkT]) -> int:

@@ -91,12 +91,13 @@ class PendingScores:
             failing.cancel()
             work.cancel()
 
-    async def outputs(self) -> dict[TokenSequence, Output]:
-        """Await the outputs of all sequences that were added; from now on prefixes are not held for others.
+    async def outputs(self, *, more_follow: bool = False) -> dict[TokenSequence, Output]:
+        """Await the outputs of all sequences that were added; unless ``more_follow``, prefixes are not held for others.
 
         Raises the error of the model for one of them, and ``RerankError`` where the scheduler has ended.
         """
-        self.request.recent = ()
+        if not more_follow:
+            self.request.recent = ()
         while self._error is None and self.request.missing:
             self._completed.clear()
             await self._completed.wait()
@@ -260,9 +261,10 @@ class Scheduler:
 
     def _compute_and_report(self, batch: list[WorkItem[TokenSequence]]) -> None:
         sequences = [item.work for item in batch]
-        tokens = sum(item.charged for item in batch)
+        charged = [item.charged for item in batch]
+        tokens = sum(charged)
         began = time.perf_counter()
-        outcomes = self._compute(sequences, [item.prefix for item in batch])
+        outcomes = self._compute(sequences, [item.prefix for item in batch], charged)
         seconds = time.perf_counter() - began
         for outcome in outcomes:
             if isinstance(outcome, _Failure):
@@ -274,11 +276,14 @@ class Scheduler:
             self._on_batch(sequences=len(sequences), tokens=tokens, seconds=seconds, failed=failed)
 
     def _compute(
-        self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None] = ()
+        self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None], charged: Sequence[int]
     ) -> list[_Outcome]:
-        """Compute a batch, with an outcome for each sequence. A batch that fails is halved, down to the cause."""
+        """Compute a batch, with an outcome for each sequence. A batch that fails is halved, down to the cause.
+
+        ``charged``: the tokens that each sequence adds to the batch.
+        """
         try:
-            with self.progress.working(self._model.cost(sequences)):
+            with self.progress.working(sum(charged)):
                 outputs: list[_Outcome] = list(self._model.forward(sequences, shared))
             if len(outputs) != len(sequences):
                 raise EngineError(f"the model returned {len(outputs)} outputs for {len(sequences)} sequences")
@@ -288,8 +293,8 @@ class Scheduler:
         except BaseException as error:  # a library may raise anything, and nothing may end this thread
             if len(sequences) > 1:
                 middle = len(sequences) // 2
-                first = self._compute(sequences[:middle], shared[:middle])
-                return first + self._compute(sequences[middle:], shared[middle:])
+                first = self._compute(sequences[:middle], shared[:middle], charged[:middle])
+                return first + self._compute(sequences[middle:], shared[middle:], charged[middle:])
             if isinstance(error, RerankError):
                 return [_Failure(error)]
             logger.exception("the model failed on a sequence of %d tokens", len(sequences[0]))
@@ -311,7 +316,9 @@ class Scheduler:
 
     def _probe(self) -> bool:
         """Whether the model computes the probe batch."""
-        fine = not any(isinstance(outcome, _Failure) for outcome in self._compute(distinct_sequences(self._sample)))
+        sample = distinct_sequences(self._sample)
+        outcomes = self._compute(sample, (), [self._model.cost([sequence]) for sequence in sample])
+        fine = not any(isinstance(outcome, _Failure) for outcome in outcomes)
         if fine:
             self._failed_batches = 0
         elif self.is_healthy:

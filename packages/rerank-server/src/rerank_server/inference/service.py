@@ -163,7 +163,8 @@ class Service:
         self, tokenized: Tokenized, options: ScoreOptions, pending_scores: PendingScores, record: RequestRecord
     ) -> Scores:
         """Wait for the outputs that are missing, make scores of all, and put the new ones into the cache."""
-        outputs = tokenized.outputs | await self._computed(pending_scores, record)
+        more_follow = options.highlight is not None  # sentences, which share the queries of the documents
+        outputs = tokenized.outputs | await self._computed(pending_scores, record, more_follow=more_follow)
         scores = to_scores(self.model, tokenized.encodings, outputs, options)
         if self.cache is not None:
             for key, encoding in zip(tokenized.new, tokenized.encodings, strict=True):
@@ -286,10 +287,12 @@ class Service:
                 tokenized.extend(Tokenized(encodings, keys[new]))
         return tokenized
 
-    async def _computed(self, pending_scores: PendingScores, record: RequestRecord) -> dict[TokenSequence, Output]:
+    async def _computed(
+        self, pending_scores: PendingScores, record: RequestRecord, *, more_follow: bool
+    ) -> dict[TokenSequence, Output]:
         began = time.perf_counter()
         try:
-            return await pending_scores.outputs()
+            return await pending_scores.outputs(more_follow=more_follow)
         finally:
             forward_seconds = pending_scores.forward_seconds - record.forward_seconds
             record.queue_seconds += max(0.0, time.perf_counter() - began - forward_seconds)

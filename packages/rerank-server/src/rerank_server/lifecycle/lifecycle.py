@@ -13,7 +13,7 @@ from rerank_core.errors import RerankError, Unavailable
 from rerank_core.scorer import StepwiseModel
 
 from rerank_server.inference.service import Service
-from rerank_server.lifecycle.loading import LoadedModel, what_runs
+from rerank_server.lifecycle.loading import LoadedModel, describe
 from rerank_server.lifecycle.watchdog import TICK, ExitTimer, Watchdog, stacks
 from rerank_server.settings import in_variables
 
@@ -177,7 +177,7 @@ class Lifecycle:
             self.service = service
             if self._state == "loading":
                 self._state, self._accepts = "healthy", True
-            logger.info("ready: %s", what_runs(service.model.info))
+            logger.info("ready: %s", describe(service.model.info))
 
     async def _watch(self) -> None:
         while True:

@@ -74,8 +74,8 @@ def load_model(settings: Settings) -> LocalModel:
     )
 
 
-def what_runs(info: ModelInfo) -> str:
-    """Say what runs, in a line. For a language model it says where the prompt comes from: a wrong one scores badly."""
+def describe(info: ModelInfo) -> str:
+    """Describe the model in a line, with the source of a language model's prompt: a wrong one scores badly."""
     prompt = "" if info.recipe is None else f", prompt: {info.recipe}"
     return f"{info.title} on {info.device} in {info.dtype} by the {info.engine} engine{prompt}"
 

@@ -69,7 +69,7 @@ def scoring_routes(lifecycle: Lifecycle, limits: Limits, timeout: float, budget:
                 body_request = dialect.read(body)
                 record.pairs = _count(body, dialect)
                 limits.check_count(record.pairs)
-                score_request = dialect.score_request(body_request)
+                score_request = dialect.to_score_request(body_request)
                 pairs, options = score_request.pairs, score_request.options
                 record.pairs, record.characters = len(pairs), _characters(pairs)
                 limits.check(pairs, options, score_request.model, service.model.info)

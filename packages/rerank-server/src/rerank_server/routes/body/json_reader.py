@@ -25,6 +25,10 @@ _TOKEN = 64  # bytes that could be looked over in the time that a token takes
 _PART_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _NO_STRUCTURE = re.compile(rb'[^"\[\]{},]*+')
 _QUOTE, _BACKSLASH, _COMMA = b'"\\,'
+# Half of a character beyond U+FFFF, with something else behind it: msgspec says of some that the body is truncated.
+_LONE_SURROGATE = re.compile(
+    rb"(?<!\\)(?:\\\\)*+\\u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]|\\u(?![dD][c-fC-F]).)", re.DOTALL
+)
 _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 
 
@@ -99,14 +103,16 @@ def _decoded(body: bytes, kind: Any) -> Any:
     except RecursionError:
         raise MalformedBody("the JSON is nested too deeply") from None
     except ValueError as error:  # msgspec's own, invalid UTF-8, numbers beyond every limit
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else _reason(str(error))
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else _reason(str(error), body)
         raise MalformedBody(f"the body is not JSON: {reason}") from None
 
 
-def _reason(message: str) -> str:
+def _reason(message: str, body: bytes) -> str:
     """Translate a message of msgspec, such as ``JSON is malformed: trailing comma in object (byte 31)``."""
-    if message == "Input data was truncated":
+    if message == "Input data was truncated" and not _LONE_SURROGATE.search(body):
         return "it ends too early"
+    if message == "Input data was truncated" or "surrogate" in message:
+        return "a string has a lone surrogate, half of a character: send whole characters"
     reason = message.removeprefix("JSON is malformed: ").partition(" - at `$")[0]
     return f"{reason[0].lower()}{reason[1:]}"
 
