@@ -292,26 +292,45 @@ release: $(SETUP) ## make a version: VERSION=0.2.0 is set, checked, built, commi
 
 .PHONY: bench-smoke
 bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and that scores agree
-	$(BIN)/python benchmarks/smoke.py
+	UV=$(UV) $(BIN)/python benchmarks/smoke.py
 
 RESULTS := benchmarks/results
 
 .PHONY: bench
-bench: $(SETUP) ## measure engines and peers, memory, scaling and growth (CHECKPOINT=DIR, a cross-encoder's directory)
+bench: $(if $(CHECKPOINT),bench-checkpoint,bench-large bench-small bench-modernbert) ## measure engines and peers on three shapes; with CHECKPOINT=DIR on that one, and its memory, scaling and growth
+
+.PHONY: bench-checkpoint
+bench-checkpoint: $(SETUP)
 	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT) --json $(RESULTS)/engines.json --chart $(RESULTS)/engines.svg
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
 	$(BIN)/python benchmarks/bench_growth.py $(CHECKPOINT) --json $(RESULTS)/growth.json
 
-MODERNBERT := $(RESULTS)/modernbert-base
+# A random checkpoint of the shape, which is deleted again; or the one that LARGE=DIR or SMALL=DIR names.
+LARGE_SETS := --mixed 20 --equal --rounds 5
+SMALL_SETS := --rounds 5
+MODERNBERT_SETS := --mixed 20 --equal 512 --agree 1e-3 --systems packed 'packed, int8' 'packed, bfloat16' reference \
+	'ONNX Runtime, b1' 'ONNX Runtime, int8, b1' 'OpenVINO, bfloat16, b1' 'transformers, sorted, b1' \
+	'transformers, sorted, b16' sentence-transformers
+# $(call measure_shape,shape,SHAPE)
+define measure_shape
+	$(if $($(2)),,$(BIN)/python benchmarks/write_shape.py $(1) $(RESULTS)/$(1))
+	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(or $($(2)),$(RESULTS)/$(1)) $($(2)_SETS) \
+		--json $(RESULTS)/engines-$(1).json --chart $(RESULTS)/engines-$(1).svg
+	$(if $($(2)),,rm -r $(RESULTS)/$(1))
+endef
+
+.PHONY: bench-large
+bench-large: $(SETUP) ## measure engines and peers on the default model's shape, 24 layers
+	$(call measure_shape,large,LARGE)
+
+.PHONY: bench-small
+bench-small: $(SETUP) ## measure engines and peers on MiniLM's shape
+	$(call measure_shape,small,SMALL)
 
 .PHONY: bench-modernbert
-bench-modernbert: $(SETUP) ## measure a random network of ModernBERT-base's shape: against peers, and up to 8192 tokens
-	$(BIN)/python benchmarks/bench_local_attention.py --write $(MODERNBERT)
-	$(BIN)/python benchmarks/bench_engines.py $(MODERNBERT) --mixed 20 --equal 512 --agree 1e-3 \
-		--systems packed reference 'transformers, sorted, b16' 'transformers, sorted, b1' sentence-transformers \
-		--json $(RESULTS)/modernbert.json --chart $(RESULTS)/modernbert.svg
-	rm -r $(MODERNBERT)
+bench-modernbert: $(SETUP) ## measure engines and peers on ModernBERT-base's shape, and local attention up to 8192 tokens
+	$(call measure_shape,modernbert,MODERNBERT)
 	$(BIN)/python benchmarks/bench_local_attention.py --layers 3 --json $(RESULTS)/local_attention.json
 
 .PHONY: charts

@@ -94,7 +94,6 @@ def text(title: str, names: tuple[str, str], rows: Sequence[tuple[int, float, fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="default: a random one, of ModernBERT-base's shape")
-    parser.add_argument("--write", type=Path, help="write the random checkpoint here, measure nothing")
     parser.add_argument("--layers", type=int, default=22, help="of the random checkpoint (default: %(default)s)")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
@@ -103,9 +102,6 @@ def main() -> int:
 
     shape = SHAPE | {"num_hidden_layers": arguments.layers, "global_attn_every_n_layers": 3}
     shape["max_position_embeddings"] = max(arguments.lengths)
-    if arguments.write:
-        write_tiny_checkpoint(arguments.write, "modernbert", config=shape)
-        return 0
     torch.set_num_threads(1)
     attention = attention_rows(arguments.lengths, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:

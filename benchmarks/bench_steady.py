@@ -15,7 +15,7 @@ from pathlib import Path
 from machine import describe, usable_cores
 from markdown_tables import line
 from pairs import PairSet, Vocabulary
-from peers import interpreter
+from peers import files_of, interpreter
 from resident import is_counted
 from results import settings_of, write_results
 from systems import SYSTEMS
@@ -82,7 +82,7 @@ def main() -> int:
         try:
             worker = Worker(
                 arguments.system,
-                arguments.checkpoint,
+                files_of(arguments.system, arguments.checkpoint),
                 max_length=arguments.max_length,
                 cores=arguments.cores,
                 log=Path(logs) / "log",

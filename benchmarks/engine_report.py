@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -13,9 +13,10 @@ from figures import BASELINE, PACKED, Comparison, Run, Timing
 from machine import Machine
 from markdown_tables import table
 from pairs import PairSet
+from resident import FIELDS
 from results import write_file
 from row_charts import Bars, Panel, Remarks, row_chart
-from systems import OURS, REDUCED
+from systems import OURS, PEERS, REDUCED, SYSTEMS
 
 
 def model_line(checkpoint: str, run: Run) -> str:
@@ -27,25 +28,39 @@ def machine_line(run: Run, machine: Machine) -> str:
     """What it was run on."""
     able = [flag for flag in machine.flags if flag in {"avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "i8mm"}]
     core = f"one core of {machine.processor} ({', '.join(able) or 'no products of small numbers'})"
-    return f"{core}, torch {machine.versions['torch']}, best GEMM {run.best_gemm:.0f} GF/s"
+    rates = ", ".join(f"{dtype} {rate:.0f} GF/s" for dtype, rate in run.best_rates.items())
+    return f"{core}, torch {machine.versions['torch']}, best products {rates}"
 
 
 def tables(run: Run) -> str:
-    """A table for each set; then how many times as fast our engine is as each rival, and with smaller numbers."""
+    """A table for each set, and one of small requests; then how many times as fast our engine is as each peer."""
     comparisons = list(run.comparisons())
-    rivals = [(one.other, one) for one in comparisons if one.system == PACKED]
-    smaller = [(one.system, one) for one in comparisons if one.system in REDUCED]
+    rivals = [(one.other, one) for one in comparisons if one.other in PEERS]
+    smaller = [(one.system, one) for one in comparisons if one.other == PACKED]
+    sets = [*run.sets, *dict.fromkeys(timing.pairs for timing in run.small)]
     return "\n\n".join(
         [
             *(_set_table(run, pairs) for pairs in run.sets),
-            *_ratio_table(f"{PACKED} is so many times as fast as", rivals, run.sets),
-            *_ratio_table(f"smaller numbers are so many times as fast as {PACKED} in float32", smaller, run.sets),
+            *_small_table(run),
+            *_ratio_table("packed, in the peer's dtype, is so many times as fast as", rivals, sets),
+            *_ratio_table(f"smaller numbers are so many times as fast as {PACKED} in float32", smaller, sets),
         ]
     )
 
 
+def _small_table(run: Run) -> Iterator[str]:
+    """A row for each system, a column for each size; nothing where no small request was measured."""
+    columns = [pairs.name for pairs in dict.fromkeys(timing.pairs for timing in run.small)]
+    by_system: dict[str, list[str]] = {}
+    for timing in run.small:
+        by_system.setdefault(timing.system, []).append(f"{timing.median * 1000:.1f} ({timing.spread:.0%})")
+    if by_system:
+        rows = [[system, *cells] for system, cells in by_system.items()]
+        yield f"### small requests: CPU ms (spread), pairs of so many tokens\n\n{table(['system', *columns], rows)}"
+
+
 def _set_table(run: Run, pairs: PairSet) -> str:
-    columns = ["system", "pairs/s", "spread", "against sorted transformers", "share of the GEMM rate"]
+    columns = ["system", "pairs/s", "spread", "against sorted transformers", "share of the product rate"]
     rows = [_cells(run, timing) for timing in run.on(pairs)]
     title = f"### {pairs.name}: {len(pairs.lengths)} pairs, {sum(pairs.lengths)} tokens"
     return f"{title}\n\n{table([*columns, 'largest difference'], rows)}"
@@ -58,7 +73,7 @@ def _cells(run: Run, timing: Timing) -> list[str]:
         f"{timing.pairs_per_second:.3f}",
         f"{timing.spread:.0%}",
         f"{against.ratio:.2f}" if against else "-",
-        f"{run.gemm_share(timing):.0%}",
+        f"{run.product_share(timing):.0%}",
         f"{timing.largest_difference:.0e}",
     ]
 
@@ -66,10 +81,17 @@ def _cells(run: Run, timing: Timing) -> list[str]:
 def _ratio_table(title: str, named: Sequence[tuple[str, Comparison]], sets: Sequence[PairSet]) -> Iterator[str]:
     """A row for each name, a column for each set; nothing where nothing was compared."""
     ratios = {(name, one.pairs): f"{one.ratio:.2f}" for name, one in named}
-    names = dict.fromkeys(name for name, _ in named)
+    names = sorted({name for name, _ in named}, key=list(SYSTEMS).index)
     rows = [[name, *(ratios[name, pairs.name] for pairs in sets)] for name in names]
     if rows:
         yield f"### {title}\n\n{table(['system', *(pairs.name for pairs in sets)], rows)}"
+
+
+def memory_table(memory: Mapping[str, Mapping[str, float]]) -> str:
+    """What each system's process held after its first score."""
+    columns = ["system", *(f"{field}, GB" for field in FIELDS)]
+    rows = [[system, *(f"{held[field] / 1000:.2f}" for field in FIELDS)] for system, held in memory.items()]
+    return f"### memory\n\n{table(columns, rows)}"
 
 
 def write_chart(path: Path, checkpoint: str, run: Run, machine: Machine) -> None:
@@ -111,12 +133,14 @@ def _three_digits(value: float) -> str:
 
 def all_figures(run: Run) -> dict[str, Any]:
     """Every value, and what follows from it."""
-    rates = [rate for found in run.gemm for rate in found]
     return {
         "network": {name: run.config[name] for name in ("num_hidden_layers", "hidden_size", "intermediate_size")},
         "sets": [{"name": pairs.name, "lengths": pairs.lengths} for pairs in run.sets],
-        "gemm_gflops": {"rounds": run.gemm, "best": run.best_gemm, "median": median(rates)},
+        "product_gflops": {
+            dtype: {"rates": rates, "best": max(rates), "median": median(rates)} for dtype, rates in run.rates.items()
+        },
         "timings": [_timing_figures(run, timing) for timing in run.timings],
+        "small_requests": [_timing_figures(run, timing) for timing in run.small],
         "comparisons": [asdict(one) for one in run.comparisons()],
     }
 
@@ -132,6 +156,6 @@ def _timing_figures(run: Run, timing: Timing) -> dict[str, Any]:
         "spread": timing.spread,
         "pairs_per_second": timing.pairs_per_second,
         "against_sorted_transformers": against.ratio if against else None,
-        "share_of_gemm": run.gemm_share(timing),
+        "share_of_gemm": run.product_share(timing),
         "largest_difference": timing.largest_difference,
     }

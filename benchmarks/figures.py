@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pairs import PairSet
-from systems import REDUCED
+from systems import PEERS, REDUCED, packed, product_dtype
 
-PACKED = "packed"
+PACKED = packed("float32")
 BASELINE = "transformers, sorted, b16"
 GATED = {"modernbert", "new"}  # families whose feed-forward has three products
-RIVALS = (BASELINE, "sentence-transformers", "FlagEmbedding", "FlagEmbedding, b16", "infinity")
 
 
 @dataclass(slots=True)
@@ -58,11 +57,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All timings, set by set in the order of the systems; and each round's matrix-product rates, in GF/s."""
+    """All timings, set by set in the order of the systems; ``small``: of small requests.
+
+    ``rates``: of the network's own matrix products, by dtype in the order in which they were measured; in GF/s.
+    """
 
     config: Mapping[str, Any]
     timings: tuple[Timing, ...]
-    gemm: tuple[tuple[float, ...], ...]
+    rates: Mapping[str, Sequence[float]]
+    small: tuple[Timing, ...] = ()
 
     @property
     def sets(self) -> list[PairSet]:
@@ -70,17 +73,18 @@ class Run:
         return list(dict.fromkeys(timing.pairs for timing in self.timings))
 
     @property
-    def best_gemm(self) -> float:
-        """The best rate of all rounds, in GF/s."""
-        return max(rate for rates in self.gemm for rate in rates)
+    def best_rates(self) -> dict[str, float]:
+        """The best rate of each dtype, in GF/s."""
+        return {dtype: max(rates) for dtype, rates in self.rates.items()}
 
     def on(self, pairs: PairSet) -> list[Timing]:
         """Every system on one set."""
-        return [timing for timing in self.timings if timing.pairs == pairs]
+        return [timing for timing in (*self.timings, *self.small) if timing.pairs == pairs]
 
-    def gemm_share(self, timing: Timing) -> float:
-        """The nominal operations of real tokens a second, against the best matrix-product rate."""
-        return operations(self.config, timing.pairs.lengths) / timing.median / 1e9 / self.best_gemm
+    def product_share(self, timing: Timing) -> float:
+        """The nominal operations of real tokens a second, against the best rate of products in the system's dtype."""
+        best = self.best_rates[product_dtype(timing.system)]
+        return operations(self.config, timing.pairs.lengths) / timing.median / 1e9 / best
 
     def against(self, other: str, timing: Timing) -> Comparison | None:
         """A timing against another system's on the same set, where that was measured."""
@@ -91,9 +95,10 @@ class Run:
         return Comparison(timing.system, other, timing.pairs.name, found.median / timing.median, rounds)
 
     def comparisons(self) -> Iterator[Comparison]:
-        """Our engine against every rival, and with smaller numbers against itself."""
-        for timing in self.timings:
-            others = RIVALS if timing.system == PACKED else (PACKED,) if timing.system in REDUCED else ()
+        """Our engine against every peer in the same dtype, and with smaller numbers against itself in float32."""
+        for timing in (*self.timings, *self.small):
+            rivals = [peer for peer in PEERS if timing.system == packed(product_dtype(peer))]
+            others = [PACKED, *rivals] if timing.system in REDUCED else rivals
             yield from filter(None, (self.against(other, timing) for other in others))
 
 
@@ -102,14 +107,21 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / statistics.median(values)
 
 
+def products(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """The matrix products of one layer, each by its inputs and outputs."""
+    hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
+    gated = config.get("model_type") in GATED
+    return (hidden, 3 * hidden), (hidden, hidden), (hidden, wide * (2 if gated else 1)), (wide, hidden)
+
+
 def operations(config: Mapping[str, Any], lengths: Sequence[int]) -> float:
     """The nominal operations of all layers over real tokens: products and attention, to tokens that are seen."""
-    hidden, wide, layers = (int(config[name]) for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    products = 4 * hidden**2 + (3 if config.get("model_type") in GATED else 2) * hidden * wide
+    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    of_a_token = sum(inputs * outputs for inputs, outputs in products(config))
     local = list(config.get("layer_types") or ()).count("sliding_attention")
     window = int(config.get("local_attention", 0)) + 1
 
     def attention(tokens: int) -> int:
         return 4 * hidden * tokens * ((layers - local) * tokens + local * min(tokens, window))
 
-    return float(sum(2 * layers * products * tokens + attention(tokens) for tokens in lengths))
+    return float(sum(2 * layers * of_a_token * tokens + attention(tokens) for tokens in lengths))

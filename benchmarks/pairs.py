@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 QUERY_TOKENS = 12
+SHORT = 32  # tokens of a pair of a small request
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Vocabulary:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._random = random.Random(seed)  # noqa: S311
-        self._specials = self._tokenizer.num_special_tokens_to_add(True)
+        self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         candidates = sorted(word.lstrip("▁") for word in self._tokenizer.get_vocab() if word.lstrip("▁").isalpha())
         sample = [word for word in candidates if word.isascii() and len(word) > 3]
         self._random.shuffle(sample)
@@ -54,6 +55,10 @@ class Vocabulary:
     def equal(self, length: int, count: int) -> PairSet:
         """All of one length."""
         return self.pairs(str(length), [length] * count)
+
+    def small(self, count: int) -> PairSet:
+        """A small request: a few short pairs."""
+        return self.pairs(f"{count} of {SHORT}", [SHORT] * count)
 
     def _text(self, tokens: int) -> str:
         return " ".join(self._random.choices(self._words, k=tokens))

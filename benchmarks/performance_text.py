@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 
 from markdown_tables import table
-from performance_charts import LARGE, PEERS, SMALL, Chart, machine_line, signed
-from published import PACKED, Published
+from pairs import SHORT
+from performance_charts import LARGE, PADDED, SMALL, UNPADDED, Chart, headline, machine_line, signed
+from published import PACKED, Engines, Published
 from row_charts import Interval
-from systems import DTYPES
+from systems import DTYPES, packed
 
 _BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -62,19 +63,56 @@ def _peer_versions(found: Published) -> list[str]:
 
 
 def _against(found: Published) -> str:
-    sets = [(found.large, "mixed"), *((found.small, name) for name in found.small.sets)]
-    rows = [[name, *(f"{run.against(system, pairs):.2f}" for run, pairs in sets)] for system, name in PEERS.items()]
-    columns = [
-        "rerank: times as fast as",
-        "default shape, mixed",
-        *(f"small, {'mixed' if name == 'mixed' else f'all of {name} tokens'}" for name in found.small.sets),
-    ]
+    """Write the tables of speed: of peers that pad nothing, of those that pad, and of small requests."""
     share = found.large.share_of_gemm(PACKED)
-    return f"""\
-{table(columns, rows)}
+    return "\n\n".join(
+        [
+            _ratios("rerank, in the same dtype: times as fast as", UNPADDED, found),
+            _ratios("the same, of peers that pad batches", PADDED, found),
+            *_small_requests(found),
+            f"With the default shape and mixed lengths rerank computes at {share:.0%} of the rate of a `float32` "
+            "matrix product on the same core. A perfect engine would be at 100%.",
+        ]
+    )
 
-With the default shape and mixed lengths rerank computes at {share:.0%} of the rate of a `float32` matrix product on \
-the same core. A perfect engine would be at 100%."""
+
+def _runs(found: Published) -> dict[str, Engines]:
+    """All runs of systems, with names for the heads of columns."""
+    runs = {"default shape": found.large, "small": found.small}
+    return runs | ({"ModernBERT": found.modernbert} if found.modernbert else {})
+
+
+def _ratios(title: str, peers: Mapping[str, str], found: Published) -> str:
+    """A row for each peer that was measured, a column for each set of pairs that all of a run's systems scored."""
+    sets = [
+        (name, run, pairs)
+        for name, run in _runs(found).items()
+        for pairs in (run.sets if run is not found.large else ["mixed"])
+    ]
+    columns = [
+        title,
+        *(f"{name}, {'mixed' if pairs == 'mixed' else f'all of {pairs} tokens'}" for name, _, pairs in sets),
+    ]
+    rows = []
+    for system, name in peers.items():
+        ratios = [f"{run.against(system, pairs):.2f}" if system in run.peers else "-" for _, run, pairs in sets]
+        if set(ratios) != {"-"}:
+            rows.append([name, *ratios])
+    return table(columns, rows)
+
+
+def _small_requests(found: Published) -> list[str]:
+    """Write the table of small requests, where they were measured: with the default shape."""
+    run = found.large
+    requests = run.small_requests
+    names = {packed(dtype): f"rerank `{dtype}`" for dtype in DTYPES} | UNPADDED
+    rows = [
+        [name, *(_three_digits(run.milliseconds(system, request)) for request in requests)]
+        for system, name in names.items()
+        if requests and run.milliseconds(system, requests[0]) is not None
+    ]
+    columns = [f"small requests, default shape: CPU ms of so many pairs of {SHORT} tokens"]
+    return [table([*columns, *(request.partition(" ")[0] for request in requests)], rows)] if rows else []
 
 
 def _growth(found: Published) -> str:
@@ -128,14 +166,19 @@ def _readme(found: Published, chart: Chart) -> str:
     return f"""\
 ![{chart.title}](docs/images/speed.svg)
 
-- **{run.against("sentence-transformers"):.1f} times as fast** as sentence-transformers and \
-{run.against("FlagEmbedding"):.1f} times as fast as FlagEmbedding, with the same scores (passages of mixed lengths, \
-one core, float32).
+- **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).{_smaller_peers(run)}
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
 - **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 on a processor with AMX, int8 \
 {run.dtype_speed("int8"):.1f} times. nDCG@10 of a small trained model changes by {cost} \
 ([more](docs/performance.md))."""
+
+
+def _smaller_peers(run: Engines) -> str:
+    """Compare with the peers in smaller dtypes, where they were measured."""
+    peers = [peer for dtype, found in run.dtypes.items() if dtype != "float32" for peer in found]
+    said = [f"{run.against(peer):.2f} times as fast as {UNPADDED[peer].replace(',', '')}" for peer in peers]
+    return f" In the same smaller dtype it is {' and '.join(said)}." if said else ""
 
 
 def _with_interval(change: Interval | None) -> str:

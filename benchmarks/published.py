@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from row_charts import Interval
-from systems import packed
+from systems import PEERS, packed, product_dtype
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 
@@ -33,8 +33,8 @@ class Engines:
         return float(self._timing(system, pairs)["pairs_per_second"])
 
     def against(self, system: str, pairs: str = "mixed") -> float:
-        """Return how many times as fast our engine is, in float32."""
-        return self.speed(PACKED, pairs) / self.speed(system, pairs)
+        """Return how many times as fast our engine is in the same dtype."""
+        return self.speed(packed(product_dtype(system)), pairs) / self.speed(system, pairs)
 
     def dtype_speed(self, dtype: str, pairs: str = "mixed") -> float:
         """Return how many times as fast our engine is as in float32."""
@@ -51,6 +51,31 @@ class Engines:
     def difference(self, system: str, pairs: str = "mixed") -> float:
         """The largest difference of a score from our engine's in float32, relative to max(1, |score|)."""
         return float(self._timing(system, pairs)["largest_difference"])
+
+    @property
+    def peers(self) -> list[str]:
+        """Those that were measured, in the order of ``systems.PEERS``."""
+        measured = {one["system"] for one in self.content["timings"]}
+        return [peer for peer in PEERS if peer in measured]
+
+    @property
+    def dtypes(self) -> dict[str, list[str]]:
+        """The peers that were measured, by the dtype of their products."""
+        found: dict[str, list[str]] = {}
+        for peer in self.peers:
+            found.setdefault(product_dtype(peer), []).append(peer)
+        return found
+
+    @property
+    def small_requests(self) -> list[str]:
+        """Their names; none in runs that did not measure them."""
+        return list(dict.fromkeys(one["pairs"] for one in self.content.get("small_requests", [])))
+
+    def milliseconds(self, system: str, request: str) -> float | None:
+        """The median CPU time of a small request, where it was measured."""
+        timings: list[JSON] = self.content.get("small_requests", [])
+        found = [one for one in timings if (one["system"], one["pairs"]) == (system, request)]
+        return found[0]["median_cpu_seconds"] * 1000 if found else None
 
     def _timing(self, system: str, pairs: str) -> JSON:
         timings: list[JSON] = self.content["timings"]
@@ -110,13 +135,17 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """All of them. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM)."""
+    """All of them. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM).
+
+    ``modernbert``: a random one of ModernBERT-base's shape, where it was measured.
+    """
 
     large: Engines
     small: Engines
     large_growth: Growth
     small_growth: Growth
     quality: Quality
+    modernbert: Engines | None = None
 
     @property
     def machines(self) -> list[JSON]:
@@ -138,4 +167,5 @@ def read(folder: Path = FIGURES) -> Published:
         large_growth=Growth(content("growth-large")),
         small_growth=Growth(content("growth-small")),
         quality=Quality(content("quality-small")),
+        modernbert=Engines(content("engines-modernbert")) if (folder / "engines-modernbert.json").exists() else None,
     )

@@ -1,4 +1,4 @@
-"""How much memory a process has, as Linux counts it."""
+"""How much memory a process has, and how much is left, as Linux counts it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def resident(process: int | str = "self") -> dict[str, float]:
     lines = (line.partition(":") for line in _status(process).read_text().splitlines())
     values = {name: text for name, _, text in lines if name in FIELDS}
     return {field: int(values[field].split()[0]) * 1024 / 1e6 for field in FIELDS}
+
+
+def available() -> int | None:
+    """Bytes that new processes can have without swapping; None where the system does not say."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
 
 
 def _status(process: int | str) -> Path:

@@ -8,16 +8,16 @@ from pathlib import Path
 from rerank_core.checkpoints.manifest import write_manifest
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
 from resident import is_counted
-from systems import DTYPES, packed
+from systems import DTYPES, EXPORTS, packed
 
 HERE = Path(__file__).parent
 
-# Those that need no environment to be made.
+# Ours, and peers that need no environment to be made; and those that read an export, on one family.
 SYSTEMS = [*map(packed, DTYPES), "reference", "transformers, sorted, b16", "sentence-transformers"]
 
 SMALL = ["--mixed", "6", "--max-length", "128", "--rounds", "1"]
 BENCHMARKS = {
-    "engines": ["--systems", *SYSTEMS, *SMALL, "--equal", "64", "--tokens", "256", "--agree", "1e-4"],
+    "engines": ["--systems", *SYSTEMS, *EXPORTS, *SMALL, "--equal", "64", "--tokens", "256", "--agree", "1e-4"],
     "memory": SMALL,
     "scaling": [*SMALL, "--budgets", "256", "1024"],
     "growth": [

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from rerank_core.types import ScoreOptions
+import export_peer
 
 Score: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
 
@@ -20,6 +21,7 @@ DTYPES = ("float32", "float16-weights", "int8", "bfloat16")  # of our packed eng
 
 def ours(checkpoint: str, max_length: int, *, engine: str, dtype: str = "float32") -> Score:
     import rerank_core
+    from rerank_core import ScoreOptions
 
     model = rerank_core.load(checkpoint, device="cpu", dtype=dtype, engine=engine, max_length=max_length)
     if model.info.dtype != dtype:
@@ -30,23 +32,15 @@ def ours(checkpoint: str, max_length: int, *, engine: str, dtype: str = "float32
 def transformers_sorted(checkpoint: str, max_length: int, *, batch_size: int) -> Score:
     """Plain transformers, sorted by length, in padded batches: what a careful user writes."""
     import torch
-    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import AutoModelForSequenceClassification
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{checkpoint}/tokenizer.json")
     network = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     pad = network.config.pad_token_id
-    has_types = getattr(network.config, "type_vocab_size", 0) > 1
+    tokenize = _tokenizer(checkpoint, max_length, type_ids=getattr(network.config, "type_vocab_size", 0) > 1)
 
     @torch.inference_mode()
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:
-        encoded = tokenizer(
-            [query] * len(documents),
-            list(documents),
-            truncation=True,
-            max_length=max_length,
-            return_token_type_ids=has_types,
-            return_attention_mask=False,
-        )
+        encoded = tokenize(query, documents)
         order = sorted(range(len(documents)), key=lambda index: -len(encoded["input_ids"][index]))
         scores = [0.0] * len(documents)
         for start in range(0, len(order), batch_size):
@@ -59,17 +53,73 @@ def transformers_sorted(checkpoint: str, max_length: int, *, batch_size: int) ->
     return score
 
 
-def _padded(torch: Any, encoded: Any, chosen: list[int], pad: int) -> dict[str, Any]:
-    rows = [encoded["input_ids"][index] for index in chosen]
-    width = max(len(row) for row in rows)
-    inputs = {
-        "input_ids": torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
-        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
-    }
-    if "token_type_ids" in encoded:
-        types = [encoded["token_type_ids"][index] for index in chosen]
-        inputs["token_type_ids"] = torch.tensor([row + [0] * (width - len(row)) for row in types])
+def _tokenizer(
+    checkpoint: str, max_length: int, *, type_ids: bool
+) -> Callable[[str, Sequence[str]], dict[str, list[list[int]]]]:
+    """Transformers' tokenizer of pairs: a row for each document, without padding."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{checkpoint}/tokenizer.json")
+
+    def tokenize(query: str, documents: Sequence[str]) -> dict[str, list[list[int]]]:
+        return dict(
+            tokenizer(
+                [query] * len(documents),
+                list(documents),
+                truncation=True,
+                max_length=max_length,
+                return_token_type_ids=type_ids,
+                return_attention_mask=True,
+            )
+        )
+
+    return tokenize
+
+
+def _padded(torch: Any, encoded: dict[str, list[list[int]]], chosen: list[int], pad: int) -> dict[str, Any]:
+    width = max(len(encoded["input_ids"][index]) for index in chosen)
+    inputs = {}
+    for name, rows in encoded.items():
+        filler = pad if name == "input_ids" else 0
+        inputs[name] = torch.tensor([rows[index] + [filler] * (width - len(rows[index])) for index in chosen])
     return inputs
+
+
+def exported(folder: str, max_length: int, *, open_network: Callable[[Path], tuple[list[str], Any]]) -> Score:
+    """A network in the peer's own format, one pair at a time without padding: its best setting on mixed lengths."""
+    import numpy as np
+
+    names, network = open_network(Path(folder))
+    tokenize = _tokenizer(folder, max_length, type_ids="token_type_ids" in names)
+
+    def score(query: str, documents: Sequence[str]) -> Sequence[float]:
+        encoded = tokenize(query, documents)
+        pairs = ({name: np.array([encoded[name][index]]) for name in names} for index in range(len(documents)))
+        return [float(network(pair)[0][0, 0]) for pair in pairs]
+
+    return score
+
+
+def onnx_runtime(folder: Path) -> tuple[list[str], Any]:
+    """Names of the inputs, and what computes the logits."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = InferenceSession(folder / export_peer.ONNX, options, providers=["CPUExecutionProvider"])
+    return [each.name for each in session.get_inputs()], lambda pair: session.run(["logits"], pair)
+
+
+def openvino(folder: Path, *, precision: str) -> tuple[list[str], Any]:
+    """Names of the inputs, and what computes the logits."""
+    from openvino import Core
+
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    network = Core().compile_model(folder / export_peer.OPENVINO, "CPU", settings)
+    taken = network.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if taken != precision:
+        raise RuntimeError(f"OpenVINO computes in {taken} here instead of {precision}")
+    return [each.get_any_name() for each in network.inputs], network
 
 
 def sentence_transformers(checkpoint: str, max_length: int) -> Score:
@@ -120,19 +170,40 @@ def packed(dtype: str) -> str:
     return "packed" if dtype == "float32" else f"packed, {dtype}"
 
 
+ONNX_RUNTIME, ONNX_RUNTIME_INT8 = "ONNX Runtime, b1", "ONNX Runtime, int8, b1"
+OPENVINO_BFLOAT16 = "OpenVINO, bfloat16, b1"
+
+# Ours first; then peers that pad nothing, their best setting on mixed lengths; then those that pad.
 SYSTEMS: dict[str, Callable[[str, int], Score]] = {
     **{packed(dtype): partial(ours, engine="packed", dtype=dtype) for dtype in DTYPES},
     "reference": partial(ours, engine="reference"),
-    "transformers, sorted, b16": partial(transformers_sorted, batch_size=16),
+    ONNX_RUNTIME: partial(exported, open_network=onnx_runtime),
+    ONNX_RUNTIME_INT8: partial(exported, open_network=onnx_runtime),
+    OPENVINO_BFLOAT16: partial(exported, open_network=partial(openvino, precision="bf16")),
     "transformers, sorted, b1": partial(transformers_sorted, batch_size=1),
+    "transformers, sorted, b16": partial(transformers_sorted, batch_size=16),
     "sentence-transformers": sentence_transformers,
-    "FlagEmbedding": flag_embedding,
     "FlagEmbedding, b16": partial(flag_embedding, batch_size=16),
+    "FlagEmbedding": flag_embedding,
     "infinity": infinity,
 }
 
-# The largest difference from float32, relative to max(1, |score|), that smaller numbers may make: where it is inf,
-# ranking quality says whether they will do, and no single score does. A machine may lack what one of these needs.
-REDUCED = {packed("float16-weights"): 5e-3, packed("int8"): math.inf, packed("bfloat16"): math.inf}
+OURS = (*map(packed, DTYPES), "reference")
+REDUCED = tuple(map(packed, DTYPES[1:]))  # ours, in smaller numbers than float32
+PEERS = tuple(system for system in SYSTEMS if system not in OURS)
 
-OURS = ("packed", *REDUCED, "reference")
+# The format that a peer reads, where it does not read a checkpoint.
+EXPORTS = {ONNX_RUNTIME: "onnx", ONNX_RUNTIME_INT8: "onnx-int8", OPENVINO_BFLOAT16: "openvino"}
+
+# The largest difference from float32, relative to max(1, |score|), that smaller numbers may make: where it is inf,
+# ranking quality says whether they will do, and no single score does.
+_ROUNDED = (packed("int8"), packed("bfloat16"), ONNX_RUNTIME_INT8, OPENVINO_BFLOAT16)
+DIFFERENCES = {packed("float16-weights"): 5e-3, **dict.fromkeys(_ROUNDED, math.inf)}
+
+_PRODUCTS = {packed("int8"): "int8", packed("bfloat16"): "bfloat16"}
+_PRODUCTS |= {ONNX_RUNTIME_INT8: "int8", OPENVINO_BFLOAT16: "bfloat16"}
+
+
+def product_dtype(system: str) -> str:
+    """The dtype of a system's matrix products: float32, bfloat16 or int8."""
+    return _PRODUCTS.get(system, "float32")

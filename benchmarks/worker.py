@@ -23,6 +23,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(len(cores))  # before a model is loaded: our engine takes the number then
+    from product_rates import rates
     from systems import SYSTEMS
 
     score = SYSTEMS[name](checkpoint, int(max_length))
@@ -30,8 +31,8 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        if "gemm" in request:
-            reply: dict[str, Any] = {"gflops": [gemm_rate(torch) for _ in range(request["gemm"])]}
+        if "products" in request:
+            reply: dict[str, Any] = {"gflops": rates(request["products"], request["dtypes"])}
         elif "memory" in request:
             reply = {"memory": resident()}
         else:
@@ -47,16 +48,6 @@ def clocks() -> dict[str, float]:
     """Seconds: of the process's CPU time, of that in the kernel, and by the wall."""
     kernel = resource.getrusage(resource.RUSAGE_SELF).ru_stime
     return {"cpu": time.process_time(), "kernel": kernel, "wall": time.perf_counter()}
-
-
-def gemm_rate(torch: Any) -> float:
-    """Billions of operations a second of a float32 product [1024, 1024] by [4096, 1024]."""
-    from torch.nn import functional
-
-    rows, weight = torch.ones(1024, 1024), torch.ones(4096, 1024)
-    began = time.process_time()
-    functional.linear(rows, weight)
-    return 2 * 1024 * 1024 * 4096 / (time.process_time() - began) / 1e9
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from peers import interpreter
+from peers import files_of, interpreter
+from resident import available
 
 _WORKER = Path(__file__).parent / "worker.py"
 
@@ -56,13 +57,22 @@ class Worker:
 
 
 def start(systems: Sequence[str], checkpoint: Path, *, max_length: int, core: int, logs: Path) -> dict[str, Worker]:
-    """Every system that can be started here, each on the same core; what cannot is said, loudly."""
-    workers = {}
-    for number, system in enumerate(systems):
+    """Every system that can be started here, each on the same core; what cannot is said, loudly.
+
+    All exports are made first, when no system holds memory yet.
+    """
+    files, workers = {}, {}
+    for system in systems:
         try:
+            files[system] = files_of(system, checkpoint)
+        except (OSError, subprocess.CalledProcessError) as error:
+            say_skipped(system, error)
+    for number, (system, directory) in enumerate(files.items()):
+        try:
+            _check_memory(directory)
             workers[system] = Worker(
                 system,
-                checkpoint,
+                directory,
                 max_length=max_length,
                 cores=[core],
                 log=logs / f"{number}.log",
@@ -71,6 +81,19 @@ def start(systems: Sequence[str], checkpoint: Path, *, max_length: int, core: in
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             say_skipped(system, error)
     return workers
+
+
+def _check_memory(directory: Path) -> None:
+    """Raise ``RuntimeError`` where loading would take the memory of systems that run already, or of other programs.
+
+    While it loads, a system holds its weights twice: as they lie in the file, and as it computes with them.
+    """
+    largest = max(file.stat().st_size for file in directory.iterdir())
+    free = available()
+    if free is not None and 2 * largest > free:
+        raise RuntimeError(
+            f"it may take {2 * largest / 1e9:.1f} GB, {free / 1e9:.1f} GB are available: measure fewer with --systems"
+        )
 
 
 def start_threads(system: str, checkpoint: Path, *, max_length: int, cores: Sequence[int], logs: Path) -> list[Worker]:

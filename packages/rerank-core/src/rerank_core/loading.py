@@ -18,7 +18,7 @@ from rerank_core.checkpoints.heads import Classification, Head, Pooling, TokenLo
 from rerank_core.checkpoints.labels import HeadColumns
 from rerank_core.checkpoints.language_model import PromptChoice
 from rerank_core.checkpoints.manifest import digest
-from rerank_core.checkpoints.model_card import read_languages
+from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.sources import DEFAULT_MODEL, locate, pinned
 from rerank_core.engines import choose_engine
 from rerank_core.engines.hardware.devices import choose_device, choose_dtype, set_threads
@@ -98,6 +98,7 @@ def load(
     """
     require_libraries()
     platt = read_calibration(calibration)
+    wanted = PromptChoice(recipe=recipe, template=template).read()
     options = LoadOptions(
         revision=revision,
         device=device,
@@ -106,7 +107,7 @@ def load(
         truncation=truncation,
         long_documents=long_documents,
         recipe=recipe,
-        template=template,
+        template=wanted.template,
         instruction=instruction,
         calibration=platt,
         label=label,
@@ -117,7 +118,7 @@ def load(
     )
 
     source = locate(model, revision, code=trust_remote_code)
-    checkpoint = _with_instruction(read_checkpoint(source, PromptChoice(recipe=recipe, template=template)), instruction)
+    checkpoint = _with_instruction(read_checkpoint(source, wanted), instruction)
     length = checkpoint.max_length(max_length)
     columns = _columns(checkpoint, label)
     device = choose_device(device)
@@ -185,7 +186,7 @@ def load(
         activation=checkpoint.activation,
         long_documents=long_documents,
         calibration=platt,
-        languages=read_languages(source.directory),
+        languages=read_card(source.directory).languages,
         takes_instruction=checkpoint.prompt is not None and checkpoint.prompt.takes_instruction,
         instruction=None if checkpoint.prompt is None else checkpoint.prompt.instruction,
         recipe=checkpoint.recipe,
@@ -193,7 +194,7 @@ def load(
     )
     # A calibration changes no raw score, which is what is kept by this.
     computed = (info.kind, info.engine, device, info.dtype, length, truncation, text.truncation_side, long_documents)
-    choices = (*computed, columns, checkpoint.head, checkpoint.prompt)
+    choices = (*computed, max_characters, columns, checkpoint.head, checkpoint.prompt)
 
     def fingerprint() -> str:
         return sha256(f"{digest(checkpoint.root)} {choices}".encode()).hexdigest()

@@ -94,7 +94,8 @@ class ScoreOptions:
     - ``chunk_score``: a document's score is its best window's (``max``), the ``first``'s, or the ``mean`` of its
       ``best_chunks`` best.
     - ``instruction``: what the query asks for, in words, for a model that takes one (``ModelInfo.takes_instruction``);
-      other models refuse it. None: the default of the model. An empty string is an instruction of no words.
+      other models refuse it. None: the default of the model. An empty string is not the default: docs/models.md says
+      what the prompt then is.
 
     Raises ``InvalidRequest`` for a value that is none of these.
     """

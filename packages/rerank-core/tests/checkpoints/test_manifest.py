@@ -203,6 +203,10 @@ def test_a_link_to_itself_is_refused(directory):
         "vocab.txt",
         "modeling_theirs.py",
         "2_Normalize/config.json",
+        "README.md",
+        "chat_template.jinja",
+        "additional_chat_templates/reranker.jinja",
+        "1_LogitScore/config.json",
     ],
 )
 def test_a_file_that_would_be_read_and_is_not_listed_is_refused(directory, name):
@@ -224,7 +228,7 @@ def test_a_folder_that_is_a_link_is_refused(directory, secret):
 
 def test_other_files_may_lie_beside_those_that_are_listed(directory):
     written = write_manifest(directory, model="a/b", revision=None)
-    for name in ("README.md", "calibration.json", ".DS_Store"):
+    for name in ("NOTES.md", "calibration.json", ".DS_Store"):
         (directory / name).write_text("")
 
     verify(directory, written)

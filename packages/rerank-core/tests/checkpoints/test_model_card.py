@@ -1,9 +1,9 @@
-"""The languages that a model card names."""
+"""What a model card says: its title, the models that it was made of, its languages."""
 
 import os
 
 import pytest
-from rerank_core.checkpoints.model_card import read_languages
+from rerank_core.checkpoints.model_card import ModelCard, read_card
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,46 @@ from rerank_core.checkpoints.model_card import read_languages
 def test_a_card_says_which_languages_a_model_is_for(card, languages, tmp_path):
     (tmp_path / "README.md").write_text(card, encoding="utf-8", newline="")
 
-    assert read_languages(tmp_path) == languages
+    assert read_card(tmp_path).languages == languages
+
+
+@pytest.mark.parametrize(
+    ("card", "title"),
+    [
+        ("# A model\n## of ours\n", "A model"),
+        ("---\nlicense: mit\n---\n\nWelcome.\n\n# A model\r\n", "A model"),
+        ("---\n# better than another\nlicense: mit\n---\n# A model\n", "A model"),
+        ("---\n# another, without an end\nlicense: mit\n# A model\n", ""),
+        ("<!-- a template\n# of another -->\n# A model <!-- no other -->\n", "A model"),
+        ("```bash\n# run another\n```\n# A model\n", "A model"),
+        ("~~~\n# run another\n", ""),
+        ("#no-heading\nA model\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_title_is_the_first_heading_behind_the_metadata(card, title, tmp_path):
+    (tmp_path / "README.md").write_text(card, encoding="utf-8", newline="")
+
+    assert read_card(tmp_path).title == title
+
+
+@pytest.mark.parametrize(
+    ("metadata", "base_models"),
+    [
+        ("base_model: Qwen/Qwen3-Reranker-4B", ("Qwen/Qwen3-Reranker-4B",)),
+        ("base_model:\n- Qwen/Qwen3-Reranker-4B\n- 'a/b' # c/d", ("Qwen/Qwen3-Reranker-4B", "a/b")),
+        ("tags:\n- Qwen/Qwen3-Reranker-4B\nbase_models: a/b", ()),
+        ("base_model: {Qwen/Qwen3-Reranker-4B: 1}", ()),
+    ],
+)
+def test_a_card_says_what_a_model_was_made_of_in_its_metadata(metadata, base_models, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n{metadata}\n---\nbase_model: e/f\n", encoding="utf-8")
+
+    assert read_card(tmp_path).base_models == base_models
 
 
 def test_a_card_that_is_absent_or_cannot_be_read_says_nothing(tmp_path):
-    assert read_languages(tmp_path) == ()
+    assert read_card(tmp_path) == ModelCard()
 
     os.mkfifo(tmp_path / "README.md")
-    assert read_languages(tmp_path) == ()
+    assert read_card(tmp_path) == ModelCard()

@@ -31,6 +31,12 @@ def test_a_path_that_is_not_there_never_asks_the_hub(name):
         locate(name)
 
 
+def test_the_home_of_nobody_is_no_directory(tmp_path):
+    for take in (locate, lambda name: fetch(name, tmp_path / "taken")):
+        with pytest.raises(CheckpointError, match="'~no-such-user/model' cannot be a directory"):
+            take("~no-such-user/model")
+
+
 def test_a_file_is_not_a_model(directory):
     with pytest.raises(CheckpointError, match=r"config\.json is a file: name the directory"):
         locate(str(directory / "config.json"))

@@ -1,6 +1,7 @@
 """Language models: the prompt is the checkpoint's, the score is transformers' and sentence-transformers' own."""
 
 import json
+import pickle
 from array import array
 from pathlib import Path
 from typing import Any
@@ -539,7 +540,11 @@ def test_an_instruction_that_leaves_no_room_for_texts_is_refused_and_said_to_be_
     model = load(qwen3, max_length=200)
 
     with pytest.raises(InvalidRequest, match=r"without a query and a document: shorten the instruction, or max_length"):
-        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 400))
+        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 40))
+    with pytest.raises(
+        InvalidRequest, match=r"has 5000000 characters, more than fit into the 200 tokens .*: shorten the"
+    ):
+        model.score(QUERY, ["a bear"], ScoreOptions(instruction="find " * 1_000_000))
     assert len(model.score(QUERY, ["a bear"], ScoreOptions(instruction="find"))) == 1
 
 
@@ -636,16 +641,51 @@ def test_no_prompt_has_to_be_asked_for(tmp_path):
     assert model.info.recipe == "none"
 
 
+def test_a_recipe_for_an_encoder_is_refused_and_a_template_of_ones_own_is_taken(tiny):
+    directory = tiny("bert")
+
+    for recipe in RECIPES:
+        assert f"an encoder (BertForSequenceClassification), and recipe='{recipe}'" in refusal(directory, recipe=recipe)
+    template = "{{ messages[0].content }} | {{ messages[1].content }} ?"
+    assert load(directory, template=template).info.recipe == "template"
+    assert load(directory, recipe="none").info.recipe == "none"
+
+
 def test_a_recipe_of_another_model_is_refused(tmp_path):
     directory = write_tiny_language_model(tmp_path, "gemma")
 
     assert "control tokens <|im_end|>, <|im_start|>" in refusal(directory, recipe="qwen3-reranker")
 
 
-def test_the_title_of_the_card_decides_and_not_what_it_compares_with(tmp_path):
-    card = "---\nlicense: cc-by-nc-4.0\n---\n# zeroentropy/zerank-1\n\nBetter than Qwen3-Reranker-4B.\n"
+@pytest.mark.parametrize(
+    ("card", "recipe"),
+    [
+        ("---\nlicense: cc-by-nc-4.0\n---\n# zeroentropy/zerank-1\n\nBetter than Qwen3-Reranker-4B.\n", "zerank"),
+        ("---\n# unlike Qwen3-Reranker\nlicense: mit\n---\n# zerank-2 <!-- beats Qwen3-Reranker -->\n", "zerank"),
+        ("---\nbase_model: Qwen/Qwen3-Reranker-4B\n---\n# Legal ranker\n", "qwen3-reranker"),
+        ("---\nbase_model:\n- Qwen/Qwen3-Reranker-4B\n---\n# Legal ranker\n", "qwen3-reranker"),
+        ("---\nbase_model: Qwen/Qwen3-Reranker-4B\n---\n# zerank-2\n", "zerank"),
+    ],
+)
+def test_the_title_of_the_card_decides_and_then_what_the_model_was_made_of(qwen3, card, recipe):
+    (qwen3 / "README.md").write_text(card)
 
-    assert load(write_tiny_language_model(tmp_path, "qwen3", card=card)).info.recipe == "zerank"
+    assert load(qwen3).info.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "# MyRank-4B\n\nA listwise model that writes a permutation. Better than Qwen3-Reranker-4B.\n",
+        "# MyRank-4B\n- beats zerank-2\n",
+        "---\ntags:\n- Qwen3-Reranker\n# beats zerank-2\n---\n# MyRank-4B\nbase_model: zerank-2\n",
+        "<!-- # Qwen3-Reranker -->\n# MyRank-4B\n## zerank-2\n",
+    ],
+)
+def test_a_model_that_a_card_compares_with_is_not_what_the_model_is(qwen3, card):
+    (qwen3 / "README.md").write_text(card)
+
+    assert "its files do not say which: name a recipe" in refusal(qwen3)
 
 
 def test_a_template_of_ones_own_is_text_or_a_file(tmp_path):
@@ -666,6 +706,22 @@ def test_a_template_of_ones_own_that_is_not_there_is_said_to_be_no_file(tmp_path
     message = refusal(directory, recipe="zerank", template=str(tmp_path / "no-such.jinja"))
     assert message.endswith(f"nor the path of a file: there is no {tmp_path / 'no-such.jinja'}")
     assert "cannot be read as a file" in refusal(directory, recipe="zerank", template=str(tmp_path))
+    assert "cannot be read as a file" in refusal(directory, recipe="zerank", template="~no-such-user/own.jinja")
+    (tmp_path / "own.jinja").write_text("Is it so?")
+    message = refusal(directory, recipe="zerank", template=str(tmp_path / "own.jinja"))
+    assert message.endswith("own.jinja' is a file that holds no Jinja text, which has {{ or {%")
+
+
+def test_a_copy_in_another_process_has_the_template_that_the_model_was_loaded_with(tmp_path):
+    directory, path = write_tiny_language_model(tmp_path / "model", "qwen3"), tmp_path / "own.jinja"
+    path.write_text("{{ messages[0].content }} | {{ messages[1].content }} ?")
+    model = load(directory, recipe="qwen3-reranker", template=str(path))
+    path.write_text("{{ messages[0].content }} and {{ messages[1].content }} ?")
+
+    other = pickle.loads(pickle.dumps(model))
+
+    assert other.info == model.info
+    assert tokens(other, QUERY, "a bear") == tokens(model, QUERY, "a bear")
 
 
 def test_a_template_without_the_tokens_of_the_answer_is_refused_with_the_recipes_that_have_them(tmp_path):
@@ -684,6 +740,8 @@ def test_a_template_without_the_tokens_of_the_answer_is_refused_with_the_recipes
         ("{{ messages[0].content | upper }}{{ messages[1].content }}", "does not write the query once"),
         ("{{ messages[0].content }}{{ messages[1].content }}{{ messages[1].content }}", "does not write the document"),
         ("{{ messages[0].content }}{{ messages[1].content.split('\n')[0] }}", "changes the text of the document"),
+        ("{{ messages[0].content }}{{ messages[1].content[:8000] }}", "changes the text of the document"),
+        ("{{ messages[0].content[-50:] }}{{ messages[1].content }}", "changes the text of the query"),
         ("{{ messages[0].content", "no template that can be used"),
         ("{{ raise_exception('not for you') }}", "not for you"),
         ("{{ messages[7].content.x }}", "UndefinedError"),
@@ -709,6 +767,23 @@ def test_a_template_that_is_no_rerankers_is_refused(tmp_path, template, complain
         "{{ 'ab' | center(1000000000) }}",
         "{{ '{:>1000000000}'.format(1) }}",
         "{{ '%1000000000d' % 1 }}",
+        *(
+            "{% set l = range(99990) | list %}{% for i in range(9999) %}" + work + "{% endfor %}"
+            for work in (
+                "{% set m = l %}",
+                "{% if -1 in l %}{% endif %}",
+                "{% if -1 is in l %}{% endif %}",
+                "{% set m = [-1] | select('in', l) | list %}",
+                "{% set m = l | select('eq', -1) | list %}",
+                "{% set m = range(99990) | select('eq', -1) | list %}",
+                "{% set m = l | map('string') | map('string') | select('eq', '') | list %}",
+                "{% set m = l.count(-1) %}",
+                "{% set m = l[1:] | first %}",
+                "{% if l == l + [1] %}{% endif %}",
+                "{% for j in l if j < 0 %}{% endfor %}",
+                "{% for j in range(99990) if j < 0 %}{% endfor %}",
+            )
+        ),
         "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         "{{ range(99999) | list | join('ab' | replace('', 'abcdefgh')) | replace('', 'abcdefgh') }}",
     ],

@@ -310,6 +310,7 @@ def test_the_fingerprint_is_of_what_decides_scores_and_not_of_where_it_lies(tiny
 
     assert rerank_core.load(str(tmp_path / "elsewhere")).fingerprint() == here.fingerprint()
     assert rerank_core.load(str(tiny("bert")), max_length=20).fingerprint() != here.fingerprint()
+    assert rerank_core.load(str(tiny("bert")), max_characters=2000).fingerprint() != here.fingerprint()
     assert rerank_core.load(str(tiny("roberta"))).fingerprint() != here.fingerprint()
     config = tmp_path / "elsewhere" / "tokenizer.json"
     config.write_text(config.read_text() + " ")

@@ -30,6 +30,12 @@ def test_neighbours_share_what_they_should_and_the_count_is_bounded(length, size
     assert len(found) <= 1 + math.ceil(max(0, length - size) / (size - size // 8 - shared))
 
 
+@pytest.mark.parametrize("size", [0, -3])
+def test_windows_of_no_tokens_are_refused_and_not_made_without_end(size) -> None:
+    with pytest.raises(ValueError, match=f"a window has {size} tokens"):
+        windows(10, size)
+
+
 def test_what_fits_is_one_window() -> None:
     assert windows(10, 10) == [range(10)]
 

@@ -43,6 +43,7 @@ _SHAPES = (
     "<tool_response>{}</tool_response>",
     "## {}: 1. {}",
     "{{{{ {} }}}}",
+    "{} " + "word " * 4_000,  # some templates cut what is long
 )
 
 

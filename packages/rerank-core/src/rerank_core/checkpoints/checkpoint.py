@@ -11,6 +11,7 @@ from rerank_core.checkpoints.files import is_there, read_settings
 from rerank_core.checkpoints.heads import Classification, Head, Pooling
 from rerank_core.checkpoints.language_model import LanguageModelFiles, PromptChoice
 from rerank_core.checkpoints.prompt import Prompt
+from rerank_core.checkpoints.recipes import NONE
 from rerank_core.checkpoints.sentence_transformers import CONFIG, LOGIT_SCORE, TRANSFORMER, Library, read_library
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
@@ -124,7 +125,7 @@ class Checkpoint:
         return wanted
 
 
-def read_checkpoint(source: Source, wanted: PromptChoice = PromptChoice()) -> Checkpoint:  # noqa: B008 (frozen)
+def read_checkpoint(source: Source, wanted: PromptChoice = PromptChoice()) -> Checkpoint:
     """Read a model directory's configuration and check that its weights are there, whole, and safetensors.
 
     ``wanted``: the prompt that the user asks for.
@@ -162,14 +163,15 @@ def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
     is_classifier = any(_CLASSIFIER in name for name in architectures)
     is_plain_classifier = is_classifier and library.modules in ((), ("Transformer",))
     is_language_model = _is_language_model(config, architectures)
-    is_causal = is_language_model and not is_classifier and library.modules in ((), LOGIT_SCORE)
+    has_token_logits = is_language_model and not is_classifier and library.modules in ((), LOGIT_SCORE)
     is_cross_encoder = is_plain_classifier or library.is_pooled_reranker
-    if not is_cross_encoder and not is_causal:
+    if not is_cross_encoder and not has_token_logits:
         _check_library(library, config_path, found, is_language_model=is_language_model)
     _check_sizes(config_path, config, count_tensors(directory))
 
+    _check_recipe(config_path, found, wanted, is_language_model=is_language_model)
     files = LanguageModelFiles(library, config, architectures, wanted)
-    head = _head(config_path, config, library, files, is_plain_classifier, is_cross_encoder, is_causal)
+    head = _head(config_path, config, library, files, is_plain_classifier, is_cross_encoder, has_token_logits)
     if isinstance(head, Pooling):
         _check_bi_encoder(source, library, wanted)
         prompt, recipe = None, None
@@ -210,11 +212,11 @@ def _head(
     files: LanguageModelFiles,
     is_plain_classifier: bool,
     is_cross_encoder: bool,
-    is_causal: bool,
+    has_token_logits: bool,
 ) -> Head:
     """Read what stands on the network."""
     before_query = "" if library.uses_messages else library.default_prompt
-    if is_causal:
+    if has_token_logits:
         if config.get("is_encoder_decoder"):
             raise CheckpointError(f"{config_path} is of an encoder with a decoder (is_encoder_decoder): not supported")
         library.check("text-generation", "any-to-any", output="logits")
@@ -262,6 +264,14 @@ def _check_bi_encoder(source: Source, library: Library, wanted: PromptChoice) ->
         )
     if wanted.recipe is not None or wanted.template is not None:
         raise InvalidRequest(f"{source.name} is a bi-encoder, which has no prompt: leave recipe= and template= out")
+
+
+def _check_recipe(path: Path, found: str, wanted: PromptChoice, *, is_language_model: bool) -> None:
+    if wanted.recipe not in (None, NONE) and not is_language_model:
+        raise InvalidRequest(
+            f"{path} is of an encoder ({found}), and recipe={wanted.recipe!r} is the prompt of a language model: "
+            "leave it out"
+        )
 
 
 def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> None:

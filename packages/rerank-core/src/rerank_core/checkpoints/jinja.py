@@ -2,13 +2,14 @@
 
 A template is a program that somebody else wrote. It runs in Jinja's sandbox, and so that none can run for ever or fill
 the memory, its work is counted: each round of a loop, each call of a macro, and each character that is written or put
-together. A value is measured before it is used again. Filters and methods that can make much of little are not there.
+together. A value is measured where it is used, and its size is work too. Filters and methods that can make much of
+little are not there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MOST_WORK = 200_000  # rounds, calls, and characters
 _MOST_SIZE = 100_000  # characters of a template, and characters and items of a value
 _MOST_NUMBER = 10**9
+_MEASURED = 10  # characters or items that are measured in the time of one round
 
 _FILTERS = {
     "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items", "last",
@@ -82,7 +84,7 @@ class _RenderBudget:
         self._left -= amount
         if self._left < 0:
             raise CheckpointError(
-                f"{self._name} makes more than {MOST_WORK:,} rounds and characters of one pair: it may never end"
+                f"{self._name} makes more than {MOST_WORK:,} rounds, calls and characters of one pair: it may never end"
             )
 
     def write(self, value: Any) -> Any:
@@ -95,8 +97,10 @@ class _RenderBudget:
         return value
 
     def measure(self, value: Any) -> Any:
-        """Return a value that is not too large."""
-        self._measure(value, _MOST_SIZE)
+        """Return a value that is not too large; one that is made item by item is counted so."""
+        if isinstance(value, Iterator):
+            return self._counted(value)
+        self.count((_MOST_SIZE - self._measure(value, _MOST_SIZE)) // _MEASURED)
         return value
 
     def concatenate(self, *values: Any) -> str:
@@ -131,10 +135,18 @@ class _RenderBudget:
         self.count(len(text))
         return text
 
+    def contains(self, values: Any, value: Any) -> bool:
+        return value in self.measure(values)
+
+    def _counted(self, values: Iterator[Any]) -> Iterator[Any]:
+        for value in values:
+            self.count(1)
+            yield value
+
     def _measure(self, value: Any, left: int) -> int:
         """Subtract a value's size from what is left; a member that is held twice counts twice."""
         left -= 1
-        if isinstance(value, str | bytes):
+        if isinstance(value, str | bytes | range):
             left -= len(value)
         elif isinstance(value, int) and abs(value) > _MOST_NUMBER:
             left = -1
@@ -178,8 +190,10 @@ def _environment(work: _RenderBudget) -> ImmutableSandboxedEnvironment:
 
         def call(self, context: Any, function: Any, *arguments: Any, **named: Any) -> Any:
             owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
-            if isinstance(owner, str | bytes | list | tuple | dict | set) and name not in _METHODS:
-                raise SecurityError(f"the method {name} is not supported")
+            if isinstance(owner, str | bytes | list | tuple | dict | set):
+                if name not in _METHODS:
+                    raise SecurityError(f"the method {name} is not supported")
+                work.measure(owner)
             return super().call(context, function, *arguments, **named)
 
     def raise_exception(message: str) -> None:
@@ -195,6 +209,7 @@ def _environment(work: _RenderBudget) -> ImmutableSandboxedEnvironment:
     )
     own = {"join": work.join, "replace": work.replace, "tojson": work.to_json}
     environment.filters = {name: environment.filters[name] for name in _FILTERS} | own
+    environment.tests = environment.tests | {"in": lambda value, values: work.contains(values, value)}
     environment.globals = {name: environment.globals[name] for name in ("dict", "namespace", "range")} | {
         "raise_exception": raise_exception,
         "strftime_now": lambda layout: datetime.now().strftime(layout),
@@ -217,15 +232,34 @@ def _instrument(tree: Any) -> None:
             elif isinstance(value, list):
                 setattr(node, field, [changed(each) if isinstance(each, nodes.Node) else each for each in value])
         line = node.lineno
+
+        def measured(value: Any) -> Any:
+            return call(_MEASURE, [value], line)
+
+        if isinstance(node, nodes.For):
+            node.iter = measured(node.iter)
+            if node.test is not None:  # it is asked for rounds that are left out too
+                node.test = nodes.Or(call(_COUNT, [nodes.Const(1, lineno=line)], line), node.test, lineno=line)
         match node:
             case nodes.Concat():
                 return call(_JOIN, node.nodes, line)
-            case nodes.Call() | nodes.Filter() if not (isinstance(node, nodes.Filter) and node.node is None):
-                return call(_MEASURE, [node], line)
+            case nodes.Call():
+                return measured(node)
+            case nodes.Filter() if node.node is not None:
+                node.node = measured(node.node)
+                return measured(node)
+            case nodes.Test():
+                node.node = measured(node.node)
+            case nodes.Compare():
+                node.expr = measured(node.expr)
+                for operand in node.ops:
+                    operand.expr = measured(operand.expr)
+            case nodes.Getitem() if isinstance(node.arg, nodes.Slice):
+                node.node = measured(node.node)
             case nodes.Assign():
-                node.node = call(_MEASURE, [node.node], line)
+                node.node = measured(node.node)
             case nodes.With():
-                node.values = [call(_MEASURE, [value], line) for value in node.values]
+                node.values = [measured(value) for value in node.values]
             case nodes.For() | nodes.Macro() | nodes.CallBlock():
                 written = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
                 counted = call(_COUNT, [nodes.Const(1 + written, lineno=line)], line)

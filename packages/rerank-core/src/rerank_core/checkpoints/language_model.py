@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_core.checkpoints import model_card
 from rerank_core.checkpoints.chat_template import find_template, message_format, prompt_of, renders
 from rerank_core.checkpoints.files import is_there, read_settings, read_text
 from rerank_core.checkpoints.heads import TokenLogits
+from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.prompt import Prompt
-from rerank_core.checkpoints.recipes import NONE, RECIPES, Recipe, find_recipe, recipe_names, recognise
+from rerank_core.checkpoints.recipes import NONE, RECIPES, find_recipe, recipe_names, recognise
 from rerank_core.checkpoints.sentence_transformers import TRANSFORMER, Library
 from rerank_core.errors import CheckpointError, InvalidRequest
 
@@ -24,21 +23,40 @@ TEMPLATE = "template"
 CHAT_TEMPLATE = "chat template"
 """What the prompt is called that is the user's own, and the one that is declared by the checkpoint."""
 
-_MOST_CARD = 2**16  # characters of a model card that are searched
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChoice:
-    """What the user asks for: the name of a recipe, and a template or the path of a file that holds one."""
+    """What the user asks for: the name of a recipe, and a template or the path of a file that holds one.
+
+    ``template_name``: what errors call the template.
+    """
 
     recipe: str | None = None
     template: str | None = None
+    template_name: str = TEMPLATE
 
     def __post_init__(self) -> None:
         if self.recipe not in (None, NONE):
             find_recipe(str(self.recipe))
         if self.recipe == NONE and self.template is not None:
             raise InvalidRequest(f"recipe={NONE!r} asks for no prompt, and template= gives one: leave one of them out")
+
+    def read(self) -> PromptChoice:
+        """Put the text of a template in the place of its file. Raises ``InvalidRequest`` where it cannot be read."""
+        if self.template is None or _is_jinja(self.template):
+            return self
+        given = f"template={self.template!r:.200}"
+        try:
+            path = Path(self.template).expanduser()
+            text = read_text(path) if is_there(path) else None
+        except (CheckpointError, RuntimeError) as error:  # RuntimeError: ~ before the name of no user
+            raise InvalidRequest(f"{given} cannot be read as a file: {error}") from error
+        brackets = "Jinja text, which has {{ or {%"
+        if text is None:
+            raise InvalidRequest(f"{given} is neither {brackets}, nor the path of a file: there is no {path!s:.200}")
+        if not _is_jinja(text):
+            raise InvalidRequest(f"{given} is a file that holds no {brackets}")
+        return replace(self, template=text, template_name=str(path))
 
 
 class LanguageModelFiles:
@@ -55,7 +73,7 @@ class LanguageModelFiles:
         self._directory = library.directory
         self._config = config
         self._architectures = architectures
-        self._wanted = wanted
+        self._wanted = wanted.read()
         self._special = _special_tokens(self._directory)
 
     def prompt(self) -> tuple[Prompt | None, str | None]:
@@ -65,8 +83,7 @@ class LanguageModelFiles:
         """
         wanted = self._wanted
         if wanted.template is not None:
-            source, name = _user_template(wanted.template)
-            return self._templated(source, name), TEMPLATE
+            return self._templated(wanted.template, wanted.template_name), TEMPLATE
         if wanted.recipe == NONE:
             return None, NONE
         if wanted.recipe is None and self._library.uses_messages:
@@ -91,12 +108,12 @@ class LanguageModelFiles:
         if name is None:
             raise CheckpointError(self.unknown())
         recipe = RECIPES[name]
-        if recipe.true == "":
+        if recipe.true is None:
             raise CheckpointError(
                 f"{self._directory / 'config.json'} is of a causal model, and the recipe {name} is for models with a "
                 "classification head"
             )
-        return _resolve(recipe, name, self._directory)
+        return _resolve(recipe.true, recipe.false, name, self._directory)
 
     def unknown(self) -> str:
         """Say that no prompt is known, or that a template is, and not the tokens of the answer to it."""
@@ -105,7 +122,7 @@ class LanguageModelFiles:
             f"{self._config.get('model_type')}: a language model, which is scored by a prompt"
         )
         if self._wanted.template is not None:
-            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true != "")
+            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true is not None)
             return (
                 f"{what} and the tokens of its answer. template= gives the prompt, and the files do not say which "
                 f"tokens: name a recipe that has them with recipe= ({have_tokens}); the prompt stays that of template="
@@ -118,21 +135,11 @@ class LanguageModelFiles:
     def _recipe_name(self) -> str | None:
         if self._wanted.recipe is not None:
             return None if self._wanted.recipe == NONE else self._wanted.recipe
-        card = self._card()
-        heading = re.search(r"^#+[ \t]+(.+)$", card, re.MULTILINE)
-        title = f"{heading[1] if heading else ''}\n{self._config.get('_name_or_path')}"
-        base = "\n".join(re.findall(r"^(?:base_model:|- ).*$", card, re.MULTILINE))
-        for evidence in (title, base, card):
+        card = read_card(self._library.root)
+        for evidence in (f"{card.title}\n{self._config.get('_name_or_path')}", "\n".join(card.base_models)):
             if (found := recognise(self._architectures, evidence)) is not None:
                 return found
         return None
-
-    def _card(self) -> str:
-        path = self._library.root / model_card.NAME
-        try:
-            return read_text(path)[:_MOST_CARD] if is_there(path) else ""
-        except CheckpointError:  # a card computes nothing, so that one that cannot be read says nothing
-            return ""
 
     def _declared(self, path: Path) -> TokenLogits:
         said = read_settings(path)
@@ -174,20 +181,8 @@ class LanguageModelFiles:
         return token or ""
 
 
-def _user_template(given: str) -> tuple[str, str]:
-    """Return a template and its name: text that has Jinja's brackets, or the path of a file."""
-    if "{{" in given or "{%" in given:
-        return given, "template"
-    path = Path(given).expanduser()
-    try:
-        if not is_there(path):
-            raise InvalidRequest(
-                f"template={given!r:.200} is neither Jinja text, which has {{{{ or {{%, nor the path of a file: there "
-                f"is no {path!s:.200}"
-            )
-        return read_text(path), str(path)
-    except CheckpointError as error:
-        raise InvalidRequest(f"template={given!r:.200} cannot be read as a file: {error}") from error
+def _is_jinja(text: str) -> bool:
+    return "{{" in text or "{%" in text
 
 
 def _special_tokens(directory: Path) -> dict[str, str]:
@@ -207,7 +202,7 @@ def _tokenizer(directory: Path) -> Tokenizer:
     return read_tokenizer(directory).tokenizer
 
 
-def _resolve(recipe: Recipe, name: str, directory: Path) -> TokenLogits:
+def _resolve(true: str | int, false: str | None, recipe: str, directory: Path) -> TokenLogits:
     """Look the tokens of the answer up in the vocabulary."""
     tokenizer = _tokenizer(directory)
 
@@ -218,9 +213,9 @@ def _resolve(recipe: Recipe, name: str, directory: Path) -> TokenLogits:
         found = tokenizer.token_to_id(token)
         if found is None or found not in ids:
             raise CheckpointError(
-                f"{directory / 'tokenizer.json'} has no token {token!r}, by which the recipe {name} scores: "
+                f"{directory / 'tokenizer.json'} has no token {token!r}, by which the recipe {recipe} scores: "
                 "it is another model's recipe"
             )
         return int(found)
 
-    return TokenLogits(true_id=find(recipe.true), false_id=None if recipe.false is None else find(recipe.false))
+    return TokenLogits(true_id=find(true), false_id=None if false is None else find(false))

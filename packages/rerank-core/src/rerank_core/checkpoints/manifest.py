@@ -36,6 +36,7 @@ _READ = (
     "*.tiktoken",
     "*.jinja",
     "*.py",
+    "README.md",  # the recipe of a language model is recognised by the model card
 )
 _SHA256 = re.compile("[0-9a-f]{64}")
 

@@ -1,7 +1,7 @@
 """The recipes of language models whose files do not say how they are scored: the prompt, and the tokens of the answer.
 
-A recipe is recognised by the architecture in config.json together with what the model card says the model is, never by
-the name of a directory. docs/models.md lists where each recipe comes from.
+A recipe is recognised by the architecture in config.json together with the name that the files give the model or the
+one that it was made of, never by the name of a directory. docs/models.md lists where each recipe comes from.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ NONE = "none"
 class Recipe:
     """A prompt, and the tokens whose logits are the score.
 
-    - ``true``, ``false``: the tokens of a causal model; a number is an id. A model with its own head needs none.
+    - ``true``, ``false``: the tokens of a causal model; a number is an id. None for a model with a head of its own.
     - ``plain``, ``instructed``: the pieces of the prompt without an instruction and with one; ``{bos}`` is the
       tokenizer's token for the beginning of a text.
-    - ``families``: the beginnings of the names of architectures; ``card``: a pattern in the model card or in
-      config.json, without which a model of these families is none of this recipe.
+    - ``families``: the beginnings of the names of architectures; ``name``: a pattern in the title of the
+      model card, its ``base_model``, or config.json, without which a model of these families is none of this recipe.
     """
 
-    true: str | int
+    true: str | int | None = None
     false: str | None = None
     plain: tuple[str, ...] | None = None
     instructed: tuple[str, ...] | None = None
     instruction: str | None = None
     cuts_query: bool = False
     families: tuple[str, ...]
-    card: str | None = None
+    name: str | None = None
 
     def prompt(self, bos: str) -> Prompt:
         """Make the prompt. ``bos``: the text of the tokenizer's token for the beginning of a text."""
@@ -62,7 +62,7 @@ _MXBAI_TASK = (
     "relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"
 )
 _MXBAI_END = "<|im_end|>\n<|im_start|>assistant\n"
-_MXBAI_CARD = r"mxbai-rerank-\w+-v2"
+_MXBAI_NAME = r"mxbai-rerank-\w+-v2"
 _GEMMA_TASK = (
     "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
     "prediction of either 'Yes' or 'No'."
@@ -79,7 +79,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         instruction="Given a web search query, retrieve relevant passages that answer the query",
         families=("Qwen3For",),
-        card=r"qwen3-reranker",
+        name=r"qwen3-reranker",
     ),
     "qwen3-vl-reranker": Recipe(
         true="yes",
@@ -90,7 +90,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         instruction="Given a search query, retrieve relevant candidates that answer the query.",
         families=("Qwen3VLFor",),
-        card=r"qwen3-vl-reranker",
+        name=r"qwen3-vl-reranker",
     ),
     "mxbai-rerank-v2": Recipe(
         true="1",
@@ -107,7 +107,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         cuts_query=True,
         families=("Qwen2For",),
-        card=_MXBAI_CARD,
+        name=_MXBAI_NAME,
     ),
     "mxbai-rerank-v2-whole": Recipe(
         true="1",
@@ -129,24 +129,23 @@ RECIPES: dict[str, Recipe] = {
             "<|im_start|>user\n{document}<|im_end|>\n<|im_start|>assistant\n",
         ),
         families=("Qwen3For",),
-        card=r"zerank-[12]",
+        name=r"zerank-[12]",
     ),
     "ctxl-rerank-v2": Recipe(
         true=0,
         plain=(_CTXL_TASK + "<Document> {document}\n<Query> {query} ??",),
         instructed=(_CTXL_TASK + "<Document> {document}\n<Query> {query} {instruction} ??",),
         families=("Qwen3For", "MistralFor"),
-        card=r"ctxl-rerank",
+        name=r"ctxl-rerank",
     ),
     "bge-reranker-v2-gemma": Recipe(
         true="Yes",
         plain=("{bos}A: {query}", "\n", "B: {document}", "\n", _GEMMA_TASK),
         cuts_query=True,
         families=("GemmaFor",),
-        card=r"bge-reranker-v2-gemma",
+        name=r"bge-reranker-v2-gemma",
     ),
     "nemotron-rerank": Recipe(
-        true="",
         plain=("{bos}question:{query} \n \n passage:{document}",),
         families=("LlamaBidirectionalForSequenceClassification",),
     ),
@@ -162,7 +161,7 @@ def recognise(architectures: Sequence[str], evidence: str) -> str | None:
         name
         for name, recipe in RECIPES.items()
         if any(architecture.startswith(recipe.families) for architecture in architectures if recipe.families)
-        and (recipe.card is None or re.search(recipe.card, evidence, re.IGNORECASE))
+        and (recipe.name is None or re.search(recipe.name, evidence, re.IGNORECASE))
     }
     return found.pop() if len(found) == 1 else None
 

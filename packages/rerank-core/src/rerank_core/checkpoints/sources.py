@@ -46,12 +46,8 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
         return _locate_lite(revision)
     if not model.strip():
         raise InvalidRequest("the model's name is empty: name a directory, a hub model, or lite")
-    try:
-        directory = Path(model).expanduser()
-        is_directory = directory.is_dir()
-    except (OSError, RuntimeError) as error:  # a name too long, a user that is not
-        raise CheckpointError(f"{model[:100]!r} cannot be a directory: {error}") from error
-    if is_directory:
+    directory = _directory(model)
+    if directory is not None:
         if revision is not None:
             raise InvalidRequest(f"{model} is a directory, which has no revision {revision!r}: leave it out")
         manifest = read_manifest(directory)
@@ -64,9 +60,18 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
     return Source(model, snapshot.name if snapshot.parent.name == "snapshots" else revision, snapshot)
 
 
+def _directory(model: str) -> Path | None:
+    """Return the directory of this name; None where there is none. Raises ``CheckpointError``."""
+    try:
+        directory = Path(model).expanduser()
+        return directory if directory.is_dir() else None
+    except (OSError, RuntimeError) as error:  # a name too long, a user that is not
+        raise CheckpointError(f"{model[:100]!r} cannot be a directory: {error}") from error
+
+
 def pinned(model: str, revision: str | None) -> str | None:
     """Return the revision that finds the same files again; None for what is no hub model."""
-    return None if model == LITE or Path(model).expanduser().is_dir() else revision
+    return None if model == LITE or _directory(model) else revision
 
 
 def _check_hub_name(model: str) -> None:
@@ -101,7 +106,7 @@ def fetch(model: str, directory: Path, *, revision: str | None = None, float16: 
     Raises ``CheckpointError`` where the model cannot be had, and ``InvalidRequest`` for a directory that holds
     something else already.
     """
-    is_local = model == LITE or Path(model).expanduser().is_dir()
+    is_local = model == LITE or _directory(model) is not None
     source = locate(model, revision) if is_local else None
     name = source.name if source else model
     if source:

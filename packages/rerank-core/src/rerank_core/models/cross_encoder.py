@@ -28,7 +28,7 @@ class CrossEncoder:
     def __init__(
         self,
         tokenizer: CrossEncoderTokenizer | PromptTokenizer,
-        columns: HeadColumns = HeadColumns(0),  # noqa: B008 (frozen)
+        columns: HeadColumns = HeadColumns(0),
     ) -> None:
         self._tokenizer = tokenizer
         self._columns = columns

@@ -65,7 +65,7 @@ def write_tiny_language_model(
 
     from rerank_core.engines.reference import no_progress_bar
 
-    tokenizer, tokens = _TOKENIZERS[family](), _TOKENS[family]
+    tokenizer, tokens = tiny_tokenizer(family), _TOKENS[family]
     ids = {f"{name}_id": tokenizer.token_to_id(token) for name, token in tokens.items() if name != "unk_token"}
     fields = _SIZES | _FAMILIES[family] | {"tie_word_embeddings": tied, **ids} | dict(config or {})
     network = AutoConfig.for_model(family, vocab_size=tokenizer.get_vocab_size() + 3, num_labels=labels, **fields)
@@ -92,6 +92,11 @@ def write_tiny_language_model(
     if card:
         (directory / "README.md").write_text(card, encoding="utf-8")
     return directory
+
+
+def tiny_tokenizer(family: str) -> Tokenizer:
+    """Make the tokenizer of a tiny language model."""
+    return _TOKENIZERS[family]()
 
 
 def write_prompt(

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rerank_core.errors import InputTooLong, InvalidRequest
 from rerank_core.text.template import Template
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
-from rerank_core.text.truncation import cut, kept_lengths, query_too_long, side_of
+from rerank_core.text.truncation import (
+    cut,
+    kept_lengths,
+    length_read,
+    pair_too_long,
+    query_too_long,
+    side_of,
+    spans_read,
+    too_many_windows,
+    window_size,
+    with_side,
+)
 from rerank_core.text.windows import query_room
 from rerank_core.types import (
     Encoding,
@@ -58,7 +70,7 @@ class CrossEncoderTokenizer:
 
         Raises ``InputTooLong``.
         """
-        options = _with_side(options, self._truncation_side)
+        options = with_side(options, self._truncation_side)
         if self._query_prompt:
             pairs = [Pair(self._query_prompt + query, document) for query, document in pairs]
         room = self.template.room(self._max_length, options)
@@ -77,26 +89,23 @@ class CrossEncoderTokenizer:
         document = cut(whole_document.ids, options.max_document_tokens, side)
         fits = len(query) + len(document) <= room
 
-        in_windows = options.windows(self._long_documents)
-        if in_windows and not fits and self._is_cut(len(query), len(document), room, options):
+        if (
+            options.windows(self._long_documents)
+            and not fits
+            and self._is_cut(len(query), len(document), room, options)
+        ):
             is_capped = len(query) < len(whole_query.ids)
             return self._encode_windows(index, pair.document, query, is_capped, room, options)
         if not fits and not options.truncate:
             total = len(query) + len(document) + self.template.special_tokens
-            raise InputTooLong(
-                f"document {index} has {total} tokens together with its query, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
-            )
+            raise pair_too_long(index, total, "its query", length_read(self._max_length, options))
         kept = self._kept(pair, text_ids, room, options)
         ids, types = self.template.build([cut(query, kept[0], side), cut(document, kept[1], side)])
         sequence = _sequence(ids, types if self._has_type_ids else [], f"document {index}")
-        is_cut = _is_cut(whole_query, kept[0]) or _is_cut(whole_document, kept[1])
-        spans = None
-        if in_windows or (options.highlight and not _is_cut(whole_document, kept[1])):
-            spans = (Span(0, len(pair.document)),)
-        elif options.highlight:
-            spans = (self._text_ids.span_of_kept(pair.document, kept[1], side_of(options)),)
-        return Encoding((index,), (sequence,), truncated=int(is_cut), spans=spans)
+        query_is_cut, document_is_cut = _is_cut(whole_query, kept[0]), _is_cut(whole_document, kept[1])
+        find_kept = partial(self._text_ids.span_of_kept, pair.document, kept[1], side_of(options))
+        spans = spans_read(pair.document, options, self._long_documents, find_kept if document_is_cut else None)
+        return Encoding((index,), (sequence,), truncated=int(query_is_cut or document_is_cut), spans=spans)
 
     def _kept(self, pair: Pair, text_ids: dict[str, TextIds], room: int, options: ScoreOptions) -> tuple[int, int]:
         """Count the tokens that are kept of each text, of which more than ``room`` are known where it has more.
@@ -122,14 +131,11 @@ class CrossEncoderTokenizer:
         self, index: int, document: str, query: Sequence[int], is_capped: bool, room: int, options: ScoreOptions
     ) -> Encoding:
         kept = cut(query, query_room(len(query), room), options.truncation_side)
-        windows = self._text_ids.windows_of(document, room - len(kept), options)
+        windows = self._text_ids.windows_of(document, window_size(room, len(kept), index), options)
         is_cut = windows.loses or len(kept) < len(query)
         if is_cut and not options.truncate:
-            raise InputTooLong(
-                f"document {index} and its query do not fit into {len(windows.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten them, raise max_chunks, or allow "
-                "truncation"
-            )
+            limit = length_read(self._max_length, options)
+            raise too_many_windows(index, len(windows.found), limit, with_query=True)
         sequences = []
         for window in windows.found:
             ids, types = self.template.build([kept, window.ids])
@@ -170,7 +176,7 @@ class BiEncoderTokenizer:
 
         Raises ``InputTooLong``.
         """
-        options = _with_side(options, self._truncation_side)
+        options = with_side(options, self._truncation_side)
         queries = [self._query_prompt + pair.query for pair in pairs]
         documents = [self._document_prompt + pair.document for pair in pairs]
         room = self.template.room(self._max_length, options)
@@ -220,17 +226,10 @@ class BiEncoderTokenizer:
         prompt: Sequence[int] = ()
         if self._document_prompt:
             prompt = self._text_ids({self._document_prompt: None})[self._document_prompt].ids
-        if len(prompt) >= room:
-            raise InvalidRequest(
-                f"{room} tokens of text are read at once, and the prompt before each window of document {index} has "
-                f"{len(prompt)}: raise max_length"
-            )
-        windows = self._text_ids.windows_of(document, room - len(prompt), options)
+        windows = self._text_ids.windows_of(document, window_size(room, len(prompt), index), options)
         if windows.loses and not options.truncate:
-            raise InputTooLong(
-                f"document {index} does not fit into {len(windows.found)} windows of "
-                f"{options.max_length or self._max_length} tokens: shorten it, raise max_chunks, or allow truncation"
-            )
+            limit = length_read(self._max_length, options)
+            raise too_many_windows(index, len(windows.found), limit, with_query=False)
         sequences = []
         for window in windows.found:
             kept, types = self.template.build([[*prompt, *window.ids]])
@@ -245,7 +244,7 @@ class BiEncoderTokenizer:
         if len(capped) > room and not options.truncate:
             raise InputTooLong(
                 f"{name} has {len(capped) + self.template.special_tokens} tokens, the model reads "
-                f"{options.max_length or self._max_length}: shorten it, or allow truncation"
+                f"{length_read(self._max_length, options)}: shorten it, or allow truncation"
             )
         kept = cut(capped, room, options.truncation_side)
         ids, types = self.template.build([kept])
@@ -268,11 +267,6 @@ def _larger(one: int | None, other: int | None) -> int | None:
 
 def _is_cut(text: TextIds, kept: int) -> bool:
     return text.is_cut or kept < len(text.ids)
-
-
-def _with_side(options: ScoreOptions, as_loaded: TruncationSide) -> ScoreOptions:
-    """Set the checkpoint's truncation side where the options have none."""
-    return replace(options, truncation_side=as_loaded) if options.truncation_side is None else options
 
 
 def _sequence(ids: list[int], types: list[int], name: str) -> TokenSequence:

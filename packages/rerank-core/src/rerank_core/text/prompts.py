@@ -14,14 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from rerank_core.checkpoints.prompt import Layout, Prompt, Slot
-from rerank_core.errors import CheckpointError, InputTooLong, InvalidRequest
+from rerank_core.errors import CheckpointError, InvalidRequest
 from rerank_core.text.control_tokens import ControlTokens
 from rerank_core.text.tokenizer import TextIds, TextTokenizer
-from rerank_core.text.truncation import query_too_long, side_of
+from rerank_core.text.truncation import (
+    length_read,
+    pair_too_long,
+    query_too_long,
+    side_of,
+    spans_read,
+    too_many_windows,
+    window_size,
+    with_side,
+)
 from rerank_core.text.windows import query_room
 from rerank_core.types import (
     Encoding,
@@ -62,8 +71,8 @@ class Place:
     before_ids: tuple[int, ...]
 
     def text(self, text: str) -> str:
-        """Return what is tokenised."""
-        return f"{self.before}{self.slot.fill(text)}{self.after}"
+        """Return what is tokenised; ``text`` is as the slot has it."""
+        return f"{self.before}{text}{self.after}"
 
     def cut(self, ids: Sequence[int], length: int, side: TruncationSide) -> Sequence[int]:
         """Keep so many tokens: all of the place's own, and the first of its text, or the last."""
@@ -76,9 +85,15 @@ class Place:
         """The number of tokens that are the prompt's, whatever the text is."""
         return len(self.head) + len(self.tail)
 
-    def own_in(self, ids: Sequence[int]) -> int:
-        """Count the tokens of a filled place that are the prompt's: one that has a character of the text is not."""
-        return len(_common(self.before_ids, ids)) + len(self.tail)
+    def own_in(self, filled: TextIds, cap: int | None, side: TruncationSide) -> int:
+        """Count the prompt's own tokens in a filled place of whose text ``cap`` tokens are kept.
+
+        A token that has a character of the text is not the prompt's. Where the text loses its beginning, only
+        ``head`` and ``tail`` are kept.
+        """
+        own = len(_common(self.before_ids, filled.ids)) + len(self.tail)
+        loses_beginning = side == "left" and (filled.is_cut or (cap is not None and len(filled.ids) > cap + own))
+        return self.own_tokens if loses_beginning else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,69 +159,60 @@ class PromptTokenizer:
         self._truncation = truncation
         self._long_documents = long_documents
         self._truncation_side = truncation_side
-        self._prepared = lru_cache(_INSTRUCTIONS)(self._prepare)
+        self._prepared = lru_cache(_INSTRUCTIONS)(self._prepare_readable)
         for layout, ids in expected:
             self._check(layout, ids)
 
     def __call__(self, pairs: Sequence[Pair], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """Return one encoding per pair, numbered from ``first``. Raises ``InputTooLong`` and ``InvalidRequest``."""
-        if options.truncation_side is None:
-            options = replace(options, truncation_side=self._truncation_side)
+        options = with_side(options, self._truncation_side)
         segments = self._prepared(*self._prompt.layout(options.instruction))
         room = self._room(segments, options)
         filled = {query: self._fill(segments, query, room, options) for query in {pair.query for pair in pairs}}
-        texts = [filled[pair.query].document.text(pair.document) for pair in pairs]
-        text_ids = self._text_ids(dict.fromkeys(texts, room + 1 if options.truncate else None), side_of(options))
+        shorter: dict[str, FilledPrompt] = {}  # beside a window there is room for three quarters of a query
+        places = [(filled[pair.query].document, pair.document) for pair in pairs]
         encodings = []
-        for index, (pair, text) in enumerate(zip(pairs, texts, strict=True), first):
-            prompt, ids = filled[pair.query], text_ids[text]
-            fits = not ids.is_cut and prompt.length(len(ids.ids)) <= self._most_tokens(options)
+        for index, (pair, ids) in enumerate(zip(pairs, self._place_ids(places, room, options), strict=True), first):
+            prompt = filled[pair.query]
+            fits = not ids.is_cut and prompt.length(len(ids.ids)) <= self._length_read(options)
             if options.windows(self._long_documents) and not fits:
-                # Beside a window there is room for three quarters of a query.
-                shorter = self._fill(segments, pair.query, room, options, beside_windows=True)
-                encodings.append(self._encode_windows(index, pair.document, shorter, options))
+                if pair.query not in shorter:
+                    shorter[pair.query] = self._fill(segments, pair.query, room, options, beside_windows=True)
+                encodings.append(self._encode_windows(index, pair.document, shorter[pair.query], options))
             else:
                 encodings.append(self._encode(index, pair.document, prompt, ids, options))
         return encodings
 
     def _encode(self, index: int, document: str, prompt: FilledPrompt, ids: TextIds, options: ScoreOptions) -> Encoding:
-        limit = self._most_tokens(options)
+        limit = self._length_read(options)
         if prompt.length(len(ids.ids)) > limit and not options.truncate:
-            raise InputTooLong(
-                f"document {index} has {prompt.length(len(ids.ids))} tokens together with its query and the prompt, "
-                f"the model reads {limit}: shorten it, or allow truncation"
-            )
-        most = limit - prompt.length(0)
-        if options.max_document_tokens is not None:
-            most = min(most, options.max_document_tokens + prompt.document.own_in(ids.ids))
+            raise pair_too_long(index, prompt.length(len(ids.ids)), "its query and the prompt", limit)
+        cap, most = options.max_document_tokens, limit - prompt.length(0)
+        own = prompt.document.own_in(ids, cap, side_of(options))
+        if cap is not None:
+            most = min(most, cap + own)
         is_cut = ids.is_cut or len(ids.ids) > most
-        kept = prompt.document.cut(ids.ids, most, side_of(options)) if is_cut else ids.ids
-        spans = None
-        if options.windows(self._long_documents) or (options.highlight and not is_cut):
-            spans = (Span(0, len(document)),)
-        elif options.highlight:
-            spans = (self._span_read(document, prompt.document, len(kept), options),)
+        kept = prompt.document.cut(ids.ids, most, side_of(options)) if len(ids.ids) > most else ids.ids
+        if is_cut and side_of(options) == "left":  # all of the text before the document but ``head`` is lost too
+            own = prompt.document.own_tokens
+        find_kept = partial(self._span_kept, document, prompt.document, len(kept) - own, options) if is_cut else None
+        spans = spans_read(document, options, self._long_documents, find_kept)
         return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
 
-    def _span_read(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
-        """Find the characters that are read of a document that is cut; ``kept`` tokens of its place are."""
-        start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept - place.own_tokens, side_of(options))
+    def _span_kept(self, document: str, place: Place, kept: int, options: ScoreOptions) -> Span:
+        """Find the characters of the ``kept`` tokens of a document that is cut."""
+        start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept, side_of(options))
         shift = place.slot.dropped(document)
         return Span(start + shift, end + shift)
 
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
         """Lay the prompt around each window of a document. A space before the document belongs to its first word."""
-        place, limit = prompt.document, self._most_tokens(options)
-        before = place.before.rstrip(" ")
-        spaces = len(place.before) - len(before)
-        head = self._ids(before)
-        size = limit - prompt.length(len(head) + len(place.tail))
+        place, limit = prompt.document, self._length_read(options)
+        spaces, head = self._before_windows(place)
+        size = window_size(limit, prompt.length(len(head) + len(place.tail)), index)
         windows = self._text_ids.windows_of(" " * spaces + place.slot.fill(document), size, options)
         if windows.loses and not options.truncate:
-            raise InputTooLong(
-                f"document {index} and its query do not fit into {len(windows.found)} windows of {limit} tokens: "
-                "shorten them, raise max_chunks, or allow truncation"
-            )
+            raise too_many_windows(index, len(windows.found), limit, with_query=True)
         shift = place.slot.dropped(document) - spaces
         spans = (window.span for window in windows.found)
         sequences = (self._sequence(prompt, [*head, *window.ids, *place.tail]) for window in windows.found)
@@ -217,12 +223,33 @@ class PromptTokenizer:
             spans=tuple(Span(max(0, start + shift), end + shift) for start, end in spans),
         )
 
+    def _before_windows(self, place: Place) -> tuple[int, Sequence[int]]:
+        """Count the spaces at the end of the text before a place, and return the tokens of the rest."""
+        before = place.before.rstrip(" ")
+        return len(place.before) - len(before), self._ids(before)
+
     def _sequence(self, prompt: FilledPrompt, document: Sequence[int]) -> TokenSequence:
         ids = [*prompt.front, *document, *prompt.back]
         prefix = 0
         if self._shares_prefix:  # to the last boundary of tokens before the document's first character
             prefix = min(len(prompt.front) + len(_common(prompt.document.before_ids, document)), len(ids) - 1)
         return TokenSequence.of(ids, [0] * len(ids) if self._has_type_ids else [], prefix)
+
+    def _place_ids(self, texts: Sequence[tuple[Place, str]], room: int, options: ScoreOptions) -> list[TextIds]:
+        """Tokenise callers' texts in their places, each distinct one once: so much as is needed to fill the room.
+
+        Where ``max_characters`` cuts a text, it does so before the prompt is around it.
+        """
+        side, limit = side_of(options), room + 1 if options.truncate else None
+        whole = [place.slot.fill(text) for place, text in texts]
+        parts = [self._text_ids.bounded(text, limit, side) for text in whole]
+        filled = [place.text(part) for (place, _), part in zip(texts, parts, strict=True)]
+        beside = max((len(place.text("")) for place, _ in texts), default=0)
+        found = self._text_ids(dict.fromkeys(filled, limit), side, beside)
+        return [
+            found[text] if len(part) == len(given) else replace(found[text], is_cut=True)
+            for text, part, given in zip(filled, parts, whole, strict=True)
+        ]
 
     # ------------------------------------------------------------------------ the query
 
@@ -241,13 +268,14 @@ class PromptTokenizer:
             return self._fill_joint(segments, joint, query, room, options, beside_windows=beside_windows)
         places = {segment.slot.name: segment for segment in segments if isinstance(segment, Place)}
         place, document = places["query"], places["document"]
-        text = place.text(query)
-        found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
-        own_tokens = place.own_in(found.ids)
+        (found,) = self._place_ids([(place, query)], room, options)
+        own_tokens = place.own_in(found, options.max_query_tokens, side_of(options))
         least = document.own_tokens + 1
+        if beside_windows:  # which have all of the text before them
+            least = max(least, len(self._before_windows(document)[1]) + len(document.tail) + 1)
         most = self._query_limit(len(found.ids), own_tokens, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
-        ids = tuple(place.cut(found.ids, most, side_of(options)) if is_cut else found.ids)
+        ids = tuple(place.cut(found.ids, most, side_of(options)) if len(found.ids) > most else found.ids)
         number = segments.index(document)
         filled = [ids if segment is place else segment for segment in segments]
         return FilledPrompt(_flat(filled[:number]), document, _flat(filled[number + 1 :]), is_cut)
@@ -266,11 +294,12 @@ class PromptTokenizer:
         slot = joint.first if joint.first.name == "query" else joint.second
         text = slot.fill(query)
         room -= self._joint_tokens(joint)
-        found = self._text_ids({text: room + 1 if options.truncate else None})[text]
+        found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
         most = self._query_limit(len(found.ids), 0, room, 1, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         if is_cut:
-            text = self._text_ids.first_tokens(text, most)
+            start, end = self._text_ids.span_of_kept(text, most, side_of(options))
+            text = text[start:end]
         if slot is joint.first:
             document = self._place(f"{joint.before}{text}{joint.between}", joint.second, joint.after)
         else:
@@ -292,30 +321,25 @@ class PromptTokenizer:
             raise query_too_long(f"{length} tokens or more", room)
         if not (fills_room or beside_windows or self._prompt.cuts_query):
             return cap
-        most = max(query_room(length, room), own_tokens + 1)
+        most = min(max(query_room(length, room), own_tokens + 1), room - least)
         if length > most and not options.truncate:
             raise query_too_long(f"{length} tokens", most)
         return min(cap, most)
 
     # ------------------------------------------------------------------------ the prompt
 
-    def _most_tokens(self, options: ScoreOptions) -> int:
-        return options.max_length or self._max_length
+    def _length_read(self, options: ScoreOptions) -> int:
+        return length_read(self._max_length, options)
 
     def _room(self, segments: Sequence[Segment], options: ScoreOptions) -> int:
         """Count the tokens that are left for the places of texts. Raises ``InvalidRequest``."""
-        wanted = self._most_tokens(options)
+        wanted = self._length_read(options)
         fixed, own = len(_flat(segments)), 0
         for segment in segments:
             if isinstance(segment, Place):
                 own += segment.own_tokens
             elif isinstance(segment, JointPlaces):
                 own += self._joint_tokens(segment)
-        if wanted > self._max_length:
-            raise InvalidRequest(
-                f"{wanted} tokens are asked for at once, the model reads {self._max_length}: ask for "
-                f"{self._max_length} or fewer"
-            )
         if wanted < fixed + own + _LEAST_ROOM:
             least = f"max_length has to be {fixed + own + _LEAST_ROOM} or more"
             raise InvalidRequest(
@@ -327,6 +351,23 @@ class PromptTokenizer:
 
     def _joint_tokens(self, joint: JointPlaces) -> int:
         return sum(len(self._ids(text)) for text in (joint.before, joint.between, joint.after))
+
+    def _prepare_readable(self, layout: Layout, instruction: str) -> tuple[Segment, ...]:
+        """Prepare a prompt that leaves room for texts. Raises ``InvalidRequest`` for one that does not.
+
+        An instruction that is too long costs no more than a text of that many tokens, and is not kept.
+        """
+        found = self._text_ids({instruction: self._max_length + 1})[instruction]
+        if found.is_cut or len(found.ids) > self._max_length:
+            raise InvalidRequest(
+                f"the instruction has {len(instruction)} characters, more than fit into the {self._max_length} tokens "
+                "that are read at once: shorten the instruction",
+                option="instruction",
+            )
+        segments = self._prepare(layout, instruction)
+        is_own = instruction == (self._prompt.instruction or "")
+        self._room(segments, ScoreOptions(instruction=None if is_own else instruction))
+        return segments
 
     def _prepare(self, layout: Layout, instruction: str) -> tuple[Segment, ...]:
         """Divide a prompt into fixed tokens and places. An instruction is a caller's text, as a query is."""
@@ -394,8 +435,9 @@ class PromptTokenizer:
     def _check(self, layout: Layout, expected: Sequence[int]) -> None:
         """Refuse a tokenizer that gives a prompt in parts other tokens than each of its pieces as one text."""
         options = ScoreOptions()
-        filled = self._fill(self._prepared(layout, _EXAMPLE_INSTRUCTION), _EXAMPLE.query, _UNLIMITED, options)
-        found = [*filled.front, *self._ids(filled.document.text(_EXAMPLE.document)), *filled.back]
+        filled = self._fill(self._prepare(layout, _EXAMPLE_INSTRUCTION), _EXAMPLE.query, _UNLIMITED, options)
+        (document,) = self._place_ids([(filled.document, _EXAMPLE.document)], _UNLIMITED, options)
+        found = [*filled.front, *document.ids, *filled.back]
         if found != list(expected):
             raise CheckpointError(
                 "tokenizer.json gives a prompt other tokens in parts than as one text: its normaliser or its "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rerank_core.errors import CheckpointError, InvalidRequest
+from rerank_core.text.truncation import length_read
 from rerank_core.types import ScoreOptions
 
 if TYPE_CHECKING:
@@ -74,14 +75,8 @@ class Template:
         Raises ``InvalidRequest`` for a ``max_length`` of the request that is more than the model reads, or too small
         for some text beside the special tokens.
         """
-        wanted = options.max_length
-        if wanted is None:
-            return max_length - self.special_tokens
-        if wanted > max_length:
-            raise InvalidRequest(
-                f"{wanted} tokens are asked for at once, the model reads {max_length}: ask for {max_length} or fewer"
-            )
-        if wanted < self.special_tokens + _LEAST_ROOM:
+        wanted = length_read(max_length, options)
+        if options.max_length is not None and wanted < self.special_tokens + _LEAST_ROOM:
             raise InvalidRequest(
                 f"{wanted} tokens are asked for at once, of which {self.special_tokens} are special tokens: "
                 f"ask for {self.special_tokens + _LEAST_ROOM} or more",

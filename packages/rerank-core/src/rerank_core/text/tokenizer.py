@@ -71,12 +71,25 @@ class TextTokenizer:
         self._boundaries = boundaries_of(tokenizer)
         self._max_characters = max_characters
 
-    def __call__(self, limits: Mapping[str, int | None], side: TruncationSide = "right") -> dict[str, TextIds]:
+    def __call__(
+        self, limits: Mapping[str, int | None], side: TruncationSide = "right", beside: int = 0
+    ) -> dict[str, TextIds]:
         """Tokenise texts: at least the first ``limit`` ids of each (the last where ``side`` is left), or all.
 
-        All of them where the limit is None. Raises ``ModelError`` where the tokenizer fails.
+        All of them where the limit is None. ``beside``: the characters that ``max_characters`` does not count, those
+        around texts that are ``bounded``. Raises ``ModelError`` where the tokenizer fails.
         """
-        return self._ids(limits, side, {text: self._most(limit) for text, limit in limits.items()})
+        most = {text: self._most(limit) for text, limit in limits.items()}
+        return self._ids(
+            limits, side, {text: None if bound is None else bound + beside for text, bound in most.items()}
+        )
+
+    def bounded(self, text: str, limit: int | None, side: TruncationSide) -> str:
+        """Cut a text to the characters that may be tokenised for ``limit`` tokens of it."""
+        most = self._most(limit)
+        if most is None or len(text) <= most:
+            return text
+        return text[:most] if side == "right" else text[-most:]
 
     def last_cut(self, text: str) -> int | None:
         """Find the last place in a text where words are divided whatever stands around it; None where none is known."""
@@ -85,12 +98,6 @@ class TextTokenizer:
     def first_cut(self, text: str) -> int | None:
         """Find the first such place."""
         return None if self._boundaries is None else self._boundaries.first_cut(text)
-
-    def first_tokens(self, text: str, length: int) -> str:
-        """Cut a text behind its first tokens, at least one."""
-        with _named_failures([text]):
-            offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return text[: offsets[min(length, len(offsets)) - 1][1]] if offsets else ""
 
     def is_longer(
         self,

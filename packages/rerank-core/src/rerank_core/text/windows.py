@@ -21,6 +21,8 @@ def windows(length: int, size: int, overlap: int | None = None, ends: Sequence[i
     ``ends`` are positions behind the last token of a sentence, ascending: a window ends at one that is near, in its
     last eighth, rather than in the middle of a sentence. ``overlap`` is at most half of ``size``.
     """
+    if size < 1:  # there would be no end of them
+        raise ValueError(f"a window has {size} tokens: it needs at least 1")
     overlap = min(OVERLAP if overlap is None else overlap, size // 2)
     found, start = [], 0
     while start + size < length:

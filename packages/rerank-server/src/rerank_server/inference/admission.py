@@ -49,7 +49,7 @@ def estimated_tokens(
     info: ModelInfo,
     options: ScoreOptions,
     max_characters: int | None = None,
-    prompt: PromptTokens = PromptTokens(),  # noqa: B008 (a tuple)
+    prompt: PromptTokens = PromptTokens(),
 ) -> int:
     """Estimate the number of tokens of pairs from their characters; that of a long document is the sum of its windows.
 
@@ -81,7 +81,7 @@ def estimated_sentence_tokens(
     pairs: Sequence[Pair],
     info: ModelInfo,
     options: ScoreOptions,
-    prompt: PromptTokens = PromptTokens(),  # noqa: B008 (a tuple)
+    prompt: PromptTokens = PromptTokens(),
 ) -> int:
     """Estimate the tokens of the sentences that are scored to highlight documents: none where nobody asks for it.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rerank_core.errors import InvalidRequest, TooManyDocuments, UnknownModel
 from rerank_core.inputs import check_instruction
+from rerank_core.text.truncation import length_read
 from rerank_core.types import ModelInfo, Pair, ScoreOptions
 
 
@@ -30,7 +31,7 @@ class Limits:
         """
         self.check_model(model, info)
         self.check_count(len(pairs))
-        self._check_max_length(options, info)
+        length_read(info.max_length, options)
         self._check_instruction(options, info)
         if not options.truncate:
             self._check_lengths(pairs)
@@ -46,14 +47,6 @@ class Limits:
             raise TooManyDocuments(
                 f"the request has {documents} documents, a request may have {self.max_documents}: "
                 "send several requests (the limit is RERANK_MAX_DOCUMENTS)"
-            )
-
-    def _check_max_length(self, options: ScoreOptions, info: ModelInfo) -> None:
-        most = info.max_length
-        if options.max_length is not None and options.max_length > most:
-            raise InvalidRequest(
-                f"{options.max_length} tokens are asked for at once, the model reads {most}: ask for {most} or fewer",
-                option="max_length",
             )
 
     def _check_instruction(self, options: ScoreOptions, info: ModelInfo) -> None:

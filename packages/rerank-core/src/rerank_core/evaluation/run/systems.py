@@ -46,7 +46,7 @@ def systems(
     max_lengths: Sequence[int] = (),
     long_documents: Sequence[str] = (),
     instructions: Sequence[str] = (),
-    load: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
+    load: LoadOptions = LoadOptions(),
 ) -> list[System]:
     """List every model in every way that is asked for, then every server with every mode and instruction, each once.
 
