@@ -342,6 +342,10 @@ bench-http: $(SETUP) ## measure the server over HTTP, alone and under load (CHEC
 	$(BIN)/python benchmarks/bench_http.py $(CHECKPOINT) --json $(RESULTS)/http.json
 	$(BIN)/python benchmarks/bench_load.py $(CHECKPOINT) --json $(RESULTS)/load.json --chart $(RESULTS)/load.svg
 
+.PHONY: bench-gpu
+bench-gpu: $(SETUP) ## measure the packed engine and the server on an NVIDIA GPU
+	$(BIN)/python benchmarks/bench_gpu.py --http --json $(RESULTS)/gpu.json
+
 .PHONY: bench-batch
 bench-batch: $(SETUP) ## score 200,000 rows by rerank batch, alone and on Ray
 	$(BIN)/python benchmarks/bench_batch.py --json $(RESULTS)/batch.json

@@ -33,11 +33,12 @@ BENCHMARKS = {
         *("--refusals", "10", "--refusing-limit", "10", "--max-length", "128", "--rounds", "2"),
     ],
     "load": ["--rates", "0.5", "1.1", "--duration", "1", "--capacity-requests", "20", "--max-length", "128"],
+    "gpu": ["--dry-run", "--http"],
     "soak": ["--requests", "60", "--every", "20", "--clients", "4", "--max-length", "128"],
 }
 
 OF_MEMORY = {"memory", "steady", "soak"}  # they skip themselves, loudly, where memory is not counted
-WITHOUT_CHECKPOINT = {"language_models"}  # it makes its own
+WITHOUT_CHECKPOINT = {"language_models", "gpu"}  # they make their own
 WITH_CHART = {"engines", "load", "soak"}
 
 

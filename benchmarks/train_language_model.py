@@ -6,21 +6,27 @@ of "yes" less that of "no" behind a chat template. It learns the scores of a tra
 sentences of judged collections, but for the one on which it is judged then:
 
     python benchmarks/train_language_model.py OUT --teacher ../shared/models/minilm-ce --held-out wikiqa-test
-    rerank eval ../shared/data/wikiqa-test --model OUT
+    rerank eval ../shared/data/wikiqa-test --model OUT --queries 243 --depth 100
 
-The vocabulary and the first token embeddings are the teacher's. Nothing of it is part of the product.
+It ends within ``--minutes`` of processor time on one core, the teacher's included, and what is written meanwhile can be
+judged at any time. ``--scores FILE`` keeps the teacher's scores for the next run. Little time is enough because not all
+is learnt: the vocabulary and the token embeddings are the teacher's and stay as they are, and in the beginning a query
+and a key of equal tokens are equal in every layer, so that a word finds itself in the other text. Nothing of it is part
+of the product.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +36,7 @@ import rerank_core
 import torch
 from machine import describe
 from rerank_core import Pair, ScoreOptions
+from rerank_core.atomic_write import atomic_write
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -38,10 +45,14 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 COLLECTIONS = ("xquad-en", "scifact", "cranfield", "wikiqa-test")
 
-TEMPLATE = """{{- 'query: ' + (messages | selectattr('role', 'eq', 'query') | first).content }} [SEP]
-{{- ' document: ' + (messages | selectattr('role', 'eq', 'document') | first).content }} [SEP] answer:
+# The document comes first: each word of the query can look for itself in it, and the last token at each of them.
+TEMPLATE = """{{- 'document: ' + (messages | selectattr('role', 'eq', 'document') | first).content }} [SEP]
+{{- ' query: ' + (messages | selectattr('role', 'eq', 'query') | first).content }} [SEP] answer:
 """
-_BM25, _RANDOM = 12, 4  # sentences that a query is scored with: those that share words with it, and any others
+MAX_LENGTH = 128
+_BM25, _RANDOM = 14, 2  # sentences that a query is scored with: those that share words with it, and any others
+_GROUP = 8  # of them stand beside each other in a step: every other one of the ranking
+_ASKING = "what is", "who is", "when was", "where is", "how many", "how does", "what are", "which", "why is", ""
 
 
 Row: TypeAlias = tuple[list[list[int]], list[float]]
@@ -50,11 +61,28 @@ Row: TypeAlias = tuple[list[list[int]], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One query, some sentences, and what the teacher says of each."""
+    """One query, some sentences, and the teacher's raw score of each."""
 
     query: str
     documents: list[str]
     targets: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Processor time of all threads of this process, which is what it takes alone on one core."""
+
+    seconds: float
+
+    @property
+    def used(self) -> float:
+        """The seconds that are used."""
+        return time.process_time()
+
+    @property
+    def share(self) -> float:
+        """The used part, from 0 to 1."""
+        return min(1.0, self.used / self.seconds)
 
 
 def sentences(collection: str) -> list[str]:
@@ -67,20 +95,19 @@ def sentences(collection: str) -> list[str]:
 
 
 def queries(collection: str, spans: int, generator: random.Random, documents: Sequence[str]) -> list[str]:
-    """Read a collection's queries, and take some runs of words out of its sentences besides."""
+    """Read a collection's queries, and make questions of runs of words of its sentences besides."""
     lines = (DATA / collection / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line)["text"] for line in lines]
     for document in generator.sample(list(documents), min(spans, len(documents))):
         words = document.split()
         length = generator.randint(3, 8)
         start = generator.randrange(max(1, len(words) - length))
-        found.append(" ".join(words[start : start + length]))
+        found.append(f"{generator.choice(_ASKING)} {' '.join(words[start : start + length])}".strip())
     return found
 
 
-def groups(teacher: str, held_out: str, spans: int, generator: random.Random) -> list[Group]:
-    """Let the teacher score sentences beside every query of the other collections."""
-    model = rerank_core.load(teacher, dtype="bfloat16", max_length=128)
+def groups(held_out: str, spans: int, generator: random.Random) -> list[Group]:
+    """Choose sentences for every query of the other collections; they have no scores yet."""
     found = []
     for collection in COLLECTIONS:
         if collection == held_out:
@@ -93,11 +120,37 @@ def groups(teacher: str, held_out: str, spans: int, generator: random.Random) ->
         best, _ = index.retrieve(tokens, k=_BM25, show_progress=False)
         for query, numbers in zip(asked, best, strict=True):
             chosen = [documents[number] for number in numbers] + generator.sample(documents, _RANDOM)
-            found.append(Group(query, chosen, []))
-    pairs = [Pair(group.query, document) for group in found for document in group.documents]
-    values = model.score_pairs(pairs, ScoreOptions(raw=True)).values
-    scored = iter(values)
-    return [Group(g.query, g.documents, [next(scored) for _ in g.documents]) for g in found]
+            found += [
+                Group(query, chosen[start :: len(chosen) // _GROUP], []) for start in range(len(chosen) // _GROUP)
+            ]
+    generator.shuffle(found)
+    return found
+
+
+def taught(found: Sequence[Group], teacher: str, budget: Budget, share: float) -> list[Group]:
+    """Let the teacher score the groups, as many as it can in its share of the time."""
+    model = rerank_core.load(teacher, dtype="bfloat16", max_length=MAX_LENGTH, threads=1)
+    scored: list[Group] = []
+    for start in range(0, len(found), 200):
+        if budget.share > share:
+            break
+        part = found[start : start + 200]
+        pairs = [Pair(group.query, document) for group in part for document in group.documents]
+        values = iter(model.score_pairs(pairs, ScoreOptions(raw=True)).values)
+        scored += [Group(g.query, g.documents, [next(values) for _ in g.documents]) for g in part]
+        print(f"teacher: {len(scored)} of {len(found)} groups, {budget.used:.0f} s", flush=True)
+    return scored
+
+
+def read_scores(path: Path) -> list[Group]:
+    """Read what an earlier run kept."""
+    return [Group(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def keep_scores(found: Sequence[Group], path: Path) -> None:
+    """Keep groups with their scores for other runs."""
+    with atomic_write(path) as part:
+        part.write_text("".join(f"{json.dumps(asdict(group))}\n" for group in found), encoding="utf-8")
 
 
 def write_beginning(directory: Path, teacher: Path, layers: int) -> Qwen3ForCausalLM:
@@ -108,7 +161,7 @@ def write_beginning(directory: Path, teacher: Path, layers: int) -> Qwen3ForCaus
         (directory / name).chmod(0o644)
     vocabulary = (teacher / "vocab.txt").read_text(encoding="utf-8").splitlines()
     config = Qwen3Config(
-        vocab_size=len(vocabulary), hidden_size=384, intermediate_size=768, num_hidden_layers=layers,
+        vocab_size=len(vocabulary), hidden_size=384, intermediate_size=512, num_hidden_layers=layers,
         num_attention_heads=6, num_key_value_heads=3, head_dim=64, max_position_embeddings=512,
         tie_word_embeddings=True, pad_token_id=0, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
@@ -116,8 +169,15 @@ def write_beginning(directory: Path, teacher: Path, layers: int) -> Qwen3ForCaus
     network = Qwen3ForCausalLM(config)
     embeddings = load_file(teacher / "model.safetensors")["bert.embeddings.word_embeddings.weight"].float()
     with torch.no_grad():
+        embeddings -= embeddings.mean(0)
         network.model.embed_tokens.weight.copy_(embeddings / embeddings.std() * 0.5)
-    network.save_pretrained(directory)
+        network.model.norm.weight.fill_(0.2)  # logits of a few units
+        for layer in network.model.layers:
+            attention = layer.self_attn
+            keys = attention.k_proj.weight.view(3, 64, 384)
+            attention.q_proj.weight.copy_(keys.repeat_interleave(2, dim=0).reshape(384, 384))
+    network.model.embed_tokens.weight.requires_grad_(False)
+    save(network, directory)
     (directory / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     _write(
         directory / "modules.json",
@@ -152,6 +212,15 @@ def write_beginning(directory: Path, teacher: Path, layers: int) -> Qwen3ForCaus
     return network
 
 
+def save(network: Qwen3ForCausalLM, directory: Path) -> None:
+    """Write configuration and weights; whoever reads the directory meanwhile finds the old weights or the new ones."""
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        network.save_pretrained(folder)
+        for name in ("config.json", "model.safetensors"):
+            with atomic_write(directory / name) as part:
+                shutil.move(Path(folder) / name, part)
+
+
 def _write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
@@ -178,40 +247,43 @@ def train(
     network: Qwen3ForCausalLM,
     rows: list[Row],
     ids: tuple[int, int],
+    budget: Budget,
     *,
-    epochs: float,
     size: int,
     rate: float,
+    out: Path,
 ) -> None:
-    """Learn the teacher's order within a group, and where its scores are positive."""
+    """Learn the teacher's order within a group, and where its scores are positive, until the time is used."""
     generator = random.Random(0)  # noqa: S311
     network.train()
-    quiet = [p for name, p in network.named_parameters() if "embed" in name]
-    loud = [p for name, p in network.named_parameters() if "embed" not in name]
-    optimizer = torch.optim.AdamW([{"params": loud, "lr": rate}, {"params": quiet, "lr": rate / 5}], weight_decay=0.01)
-    steps = int(epochs * -(-len(rows) // size))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [rate, rate / 5], total_steps=steps + 1, pct_start=0.1)
-    done, began, mean = 0, time.monotonic(), 0.0
-    while done < steps:
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate, weight_decay=0.01)
+    began, saved, done, epoch, mean = budget.used, budget.used, 0, 0, 0.0
+    while budget.share < 1:
+        epoch += 1
         for chosen in batches(rows, size, generator):
-            if done == steps:
+            progress = min(1.0, (budget.used - began) / (budget.seconds - began))
+            if progress == 1:
                 break
+            for group in optimizer.param_groups:  # up in a twentieth of the time, then down to nothing
+                group["lr"] = rate * min(progress * 20, (1 + math.cos(math.pi * progress)) / 2)
             texts = [text for row in chosen for text in rows[row][0]]
             targets = torch.tensor([target for row in chosen for target in rows[row][1]])
             logits = last_difference(network, texts, ids)
             wanted, found = targets.view(len(chosen), -1), logits.view(len(chosen), -1)
             order = functional.kl_div(found.log_softmax(1), wanted.softmax(1), reduction="batchmean")
             sign = functional.binary_cross_entropy_with_logits(logits, targets.sigmoid())
-            loss = order + sign
             optimizer.zero_grad()
-            loss.backward()
+            (order + sign).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
             done += 1
-            mean += (float(loss.detach()) - mean) / min(done, 50)
+            mean += (float((order + sign).detach()) - mean) / min(done, 100)
             if done % 50 == 0:
-                print(f"step {done} of {steps}: loss {mean:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+                used = f"{budget.used:.0f} of {budget.seconds:.0f} s"
+                print(f"step {done}, epoch {epoch}: loss {mean:.3f}, {used}", flush=True)
+            if budget.used - saved > 120:
+                save(network, out)
+                saved = budget.used
     network.eval()
 
 
@@ -235,23 +307,32 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--held-out", default="wikiqa-test", choices=COLLECTIONS)
-    parser.add_argument("--spans", type=int, default=1000, help="queries made of a collection's sentences")
+    parser.add_argument("--minutes", type=float, default=25, help="processor time on one core, the teacher's included")
+    parser.add_argument("--scores", type=Path, help="a file of the teacher's scores: read if there, else written")
+    parser.add_argument("--spans", type=int, default=1000, help="questions made of a collection's sentences")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--epochs", type=float, default=2)
-    parser.add_argument("--groups", type=int, default=8, help="queries in a step")
+    parser.add_argument("--groups", type=int, default=4, help="groups of eight sentences in a step")
     parser.add_argument("--rate", type=float, default=1e-3)
     arguments = parser.parse_args()
 
     print(describe())
+    torch.set_num_threads(1)
+    budget = Budget(60 * arguments.minutes)
     network = write_beginning(arguments.out, arguments.teacher, arguments.layers)
-    found = groups(str(arguments.teacher), arguments.held_out, arguments.spans, random.Random(0))  # noqa: S311
-    print(f"{len(found)} queries, {sum(len(group.documents) for group in found)} pairs")
-    rows = encoded(rerank_core.load(str(arguments.out), max_length=160), found)
+    if arguments.scores and arguments.scores.exists():
+        found = read_scores(arguments.scores)
+    else:
+        found = groups(arguments.held_out, arguments.spans, random.Random(0))  # noqa: S311
+        found = taught(found, str(arguments.teacher), budget, share=0.3)
+        if arguments.scores:
+            keep_scores(found, arguments.scores)
+    print(f"{len(found)} groups, {sum(len(group.documents) for group in found)} pairs, {budget.used:.0f} s")
+    rows = encoded(rerank_core.load(str(arguments.out), max_length=MAX_LENGTH, threads=1), found)
     score = json.loads((arguments.out / "1_LogitScore" / "config.json").read_text(encoding="utf-8"))
     ids = score["true_token_id"], score["false_token_id"]
-    train(network, rows, ids, epochs=arguments.epochs, size=arguments.groups, rate=arguments.rate)
-    network.save_pretrained(arguments.out)
-    print(f"written: {arguments.out}")
+    train(network, rows, ids, budget, size=arguments.groups, rate=arguments.rate, out=arguments.out)
+    save(network, arguments.out)
+    print(f"written: {arguments.out}, {budget.used:.0f} s")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 ``hold`` waits until somebody opens the FIFO named by FIFO for writing; ``poison`` fails, ``lost`` is a device that is
 lost, ``exit`` asks to end the process; ``hang`` never ends, and ``clutch`` holds the interpreter's lock for ever.
 A document that begins with ``panic`` makes the tokenizer panic, one that begins with ``ponder`` is never tokenised.
-The model takes an instruction where INSTRUCTION is its own one.
+The model takes an instruction where INSTRUCTION is its own one. Where LANGUAGE_MODEL is the directory of a Qwen3, that
+is served, and a text with ``ponder`` is never tokenised, be it query, document or instruction.
 """
 
 import ctypes
@@ -14,8 +15,11 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import rerank_core
 from rerank_core.errors import DeviceError
+from rerank_core.models.local import LocalModel
 from rerank_core.scorer import Output
 from rerank_core.testing.doubles import OverlapModel
 from rerank_core.types import Encoding, ScoreOptions, SharedPrefix, TokenSequence
@@ -23,6 +27,9 @@ from rerank_server.lifecycle import watchdog
 from rerank_server.observability.logs import configure_logging
 from rerank_server.process.server import serve
 from rerank_server.settings import Settings
+
+OWN = {"FIFO", "INSTRUCTION", "LANGUAGE_MODEL"}
+"""Environment variables that are not the server's."""
 
 
 def word(text: str) -> int:
@@ -58,10 +65,34 @@ class Obedient(OverlapModel):
         return super().encode(query, documents, options, first)
 
 
+class Pondering:
+    """A task whose tokenizer never comes back from some texts."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
+        if any("ponder" in text for text in (query, *documents, options.instruction or "")):
+            threading.Event().wait()
+        encodings: list[Encoding] = self._task.encode(query, documents, options, first)
+        return encodings
+
+
+def language_model(directory: str) -> LocalModel:
+    model = rerank_core.load(directory, recipe="qwen3-reranker", device="cpu")
+    model._task = Pondering(model._task)
+    return model
+
+
 if __name__ == "__main__":
     watchdog._LEAST = 86_400.0  # who holds a batch does so on purpose: only RERANK_STUCK_SECONDS says when it is stuck
-    settings = Settings.from_env({name: value for name, value in os.environ.items() if name != "FIFO"})
+    settings = Settings.from_env({name: value for name, value in os.environ.items() if name not in OWN})
     configure_logging(settings.log_level, settings.log_format)
+    if "LANGUAGE_MODEL" in os.environ:
+        sys.exit(serve(settings, load=lambda _: language_model(os.environ["LANGUAGE_MODEL"])))
     instruction = os.environ.get("INSTRUCTION")
     model = Obedient(takes_instruction=instruction is not None, instruction=instruction)
     sys.exit(serve(settings, load=lambda _: model))

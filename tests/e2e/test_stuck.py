@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rerank_core.testing.language_models import write_tiny_language_model
 
 LIMITS = httpx.Limits(max_connections=100)
 
@@ -54,6 +55,32 @@ async def test_a_stuck_thread_answers_everybody_says_so_and_ends_the_process(fau
     assert "thread compute:" in log
     assert "thread tokenize:" in log
     assert log.count("stuck") >= 2
+
+
+@pytest.mark.parametrize("place", ["query", "documents", "instruction"])
+async def test_a_language_model_that_never_has_its_prompt_is_stuck_as_any_other(
+    faulty: Any, tmp_path: Path, place: str
+) -> None:
+    """A prompt has a third text that may be the one."""
+    directory = write_tiny_language_model(tmp_path / "qwen3")
+    texts = {"query": "pandas", "documents": ["a bear"], "instruction": "Find bears."}
+    texts[place] = ["ponder"] if place == "documents" else "ponder"
+    with faulty(RERANK_STUCK_SECONDS="2", LANGUAGE_MODEL=str(directory)) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            answered = await client.post("/v1/rerank", json=body("a bear"))
+            waiting = [asyncio.create_task(client.post("/v1/rerank", json=one)) for one in (texts, body("another"))]
+            await until(client, "stuck")
+            live = await client.get("/livez")
+            answers = [await one for one in waiting]
+        code = server.process.wait(timeout=60)
+        log = server.log.read_text()
+
+    assert answered.status_code == 200
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    assert (live.status_code, code) == (200, 1)
+    assert "thread tokenize:" in log
+    assert "ponder" not in log
 
 
 async def test_a_batch_that_ends_after_all_makes_the_server_ready_again(faulty: Any, tmp_path: Path) -> None:

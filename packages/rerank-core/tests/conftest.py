@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import rerank_core
 from rerank_core.models.local import LocalModel
-from rerank_core.testing.checkpoints import write_tiny_checkpoint
+from rerank_core.testing.checkpoints import edit_json, write_tiny_checkpoint
+from rerank_core.testing.language_models import write_chain, write_tiny_language_model
 from rerank_core.types import Kind
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+PROMPT = "{{ bos_token }}Question: {{ messages[0].content }}\nPassage: {{ messages[1].content }}\nIs that an answer?"
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,35 @@ def tiny_model(tiny: Callable[..., Path]) -> Callable[..., LocalModel]:
     @cache
     def load(family: str = "bert", kind: Kind = "cross-encoder") -> LocalModel:
         return rerank_core.load(str(tiny(family, kind)), device="cpu")
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LocalModel]:
+    """Tiny language models that read 512 tokens, each loaded once: one of each kind of prompt, reading, and head."""
+    root = tmp_path_factory.mktemp("tiny-language-models")
+
+    @cache
+    def load(kind: str) -> LocalModel:
+        directory, recipe = root / kind, kind
+        match kind:
+            case "qwen3-reranker" | "ctxl-rerank-v2":
+                write_tiny_language_model(directory, "qwen3")
+            case "qwen3-reranker-seq-cls":
+                write_tiny_language_model(directory, "qwen3", head="sequence-classification")
+                recipe = "qwen3-reranker"
+            case "mxbai-rerank-v2":
+                write_tiny_language_model(directory, "qwen2")
+            case "bge-reranker-v2-gemma":
+                write_tiny_language_model(directory, "gemma")
+            case "nemotron-rerank":  # its tokens see each other: nothing is shared between documents
+                write_tiny_language_model(directory, "llama", head="sequence-classification")
+                edit_json(directory / "config.json", is_causal=False)
+            case "chain":
+                write_chain(write_tiny_language_model(directory, "llama"), PROMPT)
+                return rerank_core.load(str(directory), device="cpu", max_length=512)
+        return rerank_core.load(str(directory), device="cpu", max_length=512, recipe=recipe)
 
     return load
 

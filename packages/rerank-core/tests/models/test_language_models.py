@@ -221,6 +221,24 @@ def test_bge_gemma_has_pieces_behind_one_token_of_the_beginning(tmp_path):
     assert raw(model, QUERY, ["a bear"]) == pytest.approx([expected], abs=1e-5)
 
 
+def test_a_long_query_of_bge_gemma_is_cut_to_three_quarters_of_the_room(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "gemma", card="# BAAI/bge-reranker-v2-gemma\n")
+    whole, tokenizer = load(directory), AutoTokenizer.from_pretrained(directory)
+    room = 40
+    fixed = len(tokens(whole, "", "")) - len(ids_of(tokenizer, "A: ", "B: "))
+    model = load(directory, max_length=fixed + room)
+
+    asked = next(text for text in ("eats " * count for count in range(60)) if len(ids_of(tokenizer, f"A: {text}")) > 32)
+    found = tokens(model, asked, "bear " * 60)
+
+    assert len(ids_of(tokenizer, f"A: {asked}")) < room - 2, "it does not fill the room"
+    query = ids_of(tokenizer, f"A: {asked}")[: room * 3 // 4]
+    document = ids_of(tokenizer, "B: " + "bear " * 60)[: room - len(query)]
+    line = ids_of(tokenizer, "\n")
+    assert len(found) == fixed + room
+    assert found[1 : 1 + len(query) + len(line) + len(document)] == [*query, *line, *document]
+
+
 def test_an_instruction_to_a_model_without_a_place_for_one_is_refused(tmp_path):
     directory = write_tiny_language_model(tmp_path, "gemma", card="# BAAI/bge-reranker-v2-gemma\n")
 

@@ -1,9 +1,14 @@
 """What the settings make of a checkpoint."""
 
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rerank_core.errors import InvalidRequest
+from rerank_core.testing.doubles import OverlapModel
 from rerank_server.lifecycle.loading import LoadedModel, load_model
 from rerank_server.settings import Settings
 
@@ -49,3 +54,40 @@ def test_a_cache_has_the_bytes_of_the_settings(checkpoint: str) -> None:
 
     assert LoadedModel.of(model, settings).cache is not None
     assert LoadedModel.of(model, Settings()).cache is None
+
+
+class OnDevice(OverlapModel):
+    """Reports another device and dtype than its own."""
+
+    def __init__(self, device: str, dtype: str) -> None:
+        super().__init__()
+        self._info = replace(self._info, device=device, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "setting", "times"),
+    [
+        ("cuda", "float32", "auto", 1),
+        ("cuda:1", "float32", "auto", 1),
+        ("cuda", "float32", "float32", 0),
+        ("cuda", "float16", "float16", 0),
+        ("cpu", "float32", "auto", 0),
+    ],
+)
+async def test_the_log_says_once_what_float16_would_bring_to_a_gpu(
+    serve: Callable[..., Any],
+    until_ready: Callable[..., Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+    device: str,
+    dtype: str,
+    setting: str,
+    times: int,
+) -> None:
+    with caplog.at_level(logging.INFO, logger="rerank_server"):
+        async with serve(lambda _: OnDevice(device, dtype), dtype=setting) as client:
+            await until_ready(client)
+            await client.post("/rerank", json={"query": "panda", "texts": ["a panda"]})
+
+    lines = [record.getMessage() for record in caplog.records if "RERANK_DTYPE=float16" in record.getMessage()]
+    assert len(lines) == times
+    assert all(f"overlap computes in float32 on {device}" in line for line in lines)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import (
@@ -138,6 +139,7 @@ class ReferencePlan:
                 f"{weight_files(checkpoint.directory)[0]} lacks {len(missing)} parameters of the network "
                 f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): it is not a trained reranker"
             )
+        _check_class(checkpoint, type(model).__name__)
         self._check_all_is_read(model, report["unexpected_keys"])
         model.config.return_dict = True  # whatever the configuration says
         model = model.to(device).eval()
@@ -265,6 +267,20 @@ def _auto_class(checkpoint: Checkpoint) -> Any:
         has_vision = any("ForConditionalGeneration" in name for name in checkpoint.config.get("architectures") or ())
         return AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
     return AutoModelForSequenceClassification if checkpoint.head.chain is None else AutoModel
+
+
+def _check_class(checkpoint: Checkpoint, made: str) -> None:
+    """Refuse a language model of a class that transformers does not have, and of which it made another one.
+
+    A listwise model may have the layers of a reranker of pairs, and a recipe that the user names fits it by mistake.
+    """
+    said = [str(name) for name in checkpoint.config.get("architectures") or ()]
+    if checkpoint.prompt is None or not said or any(name == made or hasattr(transformers, name) for name in said):
+        return
+    raise CheckpointError(
+        f"{checkpoint.directory / 'config.json'} says {', '.join(said)}, which transformers does not have: it made "
+        f"{made} of the weights, whose scores would be others than those of the model that was trained"
+    )
 
 
 @torch.inference_mode()

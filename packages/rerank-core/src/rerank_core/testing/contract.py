@@ -150,7 +150,8 @@ def test_the_truncation_side_decides_what_stays(scorer: Scorer) -> None:
     left = ScoreOptions(max_document_tokens=1, truncation_side="left")
 
     assert scorer.score("panda", ["panda china"], options=right).values == scorer.score("panda", ["panda"]).values
-    assert scorer.score("panda", ["panda china"], options=left).values == scorer.score("panda", ["china"]).values
+    (last,) = scorer.score("panda", ["panda china"], options=left)
+    assert last in scorer.score("panda", ["china", " china"]).values  # a space may be part of the token behind it
 
 
 @pytest.mark.parametrize(

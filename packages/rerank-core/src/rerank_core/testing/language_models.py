@@ -22,8 +22,8 @@ Judge whether the Document meets the requirements based on the Query and the Ins
 can only be yes or no. Given a web search query, retrieve relevant passages that answer the query.
 system user assistant <Instruct>: <Query>: <Document>: query: document: instruction: A: B: question:passage:
 """
-# Words that are one token at the beginning of a text.
-_WORDS = "yes no Yes No"
+# Words that are one token at the beginning of a text, and behind a space.
+_WORDS = "yes no Yes No panda china"
 
 _SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -57,7 +57,8 @@ def write_tiny_language_model(
     """Write a random two-layer decoder and its tokenizer.
 
     ``family``: qwen2, qwen3, llama, mistral or gemma; ``config`` changes fields of its configuration. The tokenizers
-    are those of Qwen, Llama 3, Mistral and Gemma with few merges, in which "yes", "no", "Yes" and "No" are one token.
+    are those of Qwen, Llama 3, Mistral and Gemma with few merges: "yes", "no" and a few other words are one token,
+    also behind a space.
     ``tied``: a causal head reads the token embeddings. ``card``: the text of README.md.
     """
     import torch
@@ -136,6 +137,36 @@ def write_prompt(
     (directory / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
+def write_chain(directory: Path, template: str, *, seed: int = 0) -> None:
+    """Write the files of a head that sentence-transformers keeps beside a decoder: the last token's state, then Dense.
+
+    The directory holds a causal model, whose own head nothing reads then.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    write_prompt(directory, template)
+    hidden, library = _SIZES["hidden_size"], "sentence_transformers"
+    heads = {"1_Pooling": "sentence_transformer.modules.pooling.Pooling", "2_Dense": "base.modules.dense.Dense"}
+    modules = json.loads((directory / "modules.json").read_text())
+    for name, kind in heads.items():
+        (directory / name).mkdir(exist_ok=True)
+        modules.append({"idx": len(modules), "name": name[0], "path": name, "type": f"{library}.{kind}"})
+    _write(directory / "modules.json", modules)
+    pooling = {"embedding_dimension": hidden, "pooling_mode": "lasttoken", "include_prompt": True}
+    _write(directory / "1_Pooling" / "config.json", pooling)
+    dense = {"in_features": hidden, "out_features": 1, "bias": False, "module_output_name": "scores"}
+    dense |= {"activation_function": "torch.nn.modules.linear.Identity", "module_input_name": "sentence_embedding"}
+    _write(directory / "2_Dense" / "config.json", dense)
+    weight = torch.randn(1, hidden, generator=torch.Generator().manual_seed(seed)) / 8
+    save_file({"linear.weight": weight}, directory / "2_Dense" / "model.safetensors")
+    states = {"method": "forward", "method_output_name": "last_hidden_state"}
+    reads = {"text": states, "message": {**states, "format": "flat"}}
+    transformer = json.loads((directory / "sentence_bert_config.json").read_text()) | {"modality_config": reads}
+    transformer |= {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings"}
+    _write(directory / "sentence_bert_config.json", transformer)
+
+
 def _write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2))
 
@@ -154,7 +185,8 @@ def _byte_level(pattern: str) -> Tokenizer:
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([*_WORDS.split() * 50, *["?\n", ".\n", " +"] * 50, _TEXT], trainer)
+    words = [*_WORDS.split(), *(f" {word}" for word in _WORDS.split())]
+    tokenizer.train_from_iterator([*words * 50, *["?\n", ".\n", " +"] * 50, _TEXT], trainer)
     return tokenizer
 
 

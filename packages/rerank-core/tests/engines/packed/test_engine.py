@@ -121,8 +121,13 @@ def one_kernel_without_windows(query, key, value, cu_seq_q, cu_seq_k, max_q, max
     return one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k)
 
 
+def no_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=(-1, -1)):
+    """As an older GPU has it."""
+    raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+
+
 @pytest.mark.parametrize(("numbers", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
-@pytest.mark.parametrize("kernel", [one_kernel, one_kernel_without_windows])
+@pytest.mark.parametrize("kernel", [one_kernel, one_kernel_without_windows, no_kernel])
 @pytest.mark.parametrize(
     "name", ["minilm-ce", "xlm-roberta", "xlm-roberta-xl", "electra", "modernbert", "deberta-v2-convolution", "lite"]
 )

@@ -190,7 +190,13 @@ def one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_si
     return out
 
 
+def one_kernel_of_torch_2_11(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_size):
+    """It shares no key heads."""
+    return one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=window_size, enable_gqa=False)
+
+
 @pytest.mark.parametrize(("numbers", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.3)])
+@pytest.mark.parametrize("kernel", [one_kernel, one_kernel_of_torch_2_11])
 @pytest.mark.parametrize(
     ("family", "fields"),
     [
@@ -200,7 +206,7 @@ def one_kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_si
         ("llama", {"num_key_value_heads": 4, "is_causal": False}),
     ],
 )
-def test_the_road_of_cuda_computes_the_same(family, fields, numbers, tolerance, tmp_path, monkeypatch):
+def test_the_road_of_cuda_computes_the_same(family, fields, kernel, numbers, tolerance, tmp_path, monkeypatch):
     """All that is different there, but for the device: one kernel for all sequences, and every part in 16 bits."""
     write_tiny_language_model(tmp_path, family, config=fields)
     sequences = [
@@ -211,7 +217,7 @@ def test_the_road_of_cuda_computes_the_same(family, fields, numbers, tolerance, 
     golden = load(tmp_path).forward(Batch.of(sequences))
     monkeypatch.setattr(dtypes, "numbers", lambda device, dtype: (numbers, FloatLinear))
     monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_kernel)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
 
     ours = load(tmp_path).forward(Batch.of(sequences))
 

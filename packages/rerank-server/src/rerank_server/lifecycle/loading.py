@@ -31,8 +31,17 @@ class LoadedModel:
     def of(cls, model: StepwiseModel, settings: Settings) -> LoadedModel:
         """Add the cache of the settings. It needs a fingerprint of the model, for which all its files are read.
 
-        There is none for a model whose scores depend on the other documents of a request.
+        There is none for a model whose scores depend on the other documents of a request. The log says what float16
+        would bring to a model that computes in float32 on a GPU because nothing was set.
         """
+        if model.info.device.startswith("cuda") and model.info.dtype == "float32" and settings.dtype == "auto":
+            logger.info(
+                "%s computes in float32 on %s: RERANK_DTYPE=float16 would take half the memory and use the GPU's "
+                "tensor cores, and would change scores a little (docs/gpu.md); RERANK_DTYPE=float32 keeps it so "
+                "without this line",
+                model.info.name,
+                model.info.device,
+            )
         if not settings.cache_mb:
             return cls(model)
         if not model.independent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -30,9 +30,7 @@ from rerank_core.engines.packed.ops.attention import (
     Bias,
     BiasedAttention,
     LocalAttention,
-    has_windows,
     per_sequence,
-    variable_length,
 )
 from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
@@ -40,6 +38,7 @@ from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
 from rerank_core.engines.packed.ops.rotary import Rotary
+from rerank_core.engines.packed.ops.varlen import EVERYWHERE, VarlenAttention, VarlenKernel, find_kernel
 from rerank_core.engines.packed.weights import Weights
 
 _POOLS: dict[PoolingMode, Pool] = {"cls": first_token, "mean": mean, "lasttoken": last_token, "max": largest}
@@ -53,10 +52,10 @@ class Builder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
-        self._one_kernel = dtypes.has_one_kernel(device, self._dtype)
         self._has_tiles = dtypes.has_tiles(device, dtype)
         self._last_product = dtypes.last_product(device, dtype)
         self._activated = self._product_with_activation(dtype)
+        self._kernel = cache(self._varlen_kernel)
         self._within = cache(self._attention)
         self._biased = cache(self._distance_bias)
         self._rotary = cache(self._tables)
@@ -146,7 +145,8 @@ class Builder:
     def _last_attention(self, number: int) -> LastAttention:
         config, attention = self._config, self._config.attentions[number]
         bias, rotary = self._bias(number), self._rotation(number)
-        if self._one_kernel and bias is None:  # there a loop over the sequences would cost more than it saves
+        if bias is None and self._kernel(attention.reach) is not None:
+            # There a loop over the sequences would cost more than it saves.
             return WholeAttention(FloatLinear(*self._qkv(number)), self._attend(number), rotary)
         query, key, (value, value_bias) = self._query_key_value(number)
         values = AbsorbedValue(value.view(config.heads, -1, value.shape[1]), value_bias)
@@ -215,13 +215,28 @@ class Builder:
         )
 
     def _attention(self, reach: int | None) -> Attention:
-        if self._one_kernel and (reach is None or has_windows()):
-            return partial(variable_length, reach=reach)
+        kernel = self._kernel(reach)
+        if kernel is not None:
+            return VarlenAttention(kernel)
         if self._has_tiles and reach is None and self._config.head_width % 32 == 0:
             from rerank_core.engines.packed.amx.attention import per_sequence as with_tiles
 
             return with_tiles
         return per_sequence if reach is None else LocalAttention(reach, device=self._device, dtype=self._dtype)
+
+    def _varlen_kernel(self, reach: int | None) -> VarlenKernel | None:
+        """Find the kernel for all sequences at once; None where each is computed alone."""
+        if not dtypes.has_one_kernel(self._device, self._dtype):
+            return None
+        heads = self._config.heads
+        return find_kernel(
+            self._device,
+            self._dtype,
+            heads=heads,
+            key_heads=heads,
+            head_width=self._config.head_width,
+            window=EVERYWHERE if reach is None else (reach, reach),
+        )
 
     def _rotation(self, number: int) -> Rotary | None:
         """Build a layer's rotation; layers share their tables."""

@@ -39,10 +39,11 @@ from rerank_core.engines.packed.heads import (
     last_token,
     mean,
 )
-from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, has_one_kernel
+from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, window_of
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, Linear, WideningLinear
 from rerank_core.engines.packed.ops.norm import RMSNorm
 from rerank_core.engines.packed.ops.rotary import Rotary, frequencies, lowered
+from rerank_core.engines.packed.ops.varlen import find_kernel
 from rerank_core.engines.packed.weights import Weights
 
 _Pooling: TypeAlias = DecoderPooling | Literal["max"]
@@ -139,14 +140,23 @@ class DecoderBuilder:
         )
 
     def _attention(self, reach: int | None) -> ContinuedAttention:
-        one_kernel = dtypes.has_one_kernel(self._device, self._dtype) and has_one_kernel(self._config.head_width)
+        config, kernel = self._config, None
+        if dtypes.has_one_kernel(self._device, self._dtype):
+            kernel = find_kernel(
+                self._device,
+                self._dtype,
+                heads=config.heads,
+                key_heads=config.key_heads,
+                head_width=config.head_width,
+                window=window_of(is_causal=config.is_causal, reach=reach),
+            )
         return decoder_attention(
-            is_causal=self._config.is_causal,
+            is_causal=config.is_causal,
             reach=reach,
-            positions=self._config.positions,
+            positions=config.positions,
             device=self._device,
             dtype=self._dtype,
-            one_kernel=one_kernel,
+            kernel=kernel,
         )
 
     def _rotary(self) -> Rotary:

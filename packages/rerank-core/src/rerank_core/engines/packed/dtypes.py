@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from rerank_core.engines.packed import amx
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
+from rerank_core.engines.packed.ops.varlen import has_varlen
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 
@@ -45,6 +46,5 @@ def has_tiles(device: str, dtype: str) -> bool:
 
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:
-    """Return whether torch's kernel for all sequences at once runs there."""
-    there = device.startswith("cuda") and find_spec("torch.nn.attention.varlen") is not None
-    return there and dtype in (torch.float16, torch.bfloat16)
+    """Return whether torch's kernel for all sequences at once is tried there, see ``find_kernel``."""
+    return str(dtype).removeprefix("torch.") in class_of(device).kernel_dtypes and has_varlen()

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.ops.attention import Attention, Bounds
 from rerank_core.engines.packed.ops.convolution import Convolution
-from rerank_core.engines.packed.ops.linear import Linear, filled
+from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.rotary import Angles, Rotary
 
@@ -184,5 +185,5 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def filled_up(rows: Tensor) -> Tensor:
     """Fill up rows with zeros, to as many as a product should have."""
-    missing = filled(len(rows)) - len(rows)
+    missing = class_of(rows.device.type).fill(len(rows)) - len(rows)
     return functional.pad(rows, (0, 0, 0, missing)) if missing else rows

@@ -19,6 +19,7 @@ from rerank_core.engines.hardware.memory import release_memory
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.decoder_builder import DecoderBuilder
 from rerank_core.engines.packed.decoder_config import DecoderConfig, is_decoder, read_decoder_config
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.encoder_config import EncoderConfig, read_encoder_config
 from rerank_core.engines.packed.network import DecoderNetwork, EncoderNetwork, Network
 from rerank_core.engines.packed.ops.linear import Linear
@@ -34,15 +35,10 @@ from rerank_core.engines.workers import WorkerPool, balanced, in_own_thread
 from rerank_core.forking import PerProcess
 from rerank_core.types import TokenSequence
 
-# Products are at the machine's rate from about so many rows on; more would only make other requests wait longer.
-_CPU_WORKER_TOKENS = 1024
-_MPS_TOKENS = 4096
-_CUDA_TOKENS = 16384
-
 # When memory is given back. To have it anew costs less than a hundredth of a batch of a wide model, but a few
 # hundredths of a narrow one's: that waits until each worker has computed so many tokens.
 _WIDE = 1024
-_TOKENS_BETWEEN = 10 * _CPU_WORKER_TOKENS
+_TOKENS_BETWEEN = 10_240
 
 # Keys and values of prefixes: of all that are kept between batches, and of those in one step of a batch. A token of
 # Qwen3-Reranker-0.6B has 229,376 bytes in float32 (28 layers, 2 * 1024 numbers of 4 bytes): so many are 2,340 tokens.
@@ -105,7 +101,7 @@ class PackedEngine:
         # A child would never free what its parent's threads hold: it has a store of its own.
         self._prefixes = PerProcess(lambda: PrefixStore[PrefixKeysValues](_PREFIX_BYTES))
         self._tokens_since = 0  # memory was given back
-        self._worker_count = torch.get_num_threads() if device == "cpu" else 1
+        self._worker_count = torch.get_num_threads() if class_of(device).workers_are_threads else 1
         # No method: the workers would hold the engine, as it holds them.
         self._workers = WorkerPool(self._worker_count, warm_up=lambda: network.rows(_FIRST, [0], [None]))
 
@@ -119,9 +115,7 @@ class PackedEngine:
     @property
     def batch_tokens(self) -> int:
         """Enough for every worker; or for the device."""
-        if self.device == "cpu":
-            return _CPU_WORKER_TOKENS * self._worker_count
-        return _MPS_TOKENS if self.device == "mps" else _CUDA_TOKENS
+        return class_of(self.device).worker_tokens * self._worker_count
 
     def cost(self, sequences: Sequence[TokenSequence]) -> int:
         """See ``Engine.cost``."""

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from rerank_core.engines.base import Batch
 from rerank_core.engines.packed.decoder import Decoder
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
 from rerank_core.engines.packed.heads import Head, rightmost
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.linear import Linear, filled
+from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.prefixes import PrefixKeysValues
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
 
@@ -179,7 +180,7 @@ class DecoderNetwork:
     def _pack(self, tokens: Sequence[NDArray[np.int32]], starts: Sequence[int]) -> PackedSequences:
         """Lay tokens end to end, whose positions begin at ``starts``."""
         places = [0, *np.cumsum([len(ids) for ids in tokens]).tolist()]
-        ids = np.zeros((2, filled(places[-1])), dtype=np.int64)
+        ids = np.zeros((2, class_of(self.device).fill(places[-1])), dtype=np.int64)
         for place, start, piece in zip(places, starts, tokens, strict=False):
             here = slice(place, place + len(piece))
             ids[0, here] = piece
@@ -194,7 +195,7 @@ def pack(batch: Batch, sequences: Sequence[int], *, padding: int | None, device:
     ends = np.cumsum(batch.lengths)
     pieces = [slice(ends[index] - batch.lengths[index], ends[index]) for index in sequences]
     places = [0, *np.cumsum(batch.lengths[list(sequences)]).tolist()]
-    ids = np.zeros((3, filled(places[-1])), dtype=np.int64)
+    ids = np.zeros((3, class_of(device).fill(places[-1])), dtype=np.int64)
     for start, piece in zip(places, pieces, strict=False):
         tokens = batch.token_ids[piece]
         here = slice(start, start + len(tokens))
@@ -221,6 +222,6 @@ def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int
 def on_device(device: str, numbers: NDArray[np.generic]) -> Tensor:
     """Copy numbers to a device."""
     tensor = torch.from_numpy(numbers)
-    if device.startswith("cuda"):  # from pinned memory the copy does not wait for what the device is doing
+    if class_of(device).pins_memory:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,4 +1,4 @@
-"""Attention over sequences laid end to end: the road of the CPU, and the one kernel of CUDA on a stand-in for it."""
+"""Attention over sequences laid end to end, in one call for each sequence. That in one kernel: see test_varlen.py."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ import torch
 from rerank_core.engines.packed.encoder import PackedSequences
 from rerank_core.engines.packed.last_attention import AbsorbedAttention, AbsorbedValue, WholeAttention
 from rerank_core.engines.packed.ops import attention
-from rerank_core.engines.packed.ops.attention import Bounds, LocalAttention, per_sequence, variable_length
+from rerank_core.engines.packed.ops.attention import Bounds, LocalAttention, per_sequence
 from rerank_core.engines.packed.ops.linear import FloatLinear
 from torch.nn import functional
 
@@ -15,13 +15,9 @@ LENGTHS = [3, 1, 40, 17]
 HEADS, WIDTH = 4, 8
 
 
-def flash(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
-    """What ``varlen_attn`` promises, in plain words; on a CPU it has no kernel of its own."""
-    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
-    assert query.is_contiguous() or query.stride(-1) == 1
+def each_alone(query, key, value, bounds):
     out = torch.empty_like(query)
-    assert max_q == max_k == int((cu_seq_q[1:] - cu_seq_q[:-1]).max())
-    for start, end in pairwise(cu_seq_q.tolist()):
+    for start, end in pairwise(bounds.places):
         weights = torch.einsum("qhw,khw->hqk", query[start:end], key[start:end]) / query.shape[-1] ** 0.5
         out[start:end] = torch.einsum("hqk,khw->qhw", weights.softmax(-1), value[start:end])
     return out
@@ -47,19 +43,8 @@ def test_each_token_attends_to_its_own_sequence_only(bounds):
 
     per_sequence(query, key, value, bounds, out)
 
-    assert torch.allclose(out[:61], flash(query, key, value, bounds.offsets, bounds.offsets, 40, 40)[:61], atol=1e-6)
+    assert torch.allclose(out[:61], each_alone(query, key, value, bounds)[:61], atol=1e-6)
     assert (out[61:] == 7.0).all()
-
-
-def test_the_one_kernel_is_asked_for_the_same_as_the_loop(bounds, monkeypatch):
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash)
-    query, key, value = some(70, 3, HEADS, WIDTH).unbind(1)
-    loop, kernel = torch.zeros(2, 70, HEADS, WIDTH)
-
-    per_sequence(query, key, value, bounds, loop)
-    variable_length(query, key, value, bounds, kernel)
-
-    assert torch.allclose(loop, kernel, atol=1e-6)
 
 
 @pytest.mark.parametrize("reach", [0, 1, 7, 63, 64, 65, 500])

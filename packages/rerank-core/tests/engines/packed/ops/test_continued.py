@@ -43,7 +43,7 @@ def golden(query: Tensor, key: Tensor, value: Tensor, reach: int | None, is_caus
 @pytest.mark.parametrize("reach", [None, 0, 1, 3, 63, 64, 65, 100])
 def test_each_token_sees_those_before_it_in_the_prefix_too(reach, last_only):
     attend = decoder_attention(
-        is_causal=True, reach=reach, positions=300, device="cpu", dtype=torch.float32, one_kernel=False
+        is_causal=True, reach=reach, positions=300, device="cpu", dtype=torch.float32, kernel=None
     )
     counts = [1 if last_only else behind for _, behind in LENGTHS]
     queries, keys = bounds(counts), bounds([behind for _, behind in LENGTHS])
@@ -97,7 +97,7 @@ def test_a_prefix_is_laid_once_before_the_sequences_that_share_it_side_by_side()
 
 def test_without_causality_each_token_sees_all():
     attend = decoder_attention(
-        is_causal=False, reach=None, positions=300, device="cpu", dtype=torch.float32, one_kernel=False
+        is_causal=False, reach=None, positions=300, device="cpu", dtype=torch.float32, kernel=None
     )
     lengths = bounds([1, 70, 5])
     query, key, value = random(76, HEADS, WIDTH), random(76, KEY_HEADS, WIDTH), random(77, KEY_HEADS, WIDTH)[:76]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from inspect import signature
 from itertools import pairwise
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -119,26 +117,3 @@ class BiasedAttention:
                 q[None], k[None], v[None], bias[None], scale=self.bias.scale
             )
             out[rows].copy_(attended[0].transpose(0, 1))
-
-
-def variable_length(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor, *, reach: int | None = None
-) -> None:
-    """Attend in one kernel for all sequences: on CUDA, in float16 or bfloat16, with a torch that has it.
-
-    ``reach``: only to tokens at most so many places away, where ``has_windows``.
-    """
-    from torch.nn.attention.varlen import varlen_attn
-
-    tokens = slice(bounds.places[-1])
-    offsets, longest = bounds.offsets, bounds.longest
-    attend = varlen_attn if reach is None else partial(varlen_attn, window_size=(reach, reach))
-    attended = attend(query[tokens], key[tokens], value[tokens], offsets, offsets, longest, longest)
-    out[tokens].copy_(cast("Tensor", attended))  # alone: nothing was asked for beside it
-
-
-def has_windows() -> bool:
-    """Return whether torch's kernel for all sequences takes a ``reach``, which an older torch's does not."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return "window_size" in signature(varlen_attn).parameters

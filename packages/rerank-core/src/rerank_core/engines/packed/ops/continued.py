@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from inspect import signature
+from functools import cached_property
 from itertools import pairwise
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.packed.ops.varlen import EVERYWHERE, VarlenKernel
 
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
 """Of some tokens in one layer, both [tokens, key heads, width]; keys are rotated."""
 
 _BLOCK = 64  # queries: fewer would make many small products, more would look at keys that none of them may see
-_WIDEST = 256  # numbers of a head, in the kernel for all sequences
 
 
 @dataclass(frozen=True)
@@ -120,40 +119,32 @@ def whole_sequences(
         _attend(query[first:end], key[seen], value[seen], None, out[first:end])
 
 
-def in_one_kernel(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    continued: Continued,
-    prefixes: Sequence[KeysValues | None],
-    out: Tensor,
-    *,
-    window: tuple[int, int],
-) -> None:
-    """Attend in one kernel for all sequences, where ``has_one_kernel``.
+@dataclass(frozen=True, slots=True)
+class ContinuedVarlenAttention:
+    """Attends in one kernel for all sequences.
 
-    ``window``: how many places back and ahead a token is seen, -1: all. Places are counted from the ends of the queries
-    and the keys, so fewer queries than keys are those of the last tokens.
+    The kernel counts places from the ends of the queries and the keys, so fewer queries than keys are those of the last
+    tokens.
     """
-    from torch.nn.attention.varlen import varlen_attn
 
-    bounds = continued.keys
-    if any(continued.prefixes):
-        key, value = (_end_to_end(own, part, continued, prefixes) for part, own in enumerate((key, value)))
-        bounds = continued.joined
-    rows, tokens = slice(continued.queries.places[-1]), slice(bounds.places[-1])
-    attended = varlen_attn(
-        query[rows],
-        key[tokens],
-        value[tokens],
-        continued.queries.offsets,
-        bounds.offsets,
-        continued.queries.longest,
-        bounds.longest,
-        window_size=window,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    out[rows].copy_(cast("Tensor", attended))  # alone: nothing was asked for beside it
+    kernel: VarlenKernel
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        continued: Continued,
+        prefixes: Sequence[KeysValues | None],
+        out: Tensor,
+    ) -> None:
+        """See ``ContinuedAttention``."""
+        bounds = continued.keys
+        if any(continued.prefixes):
+            key, value = (_end_to_end(own, part, continued, prefixes) for part, own in enumerate((key, value)))
+            bounds = continued.joined
+        rows, tokens = slice(continued.queries.places[-1]), slice(bounds.places[-1])
+        out[rows].copy_(self.kernel(query[rows], key[tokens], value[tokens], continued.queries, bounds))
 
 
 def _end_to_end(own: Tensor, part: int, continued: Continued, prefixes: Sequence[KeysValues | None]) -> Tensor:
@@ -165,21 +156,23 @@ def _end_to_end(own: Tensor, part: int, continued: Continued, prefixes: Sequence
     return torch.cat(pieces)
 
 
-def has_one_kernel(head_width: int) -> bool:
-    """Return whether torch's kernel for all sequences knows windows, shared key heads, and heads of this width."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    known = signature(varlen_attn).parameters
-    return {"window_size", "enable_gqa"} <= set(known) and head_width % 8 == 0 and head_width <= _WIDEST
+def window_of(*, is_causal: bool, reach: int | None) -> tuple[int, int]:
+    """Return how many places back and ahead a token is seen, -1: all. ``reach``: how many back; None: all."""
+    return (-1 if reach is None else reach, 0) if is_causal else EVERYWHERE
 
 
 def decoder_attention(
-    *, is_causal: bool, reach: int | None, positions: int, device: str, dtype: torch.dtype, one_kernel: bool
+    *,
+    is_causal: bool,
+    reach: int | None,
+    positions: int,
+    device: str,
+    dtype: torch.dtype,
+    kernel: VarlenKernel | None,
 ) -> ContinuedAttention:
     """Choose how a layer attends. ``reach``: how many places back a token is seen; None: all."""
-    if one_kernel:
-        back = -1 if reach is None else reach
-        return partial(in_one_kernel, window=(back, 0) if is_causal else (-1, -1))
+    if kernel is not None:
+        return ContinuedVarlenAttention(kernel)
     if not is_causal:
         return whole_sequences
     return AttentionInBlocks(reach=reach, positions=positions, device=device, dtype=dtype)

@@ -1,0 +1,1 @@
+"""The sections of ``bench_gpu.py``, each of which runs in a process of its own."""
