@@ -9,10 +9,12 @@ import rerank_core
 import torch
 from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, WideningLinear
+from rerank_core.engines.packed import dtypes
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, OneDnnLinear, WideningLinear, filled
 from rerank_core.engines.packed.quantization import float16
 from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
 from rerank_core.engines.packed.quantization.int8 import Int8Linear
+from rerank_core.engines.workers import WorkerPool
 from rerank_core.testing.checkpoints import WORDS
 
 QUERY = "where does the giant panda live?"
@@ -104,6 +106,30 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
 # ---------------------------------------------------------------------------- products
 
 
+@pytest.mark.parametrize("kind", [FloatLinear, OneDnnLinear])
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 96), (384, 1536), (1024, 1024), (4096, 1024)])
+def test_a_row_of_a_float32_product_has_the_same_bits_among_any_rows(kind, inputs, outputs):
+    """With one thread, as a worker has, and so many rows as a batch is filled up to."""
+    draw = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(*size, generator=draw) for size in ((outputs, inputs), (1024, inputs)))
+
+    def differing() -> list[int]:
+        product = kind(weight, torch.zeros(outputs))
+        whole = product(x)
+        counts = [filled(rows) for rows in (1, 33, 49, 100, 257, 500, 1000)]
+        return [rows for rows in counts if not torch.equal(product(x[-rows:]), whole[-rows:])]
+
+    assert WorkerPool(1, warm_up=lambda: None).map(lambda _: differing(), [None]) == [[]]
+
+
+@pytest.mark.parametrize(("has_avx512", "product"), [(True, OneDnnLinear), (False, FloatLinear)])
+def test_onednn_multiplies_where_there_is_avx512(has_avx512, product, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": "AMD EPYC"})
+
+    assert dtypes.numbers("cpu", "float32")[1] is product
+    assert dtypes.float_product("cuda:0") is FloatLinear
+
+
 @pytest.fixture
 def weight() -> torch.Tensor:
     """Rows of different sizes."""
@@ -120,7 +146,7 @@ def x() -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("kind", [FloatLinear, *FLOAT16_WEIGHTS, BFloat16Linear])
+@pytest.mark.parametrize("kind", [FloatLinear, OneDnnLinear, *FLOAT16_WEIGHTS, BFloat16Linear])
 def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
     bias = torch.linspace(-1, 1, 96)
     linear = kind(weight, bias, x.mean(0)) if kind in FLOAT16_WEIGHTS else kind(weight, bias)

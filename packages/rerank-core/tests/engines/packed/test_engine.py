@@ -11,6 +11,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, ScoreOptions
+from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
@@ -46,9 +47,13 @@ def edit(directory: Path, **changes: object) -> None:
 # ---------------------------------------------------------------------------- nothing but the pair
 
 
+@pytest.mark.parametrize("by_onednn", [False, True])
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "deberta-v2"])
-def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(family, tiny, threads):
+def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(
+    family, by_onednn, tiny, threads, monkeypatch
+):
     """Products have other bits for few rows, or where several threads share one: here neither ever happens."""
+    monkeypatch.setattr(cpu_features, "multiplies_by_onednn", lambda: by_onednn)
     pair = some_text(30, 0)
     companions = [some_text(words, seed) for seed, words in enumerate([1, 70, 9, 250, 33, 2, 120, 15, 48, 5] * 5)]
     scores = set()

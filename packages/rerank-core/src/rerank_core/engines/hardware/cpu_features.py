@@ -26,6 +26,17 @@ def widens_float16() -> bool:
     return bool(_capabilities().get("avx512_f")) and str(_capabilities().get("cpu_name", "")).startswith("Intel")
 
 
+def multiplies_by_onednn() -> bool:
+    """Return whether oneDNN's float32 product is at least as fast as MKL's: where there is AVX-512.
+
+    On AMD's, where MKL does not use it, it is 1.10 to 1.13 times as fast over full batches of the default model's
+    shape; on Intel's as fast, and 1.05 to 1.07 times up to 160 rows.
+    """
+    import torch
+
+    return bool(_capabilities().get("avx512_f")) and torch.backends.mkldnn.is_available()
+
+
 def has_int8() -> bool:
     """Return whether oneDNN multiplies uint8 and int8 faster than float32 here: x86 with AVX2 or more."""
     import torch

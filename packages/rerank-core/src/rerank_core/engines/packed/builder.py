@@ -34,7 +34,7 @@ from rerank_core.engines.packed.ops.attention import (
 )
 from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
-from rerank_core.engines.packed.ops.linear import FloatLinear, Linear
+from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
 from rerank_core.engines.packed.ops.rotary import Rotary
@@ -53,6 +53,7 @@ class Builder:
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
         self._has_tiles = dtypes.has_tiles(device, dtype)
+        self._float_product = dtypes.float_product(device)
         self._last_product = dtypes.last_product(device, dtype)
         self._activated = self._product_with_activation(dtype)
         self._kernel = cache(self._varlen_kernel)
@@ -112,7 +113,7 @@ class Builder:
     def _classifier(self) -> list[Callable[[Tensor], Tensor]]:
         """Build the layers of the network's own classification head."""
         names, config = self._config.architecture.classifier, self._config
-        dense = FloatLinear(*self._parameters(names.dense, has_bias="classifier_dense" not in config.unbiased))
+        dense = self._float_product(*self._parameters(names.dense, has_bias="classifier_dense" not in config.unbiased))
         layers: list[Callable[[Tensor], Tensor]] = [Dense(dense, config.classifier_activation)]
         if names.norm is not None:
             weight, bias = self._parameters(names.norm, has_bias="classifier_norm" not in config.unbiased)
@@ -147,7 +148,7 @@ class Builder:
         bias, rotary = self._bias(number), self._rotation(number)
         if bias is None and self._kernel(attention.reach) is not None:
             # There a loop over the sequences would cost more than it saves.
-            return WholeAttention(FloatLinear(*self._qkv(number)), self._attend(number), rotary)
+            return WholeAttention(self._float_product(*self._qkv(number)), self._attend(number), rotary)
         query, key, (value, value_bias) = self._query_key_value(number)
         values = AbsorbedValue(value.view(config.heads, -1, value.shape[1]), value_bias)
         if attention == LayerAttention():  # nothing is between the products of query and key
@@ -208,7 +209,7 @@ class Builder:
     def _convolution(self, wanted: base.ConvolutionSize) -> Convolution:
         weight, bias = self._part("convolution")  # [outputs, inputs, neighbours]
         return Convolution(
-            FloatLinear(weight.transpose(1, 2).flatten(1), bias),
+            self._float_product(weight.transpose(1, 2).flatten(1), bias),
             wanted.kernel,
             ACTIVATIONS[wanted.activation],
             self._norm("convolution_norm"),
@@ -267,7 +268,7 @@ class Builder:
         return self._norm("attention_norm", number) if self._config.has_attention_norm(number) else None
 
     def _linear(self, part: str, number: int | None = None) -> Linear:
-        return FloatLinear(*self._part(part, number))
+        return self._float_product(*self._part(part, number))
 
     def _norm(self, part: str, number: int | None = None) -> Norm:
         return Norm(*self._part(part, number), self._config.epsilon)

@@ -40,7 +40,7 @@ from rerank_core.engines.packed.heads import (
     mean,
 )
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, window_of
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, Linear, WideningLinear
+from rerank_core.engines.packed.ops.linear import Linear, WideningLinear
 from rerank_core.engines.packed.ops.norm import RMSNorm
 from rerank_core.engines.packed.ops.rotary import Rotary, frequencies, lowered
 from rerank_core.engines.packed.ops.varlen import find_kernel
@@ -60,6 +60,7 @@ class DecoderBuilder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
+        self._rounds = device == "cpu" and dtype == "bfloat16"
         self._attend = cache(self._attention)
 
     def decoder(self) -> Decoder:
@@ -170,8 +171,8 @@ class DecoderBuilder:
         name = self._config.prefix + PRODUCTS[part][0].format(number)
         weight = self._weights.get(f"{name}.weight")
         bias = self._tensor(f"{name}.bias") if self._config.has_bias(part) else None
-        if self._product is BFloat16Linear:
-            return BFloat16Linear(weight, bias)  # a weight that the file has so stays mapped
+        if self._rounds:
+            return self._product(weight, bias)  # a weight that the file has so may stay mapped
         if self._device == "cpu" and self._dtype == torch.float32 != weight.dtype:
             return WideningLinear(weight, bias)
         return self._product(weight.to(self._device, self._dtype), bias)

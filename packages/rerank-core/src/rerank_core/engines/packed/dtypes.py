@@ -8,30 +8,33 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.device_classes import class_of
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear, OneDnnLinear
 from rerank_core.engines.packed.ops.varlen import has_varlen
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
-
-# How the layers' products are computed on a CPU; everything else there is float32. Those of fewer bits
-# begin as float32: see ``quantization``.
-_CPU_PRODUCTS: dict[str, MakeLinear] = {"float32": FloatLinear, "bfloat16": BFloat16Linear}
 
 
 def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
     """Choose the dtype to compute in, and the layers' products."""
     if device != "cpu":
         return getattr(torch, dtype), FloatLinear
-    if dtype == "bfloat16" and has_tiles(device, dtype):
-        return torch.float32, _tile_product()
-    return torch.float32, _CPU_PRODUCTS.get(dtype, FloatLinear)
+    if dtype == "bfloat16":
+        return torch.float32, _tile_product() if has_tiles(device, dtype) else BFloat16Linear
+    # Those of fewer bits begin as float32: see ``quantization``.
+    return torch.float32, float_product(device) if dtype == "float32" else FloatLinear
+
+
+def float_product(device: str) -> MakeLinear:
+    """Choose the products in the dtype to compute in."""
+    return OneDnnLinear if device == "cpu" and cpu_features.multiplies_by_onednn() else FloatLinear
 
 
 def last_product(device: str, dtype: str) -> MakeLinear:
-    """Choose the products of a last layer of which only first tokens are computed: their inputs are seldom alike."""
-    return _tile_product() if has_tiles(device, dtype) else FloatLinear
+    """Choose the products of a last layer of which only first tokens are computed."""
+    return _tile_product() if has_tiles(device, dtype) else float_product(device)
 
 
 def _tile_product() -> MakeLinear:

@@ -9,12 +9,13 @@ from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.ops import attention
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.quantization import int8
+from torch.nn import functional
 
 if not amx.is_usable():
     pytest.skip("SKIPPED LOUDLY: this processor has no AMX, or numba is not installed", allow_module_level=True)
 
 from rerank_core.engines.packed.amx.attention import per_sequence
-from rerank_core.engines.packed.amx.linear import BFloat16Linear, Int8Linear
+from rerank_core.engines.packed.amx.linear import ActivatedLinear, BFloat16Linear, Int8Linear
 
 # Inputs and outputs: whole tiles; less than one; around the ends of tiles of bfloat16 and of bytes.
 SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1)]
@@ -93,6 +94,34 @@ def test_a_product_is_the_same_returned_written_or_added_and_of_a_view(kind):
     assert (written[:, 96:] == 7).all()
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_an_activated_product_is_what_the_next_one_reads(inputs, outputs):
+    weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
+    narrow = some_numbers(40, outputs, seed=3)
+    golden = functional.gelu(BFloat16Linear(weight, bias)(x)).bfloat16().double() @ narrow.bfloat16().double().t()
+    first, second = ActivatedLinear(weight, bias), BFloat16Linear(narrow, None)
+
+    def through(rows: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(rows), 40)
+        second.add_to(total, first(rows))
+        return total
+
+    found = through(x)
+    # Of a number between two bfloat16 the last bits before the rounding decide.
+    assert torch.allclose(found.double(), golden, rtol=1e-2, atol=2e-3 * float(golden.abs().max()))
+    for rows in ROWS:
+        assert torch.equal(through(x[:rows]), found[:rows])
+
+
+def test_an_activated_product_can_be_given_memory_that_was_used():
+    first = ActivatedLinear(some_numbers(96, 64, seed=1), torch.zeros(96))
+    x, other = some_rows(64), some_rows(64) + 1
+    golden = first(x).clone()
+
+    assert torch.equal(first(x, first(other)), golden)
+    assert torch.equal(first(x, first(other[:40])), golden)
+
+
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
 def test_threads_at_once_have_the_bits_of_one(kind):
     product = products(1024, 96)[kind]
@@ -118,6 +147,29 @@ def test_numbers_of_a_row_that_is_constant_or_beyond_all_others_stay_finite():
 
     for product in products(64, 96).values():
         assert product(x).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+@pytest.mark.parametrize("inputs", [64, 41])
+@pytest.mark.parametrize("column", [1, 40, -1])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_shows_in_its_row_alone(wrong, column, inputs, kind):
+    """Or nobody would notice a network that has gone wrong."""
+    product, x = products(inputs, 96)[kind], some_rows(inputs)
+    golden = product(x)
+    x[20, column] = wrong
+
+    found = product(x)
+
+    assert not found[20].isfinite().any()
+    assert torch.equal(torch.cat([found[:20], found[21:]]), torch.cat([golden[:20], golden[21:]]))
+
+
+def test_columns_that_are_not_in_one_piece_are_copied():
+    x = some_rows(64)
+
+    for product in products(64, 96).values():
+        assert torch.equal(product(x.t().contiguous().t()), product(x))
 
 
 # ---------------------------------------------------------------------------- attention

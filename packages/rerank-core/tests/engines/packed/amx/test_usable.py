@@ -43,7 +43,7 @@ def test_they_are_not_where_one_of_these_is_missing(missing, machine):
 
     assert not amx.is_usable()
     assert dtypes.numbers("cpu", "bfloat16")[1] is BFloat16Linear
-    assert dtypes.last_product("cpu", "int8") is FloatLinear
+    assert issubclass(dtypes.last_product("cpu", "int8"), FloatLinear)
     assert int8.product() is int8.Int8Linear
 
 
@@ -62,8 +62,8 @@ def test_the_log_says_once_what_numba_would_bring(machine, caplog):
 def test_exact_products_are_never_made_of_tiles(dtype, machine):
     machine()
 
-    assert dtypes.numbers("cpu", dtype)[1] is FloatLinear
-    assert dtypes.last_product("cpu", dtype) is FloatLinear
+    assert issubclass(dtypes.numbers("cpu", dtype)[1], FloatLinear)
+    assert issubclass(dtypes.last_product("cpu", dtype), FloatLinear)
 
 
 def test_a_gpu_has_none(machine):

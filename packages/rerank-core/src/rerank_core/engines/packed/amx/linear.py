@@ -59,7 +59,8 @@ class BFloat16Linear:
             tiles = x.data_ptr()
         else:
             tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
-            products.lay_out_bfloat16(*_rows(x), tiles, sums)
+            x = _as_rows(x)
+            products.lay_out_bfloat16(*_described(x), tiles, sums)
         products.multiply_bfloat16(
             CONFIGURATION,
             tiles,
@@ -126,7 +127,8 @@ class Int8Linear:
         scales = SCRATCH.address("scales", len(x) * 8)
         row = SCRATCH.address("row", self._depth * 256 + 64)
         sums, partial = _sums(len(x), self._depth)
-        products.lay_out_bytes(*_rows(x), self._columns, self._steps, tiles, beside, scales, row)
+        x = _as_rows(x)
+        products.lay_out_bytes(*_described(x), self._columns, self._steps, tiles, beside, scales, row)
         products.multiply_bytes(
             CONFIGURATION,
             tiles,
@@ -157,11 +159,14 @@ def _sums(rows: int, depth: int) -> tuple[int, int]:
     return SCRATCH.address("sums", 3 * BLOCK_BYTES), SCRATCH.address("partial", waiting * BLOCK_BYTES)
 
 
-def _rows(x: Tensor) -> tuple[int, int, int, int]:
-    """Return the address of float32 rows, their number and width, and the bytes from one to the next."""
-    if x.dtype != torch.float32 or x.stride(1) != 1:
-        x = x.float().contiguous()
-    return x.data_ptr(), x.shape[0], x.shape[1], x.stride(0) * 4
+def _as_rows(x: Tensor) -> Tensor:
+    """Return float32 rows, each in one piece. What is returned must live as long as its address is used."""
+    return x if x.dtype == torch.float32 and x.stride(1) == 1 else x.float().contiguous()
+
+
+def _described(rows: Tensor) -> tuple[int, int, int, int]:
+    """Return the address of rows, their number and width, and the bytes from one to the next."""
+    return rows.data_ptr(), rows.shape[0], rows.shape[1], rows.stride(0) * 4
 
 
 def _filled(term: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from rerank_core.engines.packed.amx.vectors import (
     store_bfloat16,
     store_bytes,
     store_float,
+    total,
 )
 
 OUTLIERS = 16
@@ -110,14 +111,15 @@ def lay_out_bytes(
         store_bfloat16(corner, upper)
         store_bfloat16(corner + 32, values - upper)
         low = high = load(copy)
+        odd = low - low  # 0, or NaN where a number is not finite: levels would not show it
         for first in range(16, whole, 16):
             part = load(copy + first * 4)
-            low, high = smaller(part, low), larger(part, high)
-        bottom, top = smallest(low), largest(high)
+            low, high, odd = smaller(part, low), larger(part, high), odd + (part - part)
+        bottom, top, unknown = smallest(low), largest(high), total(odd)
         for column in range(whole, columns):
             value = load_float(copy + column * 4)
-            bottom, top = min(bottom, value), max(top, value)
-        step = max((top - bottom) / steps, _LEAST_STEP)
+            bottom, top, unknown = min(bottom, value), max(top, value), unknown + (value - value)
+        step = max((top - bottom) / steps, _LEAST_STEP) + unknown
         store_float(scales + row * 8, step)
         store_float(scales + row * 8 + 4, bottom)
         minus, factor, half = splat(bottom), splat(_ONE / step), splat(_HALF)
