@@ -17,19 +17,6 @@ LANGUAGE_MODELS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def not_kept_yet(request: pytest.FixtureRequest) -> None:
-    """Mark the one sentence that prompts do not keep yet.
-
-    A cap that keeps the last tokens counts the space before a document apart, and that space is a part of its first
-    word: a document of one token more is not cut.
-    """
-    model = request.node.callspec.params.get("scorer")
-    sentence = test_the_truncation_side_decides_what_stays.__name__  # noqa: F405
-    if request.function.__name__ == sentence and model in LANGUAGE_MODELS and model != "nemotron-rerank":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a space of the prompt's counts apart"))
-
-
 @pytest.fixture(
     params=["overlap", "overlap with instructions", *ENCODERS, "bi-encoder", "lite", *LANGUAGE_MODELS],
 )

@@ -85,15 +85,20 @@ class Place:
         """The number of tokens that are the prompt's, whatever the text is."""
         return len(self.head) + len(self.tail)
 
-    def own_in(self, filled: TextIds, cap: int | None, side: TruncationSide) -> int:
-        """Count the prompt's own tokens in a filled place of whose text ``cap`` tokens are kept.
+    def own_in(self, ids: Sequence[int]) -> int:
+        """Count the prompt's own tokens in a filled place. A token that has a character of the text is not one."""
+        return len(_common(self.before_ids, ids)) + len(self.tail)
 
-        A token that has a character of the text is not the prompt's. Where the text loses its beginning, only
-        ``head`` and ``tail`` are kept.
+    def capped(self, filled: TextIds, cap: int | None, side: TruncationSide) -> TextIds:
+        """Keep ``cap`` tokens of a filled place's text, and the prompt's own ones.
+
+        Where the text loses its beginning, only ``head`` and ``tail`` are the prompt's.
         """
-        own = len(_common(self.before_ids, filled.ids)) + len(self.tail)
-        loses_beginning = side == "left" and (filled.is_cut or (cap is not None and len(filled.ids) > cap + own))
-        return self.own_tokens if loses_beginning else own
+        own = self.own_in(filled.ids)
+        if cap is None or len(filled.ids) <= cap + own:
+            return filled
+        length = cap + (self.own_tokens if side == "left" else own)
+        return replace(filled, ids=self.cut(filled.ids, length, side), is_cut=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +192,12 @@ class PromptTokenizer:
         limit = self._length_read(options)
         if prompt.length(len(ids.ids)) > limit and not options.truncate:
             raise pair_too_long(index, prompt.length(len(ids.ids)), "its query and the prompt", limit)
-        cap, most = options.max_document_tokens, limit - prompt.length(0)
-        own = prompt.document.own_in(ids, cap, side_of(options))
-        if cap is not None:
-            most = min(most, cap + own)
-        is_cut = ids.is_cut or len(ids.ids) > most
-        kept = prompt.document.cut(ids.ids, most, side_of(options)) if len(ids.ids) > most else ids.ids
-        if is_cut and side_of(options) == "left":  # all of the text before the document but ``head`` is lost too
-            own = prompt.document.own_tokens
+        place, most, side = prompt.document, limit - prompt.length(0), side_of(options)
+        capped = place.capped(ids, options.max_document_tokens, side)
+        kept = place.cut(capped.ids, most, side) if len(capped.ids) > most else capped.ids
+        is_cut = capped.is_cut or len(capped.ids) > most
+        # All of the text before the document but ``head`` is lost with its beginning.
+        own = place.own_tokens if is_cut and side == "left" else place.own_in(ids.ids)
         find_kept = partial(self._span_kept, document, prompt.document, len(kept) - own, options) if is_cut else None
         spans = spans_read(document, options, self._long_documents, find_kept)
         return Encoding((index,), (self._sequence(prompt, kept),), int(is_cut or prompt.is_cut), spans)
@@ -268,12 +271,13 @@ class PromptTokenizer:
             return self._fill_joint(segments, joint, query, room, options, beside_windows=beside_windows)
         places = {segment.slot.name: segment for segment in segments if isinstance(segment, Place)}
         place, document = places["query"], places["document"]
-        (found,) = self._place_ids([(place, query)], room, options)
-        own_tokens = place.own_in(found, options.max_query_tokens, side_of(options))
+        (whole,) = self._place_ids([(place, query)], room, options)
+        found = place.capped(whole, options.max_query_tokens, side_of(options))
         least = document.own_tokens + 1
         if beside_windows:  # which have all of the text before them
             least = max(least, len(self._before_windows(document)[1]) + len(document.tail) + 1)
-        most = self._query_limit(len(found.ids), own_tokens, room, least, options, beside_windows=beside_windows)
+        own = place.own_tokens if side_of(options) == "left" else place.own_in(found.ids)
+        most = self._query_limit(len(found.ids), own, room, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         ids = tuple(place.cut(found.ids, most, side_of(options)) if len(found.ids) > most else found.ids)
         number = segments.index(document)
@@ -295,7 +299,8 @@ class PromptTokenizer:
         text = slot.fill(query)
         room -= self._joint_tokens(joint)
         found = self._text_ids({text: room + 1 if options.truncate else None}, side_of(options))[text]
-        most = self._query_limit(len(found.ids), 0, room, 1, options, beside_windows=beside_windows)
+        cap = room if options.max_query_tokens is None else min(room, options.max_query_tokens)
+        most = self._query_limit(len(found.ids), 0, room, cap, 1, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most
         if is_cut:
             start, end = self._text_ids.span_of_kept(text, most, side_of(options))
@@ -308,20 +313,19 @@ class PromptTokenizer:
         return FilledPrompt(_flat(segments[:number]), document, _flat(segments[number + 1 :]), is_cut)
 
     def _query_limit(
-        self, length: int, own_tokens: int, room: int, least: int, options: ScoreOptions, *, beside_windows: bool
+        self, length: int, own: int, room: int, cap: int, least: int, options: ScoreOptions, *, beside_windows: bool
     ) -> int:
-        """Count the tokens of the query's place that may be kept, where ``least`` are left to the document's.
+        """Count the tokens of the query's place that may be kept: ``cap`` at most, and ``least`` for the document.
 
-        ``own_tokens`` are the prompt's.
+        ``own`` are the prompt's.
         """
-        cap = room if options.max_query_tokens is None else min(room, options.max_query_tokens + own_tokens)
         length = min(length, cap)
         fills_room = length + least > room
         if fills_room and (not options.truncate or (options.truncation or self._truncation) == "only_second"):
             raise query_too_long(f"{length} tokens or more", room)
         if not (fills_room or beside_windows or self._prompt.cuts_query):
             return cap
-        most = min(max(query_room(length, room), own_tokens + 1), room - least)
+        most = min(max(query_room(length, room), own + 1), room - least)
         if length > most and not options.truncate:
             raise query_too_long(f"{length} tokens", most)
         return min(cap, most)
