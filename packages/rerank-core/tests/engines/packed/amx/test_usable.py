@@ -15,14 +15,17 @@ from rerank_core.engines.packed.quantization import int8
 def machine(monkeypatch):
     """A processor with AMX, on a system that allows it, with numba: each can be taken away."""
 
-    def change(*, has=True, may=True, numba=True, compiles=True) -> None:
+    def change(*, has=True, may=True, numba=True, compiles=True, for_this=True, known=True) -> None:
         amx.is_usable.cache_clear()
         monkeypatch.setattr(cpu_features, "has_amx", lambda: has)
         monkeypatch.setattr(cpu_features, "may_use_amx", lambda: may)
         spec = importlib.util.find_spec("numba")
         monkeypatch.setattr(amx, "find_spec", lambda name: spec if numba else None)
         if numba:
+            features = dict.fromkeys(["amx-tile", "amx-bf16", "amx-int8", "avx512bf16"], True)
+            monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features if known else {})
             monkeypatch.setattr("numba.config.DISABLE_JIT", int(not compiles))
+            monkeypatch.setattr("numba.config.CPU_NAME", None if for_this else "generic")
 
     yield change
     monkeypatch.undo()
@@ -36,7 +39,7 @@ def test_tiles_are_used_where_the_processor_the_system_and_numba_allow_it(machin
     assert amx.is_usable()
 
 
-@pytest.mark.parametrize("missing", ["has", "may", "numba", "compiles"])
+@pytest.mark.parametrize("missing", ["has", "may", "numba", "compiles", "for_this", "known"])
 def test_they_are_not_where_one_of_these_is_missing(missing, machine):
     pytest.importorskip("numba")
     machine(**{missing: False})

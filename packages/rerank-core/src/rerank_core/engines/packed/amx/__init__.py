@@ -27,6 +27,14 @@ def is_usable() -> bool:
     if find_spec("numba") is None:
         logger.info("this processor has AMX: with rerank-core[amx] bfloat16 and int8 are faster here")
         return False
+    return _compiles_for_tiles() and cpu_features.may_use_amx()
+
+
+def _compiles_for_tiles() -> bool:
+    """Return whether numba compiles here, for this processor. LLVM ends the process over an instruction that is not."""
+    from llvmlite.binding import get_host_cpu_features
     from numba import config
 
-    return not getattr(config, "DISABLE_JIT", 0) and cpu_features.may_use_amx()
+    is_changed = any(getattr(config, name, None) for name in ("DISABLE_JIT", "CPU_NAME", "CPU_FEATURES"))
+    features = get_host_cpu_features()
+    return not is_changed and all(features.get(name) for name in ("amx-tile", "amx-bf16", "amx-int8", "avx512bf16"))

@@ -182,5 +182,5 @@ def _laid_out(weight: Tensor, *, together: int) -> Tensor:
 
 
 def _aligned(tensor: Tensor) -> Tensor:
-    """Move to memory that begins on a cache line: torch's does."""
+    """Move to memory that begins on a cache line, as torch's own does."""
     return tensor.clone() if tensor.data_ptr() % 64 else tensor
