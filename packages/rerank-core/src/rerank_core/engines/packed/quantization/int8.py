@@ -69,9 +69,10 @@ class Int8Linear:
             step = ((high - low) / self._steps).clamp_(min=torch.finfo(torch.float32).tiny)
             scale[rows] = step
             zero_points[rows] = low
-            # Never below 0, and the conversion cuts off: so adding a half rounds.
+            # Never below 0, and the conversion cuts off: so adding a half rounds. Torch converts to int16 and from that
+            # to uint8 in vectors, but not from float32 to uint8: 0.16 ms and not 0.43 for a million numbers.
             torch.sub(inner, low, out=inner).mul_(1 / step).add_(0.5)
-            rounded[rows] = inner
+            rounded[rows] = inner.to(torch.int16)
         return rounded, scale, beside
 
 
