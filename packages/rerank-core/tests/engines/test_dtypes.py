@@ -122,9 +122,16 @@ def test_a_row_of_a_float32_product_has_the_same_bits_among_any_rows(kind, input
     assert WorkerPool(1, warm_up=lambda: None).map(lambda _: differing(), [None]) == [[]]
 
 
-@pytest.mark.parametrize(("has_avx512", "product"), [(True, OneDnnLinear), (False, FloatLinear)])
-def test_onednn_multiplies_where_there_is_avx512(has_avx512, product, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": "AMD EPYC"})
+@pytest.mark.parametrize(
+    ("has_avx512", "name", "product"),
+    [
+        (True, "AMD EPYC", OneDnnLinear),
+        (False, "AMD EPYC", FloatLinear),
+        (True, "Intel Xeon", FloatLinear),
+    ],
+)
+def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, product, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": name})
 
     assert dtypes.numbers("cpu", "float32")[1] is product
     assert dtypes.float_product("cuda:0") is FloatLinear

@@ -66,7 +66,7 @@ class FloatLinear:
 
 
 class OneDnnLinear(FloatLinear):
-    """As ``FloatLinear``, in float32 on a CPU, by oneDNN and not by MKL: the faster one where there is AVX-512.
+    """As ``FloatLinear``, in float32 on a CPU, by oneDNN and not by MKL: the faster one on AMD's AVX-512.
 
     It reads the weight as it is, which may be mapped from a file, and gives a product in memory of its own.
     """
