@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -34,6 +34,7 @@ from rerank_server.settings import Settings, SettingsError
 NAME = "rerank"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK = 0.5  # seconds between two looks for a signal
 _POLL = 0.05  # seconds between two checks of a model that warms up
 _HEALTH_PERIOD = 5.0  # seconds; Serve replaces a replica after three in a row
 _FLUSH_SECONDS = 5.0  # seconds to send the last answers
@@ -218,7 +219,8 @@ def _run_until_signal(run: Callable[[], object]) -> None:
         for number in _SIGNALS:
             signal.signal(number, _stop)
         run()
-        threading.Event().wait()
+        while True:  # a signal that comes just before Python sleeps is seen when it wakes
+            time.sleep(_LOOK)
     except _Stopped:
         pass
 
