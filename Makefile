@@ -297,10 +297,10 @@ bench-smoke: $(SETUP) ## run the benchmarks in miniature: that they run, and tha
 RESULTS := benchmarks/results
 
 .PHONY: bench
-bench: $(if $(CHECKPOINT),bench-checkpoint,bench-large bench-small bench-modernbert) ## measure engines and peers on three shapes; with CHECKPOINT=DIR on that one, and its memory, scaling and growth
+bench: $(if $(CHECKPOINT),bench-checkpoint,bench-large bench-small bench-modernbert) ## measure engines and peers on three shapes, or with CHECKPOINT=DIR on that one
 
 .PHONY: bench-checkpoint
-bench-checkpoint: $(SETUP)
+bench-checkpoint: $(SETUP) ## measure one checkpoint: engines and peers, memory, scaling, growth (CHECKPOINT=DIR)
 	UV=$(UV) $(BIN)/python benchmarks/bench_engines.py $(CHECKPOINT) --json $(RESULTS)/engines.json --chart $(RESULTS)/engines.svg
 	$(BIN)/python benchmarks/bench_memory.py $(CHECKPOINT) --json $(RESULTS)/memory.json
 	$(BIN)/python benchmarks/bench_scaling.py $(CHECKPOINT) --json $(RESULTS)/scaling.json
@@ -329,7 +329,7 @@ bench-small: $(SETUP) ## measure engines and peers on MiniLM's shape
 	$(call measure_shape,small,SMALL)
 
 .PHONY: bench-modernbert
-bench-modernbert: $(SETUP) ## measure engines and peers on ModernBERT-base's shape, and local attention up to 8192 tokens
+bench-modernbert: $(SETUP) ## measure engines and peers on ModernBERT-base's shape, and local attention
 	$(call measure_shape,modernbert,MODERNBERT)
 	$(BIN)/python benchmarks/bench_local_attention.py --layers 3 --json $(RESULTS)/local_attention.json
 
