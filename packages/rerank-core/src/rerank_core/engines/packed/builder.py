@@ -52,10 +52,10 @@ class Builder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
-        self._has_tiles = dtypes.has_tiles(device, dtype)
+        self._has_tiles = self._dtype == torch.float32 and dtypes.has_tiles(device, dtype)
         self._float_product = dtypes.float_product(device)
         self._last_product = dtypes.last_product(device, dtype)
-        self._activated = self._product_with_activation(dtype)
+        self._activated = self._product_with_activation()
         self._kernel = cache(self._varlen_kernel)
         self._within = cache(self._attention)
         self._biased = cache(self._distance_bias)
@@ -101,14 +101,10 @@ class Builder:
         function, gate = self._config.activation, self._config.architecture.gate
         return Plain(function) if gate is None else Gated(function, second=gate == "second")
 
-    def _product_with_activation(self, dtype: str) -> dtypes.MakeLinear | None:
-        """Choose a product that computes the feed-forward's activation too, where there is one."""
+    def _product_with_activation(self) -> dtypes.MakeLinear | None:
+        """Choose a product that computes the feed-forward's activation too, where the next one reads what it gives."""
         is_gelu = self._config.activation is ACTIVATIONS["gelu"] and self._config.architecture.gate is None
-        if not (is_gelu and self._has_tiles and dtype == "bfloat16"):
-            return None
-        from rerank_core.engines.packed.amx.linear import ActivatedLinear
-
-        return ActivatedLinear
+        return dtypes.activated(self._product) if is_gelu else None
 
     def _classifier(self) -> list[Callable[[Tensor], Tensor]]:
         """Build the layers of the network's own classification head."""

@@ -60,7 +60,7 @@ class DecoderBuilder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
-        self._rounds = device == "cpu" and dtype == "bfloat16"
+        self._rounds = self._dtype == torch.float32 and dtype == "bfloat16"  # each product does, on a CPU
         self._attend = cache(self._attention)
 
     def decoder(self) -> Decoder:

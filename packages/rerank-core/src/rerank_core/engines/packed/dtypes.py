@@ -43,6 +43,15 @@ def _tile_product() -> MakeLinear:
     return TileLinear
 
 
+def activated(product: MakeLinear) -> MakeLinear | None:
+    """Return the product with GELU that goes with a product, where there is one."""
+    if not amx.is_usable() or product is not _tile_product():
+        return None
+    from rerank_core.engines.packed.amx.linear import ActivatedLinear
+
+    return ActivatedLinear
+
+
 def has_tiles(device: str, dtype: str) -> bool:
     """Return whether products and attention are computed with AMX's tiles there, see ``amx``."""
     return device == "cpu" and dtype in ("bfloat16", "int8") and amx.is_usable()

@@ -55,7 +55,7 @@ class BFloat16Linear:
     def _multiply(self, x: Tensor, out: Tensor, then: int) -> None:
         rows = len(x) if then == products.LAY_OUT else len(out)
         sums, partial = _sums(rows, self._depth)
-        if x.dtype == torch.bfloat16:
+        if x.dim() == 5:  # laid out already
             tiles = x.data_ptr()
         else:
             tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
