@@ -1,6 +1,7 @@
 """Prompts: what is cut of a query and of a document, and what a text may cost."""
 
 from array import array
+from bisect import bisect_left
 from functools import cache
 
 import pytest
@@ -84,17 +85,18 @@ def test_the_least_max_length_leaves_a_window_some_of_the_document(family, recip
 @pytest.mark.parametrize(("family", "recipe"), [found for found in PROMPTS if RECIPES[found[1]].instructed])
 def test_an_instruction_that_leaves_the_least_room_leaves_a_window_some_of_the_document(family, recipe):
     tokenizer = prompted(family, recipe)
-    fits = []
 
-    for words in range(200, 512):
+    def is_refused(words: int) -> bool:
         encoding, refusal = attempt(tokenizer, QUERY, DOCUMENT, instruction="a " * words, max_chunks=2)
         if encoding is None:
             assert "shorten the instruction" in refusal
-            continue
-        fits.append(words)
+            return True
         assert [len(sequence) for sequence in encoding.sequences] == [512, 512]
-    assert fits == list(range(200, 200 + len(fits))), "the shorter ones"
-    assert 0 < len(fits) < 312
+        return False
+
+    least = 200 + bisect_left(range(200, 512), True, key=is_refused)
+    assert 210 < least < 502, "some fit, and some do not"
+    assert [is_refused(words) for words in range(least - 10, least + 10)] == [False] * 10 + [True] * 10
 
 
 PIECES = ["中国人", "naïve ", "🦣🦣", "bamboo ", "  ", "\n\n", "\ue000", "x", "?", "'s ", " 2 + 2", "\t", "é", "="]

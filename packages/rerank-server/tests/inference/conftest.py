@@ -14,7 +14,6 @@ Play: TypeAlias = Callable[[Any, Compute, Any, Sequence[tuple[Any, str]]], Await
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     try:
         yield

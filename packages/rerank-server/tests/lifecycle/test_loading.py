@@ -67,10 +67,8 @@ class OnDevice(OverlapModel):
 @pytest.mark.parametrize(
     ("device", "dtype", "setting", "times"),
     [
-        ("cuda", "float32", "auto", 1),
         ("cuda:1", "float32", "auto", 1),
         ("cuda", "float32", "float32", 0),
-        ("cuda", "float16", "float16", 0),
         ("cpu", "float32", "auto", 0),
     ],
 )

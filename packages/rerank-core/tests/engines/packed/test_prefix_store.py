@@ -158,7 +158,8 @@ def test_a_batch_of_many_queries_holds_the_prefixes_of_one_step_beside_the_store
         TokenSequence.of([*query, *range(place, place + 4)], prefix=prefix) for place in (10, 20) for query in queries
     ]
     shared = [SharedPrefix() for _ in range(9)] if is_kept else [None] * 9
-    alone = [load().forward(Batch.of([one])).tolist()[0] for one in many]
+    one_by_one = load()
+    alone = [one_by_one.forward(Batch.of([one])).tolist()[0] for one in many]
     monkeypatch.setattr(packed, "_PREFIX_BYTES", room)
     engine, living, computed = load(threads), [], []
     keys_values = PackedEngine._keys_values
