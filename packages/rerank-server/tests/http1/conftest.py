@@ -85,7 +85,7 @@ async def _listen(app: Any, *, limit: int = 100, **options: Any) -> AsyncIterato
     try:
         yield Server(pool, listening.getsockname(), listener)
     finally:
-        await listener.close()
+        await listener.close(handshake_seconds=0)
         for member in pool:
             member.abort()
         await asyncio.gather(*pool.tasks)

@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -649,6 +650,21 @@ async def test_who_has_connected_and_is_not_accepted_yet_is_served_by_a_listener
         for connected in waiting:
             async with server.client(sock=connected) as client:
                 await client.send(get("/a"))
+                assert (await client.answer())[2] == b"GET /a "
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no option delays the last packet of a handshake")
+async def test_whose_handshake_is_under_way_is_served_by_a_listener_that_closes(listen: Any, app: App) -> None:
+    """For itself, such a client is connected, and sends its request."""
+    async with listen(app) as server:
+        with socket.socket() as connecting:
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+            connecting.connect(server.address)
+            closing = asyncio.create_task(server.listener.close())
+            await asyncio.sleep(0)
+            async with server.client(sock=connecting) as client:
+                await client.send(get("/a"))
+                await closing
                 assert (await client.answer())[2] == b"GET /a "
 
 

@@ -28,8 +28,15 @@ _BATCH = 16  # connections that are accepted before the event loop does somethin
 _PAUSE = 0.1  # seconds in which nothing is accepted where there is no room
 _LOG_EVERY = 60.0  # seconds
 _LOCK_SECONDS = 5.0
+_HANDSHAKE_SECONDS = 0.25  # for connections that are being opened: a round trip, and the 0.2 s an ACK may be delayed
 _SO_ATTACH_FILTER = 26  # Linux: a program of the kernel's packet filter, which says how many bytes of a packet to keep
-_BPF_RETURN = 0x06
+_DROP_SYN = (  # code, jump if true, jump if false, operand (linux/filter.h); a packet begins with its TCP header
+    (0x30, 0, 0, 13),  # load its flags
+    (0x54, 0, 0, 0x12),  # of them, SYN and ACK
+    (0x15, 0, 1, 0x02),  # where only SYN is set:
+    (0x06, 0, 0, 0),  # keep nothing
+    (0x06, 0, 0, 0xFFFFFFFF),  # else everything
+)
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -113,17 +120,21 @@ class UnixSocket:
                 Path(self.path).unlink()
 
 
-def _connect_nobody(listening: socket.socket) -> None:
-    """Let the kernel open no more connections to a port, and keep those that wait to be accepted.
+def _begin_no_more(listening: socket.socket) -> bool:
+    """Let the kernel begin no more connections to a port; those that have begun can still be opened and accepted.
 
     Whoever connected between the last accept and the close would lose its request; now it is refused by the close.
-    Where the system has no such filter, that moment stays.
+    False where the system has no such filter: there, that moment stays.
     """
     if sys.platform != "linux" or listening.family == socket.AF_UNIX:  # of which the file is deleted before
-        return
-    drop_all = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
-    with suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(drop_all)))
+        return False
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in _DROP_SYN))
+    described = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(program))
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_stale(path: str) -> None:
@@ -195,13 +206,18 @@ class Listener:
         for listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
 
-    async def close(self) -> None:
-        """Accept what has connected already, and nothing more."""
+    async def close(self, handshake_seconds: float = _HANDSHAKE_SECONDS) -> None:
+        """Accept whoever has begun to connect, and is connected within so many seconds; nobody else.
+
+        A client counts itself connected, and sends its request, while its last packet of the handshake is on its way.
+        """
+        filtered = [_begin_no_more(listening) for listening in self._sockets]
+        if any(filtered):
+            await asyncio.sleep(handshake_seconds)
         for resting in self._resting.values():
             resting.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
-            _connect_nobody(listening)
             with suppress(OSError):
                 while self._accept_one(listening):
                     pass
