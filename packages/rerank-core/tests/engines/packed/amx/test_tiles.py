@@ -172,6 +172,25 @@ def test_columns_that_are_not_in_one_piece_are_copied():
         assert torch.equal(product(x.t().contiguous().t()), product(x))
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+@pytest.mark.parametrize(
+    "out",
+    [torch.zeros(20, 96).bfloat16(), torch.zeros(96, 20).t(), torch.zeros(19, 96), torch.zeros(20, 95)],
+    ids=["numbers of another type", "columns in one piece", "fewer rows", "fewer columns"],
+)
+def test_memory_that_a_product_would_write_beyond_is_refused(kind, out):
+    product, x = products(64, 96)[kind], some_rows(64)[:20]
+
+    with pytest.raises(TypeError, match=r"float32 \["):
+        product.add_to(out, x)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_rows_of_another_width_are_refused(kind):
+    with pytest.raises(TypeError, match=r"float32 \[20, 64\] is needed"):
+        products(64, 96)[kind](some_rows(63)[:20])
+
+
 # ---------------------------------------------------------------------------- attention
 
 
@@ -228,3 +247,11 @@ def test_rows_behind_the_last_sequence_are_left():
 
     assert (out[20:] == 5).all()
     assert (out[:20] != 5).all()
+
+
+def test_queries_of_other_strides_than_keys_are_refused():
+    numbers, bounds = sequences_of([20], 2, 32)
+    query, key, value = numbers.view(20, 3, 2, 32).unbind(1)
+
+    with pytest.raises(TypeError, match="strides of one size"):
+        per_sequence(query.contiguous(), key, value, bounds, torch.zeros(20, 2, 32))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rerank_core.engines.packed.amx.linear import SCRATCH
+from rerank_core.engines.packed.amx.memory import SCRATCH, address_of_rows
 from rerank_core.engines.packed.amx.products import place_of
-from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, add_up_bfloat16_into, kernel
+from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, ROW_BYTES, add_up_bfloat16, kernel
 from rerank_core.engines.packed.amx.tiles import CONFIGURATION, PAIR_BYTES, TILE_BYTES, configure, release
 from rerank_core.engines.packed.amx.vectors import (
     fma,
@@ -104,16 +104,16 @@ def _weigh(scores: Any, rows: Any, tokens: Any, weights: Any, sums: Any) -> None
     """Turn rows of scores into powers of two in bfloat16, and keep one over each row's sum."""
     depth = (tokens + 31) // 32
     for row in range(rows):
-        source = scores + row * depth * 128
+        source = scores + row * depth * ROW_BYTES
         for token in range(tokens, depth * 32):
             store_float(source + token * 4, _NEVER)
         most = load(source)
-        for place in range(source + 64, source + depth * 128, 64):
+        for place in range(source + 64, source + depth * ROW_BYTES, 64):
             most = larger(load(place), most)
         top = splat(largest(most))
         target = place_of(weights, row, depth)
         added = splat(np.float32(0))
-        for place in range(source, source + depth * 128, 128):
+        for place in range(source, source + depth * ROW_BYTES, ROW_BYTES):
             first, second = _power(load(place) - top), _power(load(place + 64) - top)
             added = added + first + second
             store_bfloat16(target, first)
@@ -157,15 +157,17 @@ def attend_to_all(
             query_tiles = queries + first // 32 * inner * PAIR_BYTES
             for group in range(depth):
                 key_tiles = keys + group * inner * PAIR_BYTES
-                add_up_bfloat16_into(query_tiles, key_tiles, inner, wide, scores + group * 128, depth * 128)
+                place = scores + group * ROW_BYTES
+                add_up_bfloat16(query_tiles, key_tiles, inner, wide, False, place, depth * ROW_BYTES, 0, 0, 0)
             _weigh(scores, rows, tokens, weights, shares)
             for part in range(inner):
-                add_up_bfloat16_into(weights, values + part * depth * PAIR_BYTES, depth, wide, buffer, 128)
+                value_tiles = values + part * depth * PAIR_BYTES
+                add_up_bfloat16(weights, value_tiles, depth, wide, False, buffer, ROW_BYTES, 0, 0, 0)
                 for row in range(rows):
                     share = splat(load_float(shares + row * 4))
-                    place = out + (first + row) * out_bytes + side + part * 128
-                    store(place, load(buffer + row * 128) * share)
-                    store(place + 64, load(buffer + row * 128 + 64) * share)
+                    place = out + (first + row) * out_bytes + side + part * ROW_BYTES
+                    store(place, load(buffer + row * ROW_BYTES) * share)
+                    store(place + 64, load(buffer + row * ROW_BYTES + 64) * share)
     release()
 
 
@@ -179,20 +181,26 @@ def per_sequence(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out:
     """See ``Attention``: in one call for each sequence. The width of heads is a multiple of 32."""
     heads, width = query.shape[1:]
     buffer = SCRATCH.address("attention", buffer_bytes(bounds.longest, width))
+    rows, inner = len(query), heads * width
+    queries, keys, values, outs = (
+        address_of_rows(x.view(len(x), inner), rows, inner) for x in (query, key, value, out)
+    )
+    if not query.stride(0) == key.stride(0) == value.stride(0):
+        raise TypeError(f"strides of one size are needed, not {query.stride(0)}, {key.stride(0)} and {value.stride(0)}")
     row_bytes, out_bytes = query.stride(0) * 4, out.stride(0) * 4
     scale = np.float32(_LOG2_E / math.sqrt(width))
     for start, end in pairwise(bounds.places):
         attend_to_all(
             CONFIGURATION,
-            query.data_ptr() + start * row_bytes,
-            key.data_ptr() + start * row_bytes,
-            value.data_ptr() + start * row_bytes,
+            queries + start * row_bytes,
+            keys + start * row_bytes,
+            values + start * row_bytes,
             row_bytes,
             end - start,
             heads,
             width,
             scale,
-            out.data_ptr() + start * out_bytes,
+            outs + start * out_bytes,
             out_bytes,
             buffer,
         )

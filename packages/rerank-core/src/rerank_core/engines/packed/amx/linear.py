@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import threading
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.packed.amx import products
+from rerank_core.engines.packed.amx.memory import SCRATCH, address_of_rows
 from rerank_core.engines.packed.amx.sums import BLOCK_BYTES
 from rerank_core.engines.packed.amx.tiles import CONFIGURATION, PAIR_BYTES
 
 
-class Scratch(threading.local):
-    """Keeps each thread's buffers: fresh memory costs as much to touch as to write."""
+class _TiledLinear(ABC):
+    """A ``Linear`` of float32 rows."""
 
-    def __init__(self) -> None:
-        self._buffers: dict[str, NDArray[np.uint8]] = {}
-
-    def address(self, name: str, size: int) -> int:
-        """Return the address of a buffer of at least so many bytes, on a cache line, with anything in it."""
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < size:
-            whole = np.zeros(size + 64, dtype=np.uint8)
-            buffer = self._buffers[name] = whole[-whole.ctypes.data % 64 :]
-        return buffer.ctypes.data
-
-
-SCRATCH = Scratch()
-
-
-class BFloat16Linear:
-    """Rounds both factors to bfloat16; sums, bias and result are float32. Reads what ``ActivatedLinear`` gives, too."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._outputs, self._inputs = weight.shape
-        self._depth = -(-self._inputs // 32)
-        self._weight = _aligned(_laid_out(weight.bfloat16(), together=2))
-        self._bias = _filled(torch.zeros(self._outputs) if bias is None else bias.float())
+    _outputs: int
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
-        out = x.new_empty(len(x), self._outputs) if out is None else out
+        out = x.new_empty(len(x), self._outputs, dtype=torch.float32) if out is None else out
         self._multiply(x, out, products.WRITE)
         return out
 
@@ -52,15 +30,34 @@ class BFloat16Linear:
         """See ``Linear``."""
         self._multiply(x, total, products.ADD)
 
+    @abstractmethod
+    def _multiply(self, x: Tensor, out: Tensor, then: int) -> None: ...
+
+
+class BFloat16Linear(_TiledLinear):
+    """Rounds both factors to bfloat16; sums, bias and result are float32.
+
+    ``add_to`` reads what ``ActivatedLinear`` gives, too.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._outputs, self._inputs = weight.shape
+        self._depth = -(-self._inputs // 32)
+        self._weight = _aligned(_laid_out(weight.bfloat16(), together=2))
+        self._bias = _filled(torch.zeros(self._outputs) if bias is None else bias.float())
+
     def _multiply(self, x: Tensor, out: Tensor, then: int) -> None:
-        rows = len(x) if then == products.LAY_OUT else len(out)
+        self._multiply_into(address_of_rows(out, len(out), self._outputs), len(out), x, out.stride(0) * 4, then)
+
+    def _multiply_into(self, out: int, rows: int, x: Tensor, row_bytes: int, then: int) -> None:
         sums, partial = _sums(rows, self._depth)
-        if x.dim() == 5:  # laid out already
+        if x.shape == (_pairs(rows), self._depth, 2, 16, 32):  # laid out already
             tiles = x.data_ptr()
         else:
             tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
             x = _as_rows(x)
-            products.lay_out_bfloat16(*_described(x), tiles, sums)
+            address = address_of_rows(x, rows, self._inputs)
+            products.lay_out_bfloat16(address, rows, self._inputs, x.stride(0) * 4, tiles, sums)
         products.multiply_bfloat16(
             CONFIGURATION,
             tiles,
@@ -68,10 +65,10 @@ class BFloat16Linear:
             self._weight.data_ptr(),
             self._depth,
             self._outputs,
-            self._bias.data_ptr(),
-            out.data_ptr(),
-            out.stride(0) * 4,
+            out,
+            row_bytes,
             then,
+            (self._bias.data_ptr(),),
             sums,
             partial,
         )
@@ -85,11 +82,11 @@ class ActivatedLinear(BFloat16Linear):
         shape = (_pairs(len(x)), -(-self._outputs // 32), 2, 16, 32)
         if out is None or out.shape != shape:
             out = torch.zeros(shape, dtype=torch.bfloat16)
-        self._multiply(x, out, products.LAY_OUT)
+        self._multiply_into(out.data_ptr(), len(x), x, 0, products.LAY_OUT)
         return out
 
 
-class Int8Linear:
+class Int8Linear(_TiledLinear):
     """As ``quantization.int8.Int8Linear``, with the outlier columns as sums of two bfloat16."""
 
     def __init__(self, weight: Tensor, bias: Tensor, columns: Tensor, *, levels: int) -> None:
@@ -111,38 +108,38 @@ class Int8Linear:
         # An input's upper and lower half stand side by side, and meet the same half of the weight.
         self._beside = _aligned(_laid_out(torch.cat([upper, upper, lower, lower], 1), together=2))
 
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """See ``Linear``."""
-        out = x.new_empty(len(x), self._outputs) if out is None else out
-        self._multiply(x, out, products.WRITE)
-        return out
-
-    def add_to(self, total: Tensor, x: Tensor) -> None:
-        """See ``Linear``."""
-        self._multiply(x, total, products.ADD)
-
     def _multiply(self, x: Tensor, out: Tensor, then: int) -> None:
-        tiles = SCRATCH.address("tiles", _pairs(len(x)) * self._depth * PAIR_BYTES)
-        beside = SCRATCH.address("beside", _pairs(len(x)) * PAIR_BYTES)
-        scales = SCRATCH.address("scales", len(x) * 8)
+        rows = len(x)
+        tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
+        beside = SCRATCH.address("beside", _pairs(rows) * PAIR_BYTES)
+        scales = SCRATCH.address("scales", rows * 8)
         row = SCRATCH.address("row", self._depth * 256 + 64)
-        sums, partial = _sums(len(x), self._depth)
+        left_out = SCRATCH.address("left out", 2 * BLOCK_BYTES)
+        sums, partial = _sums(rows, self._depth)
         x = _as_rows(x)
-        products.lay_out_bytes(*_described(x), self._columns, self._steps, tiles, beside, scales, row)
-        products.multiply_bytes(
-            CONFIGURATION,
+        products.lay_out_bytes(
+            address_of_rows(x, rows, self._inputs),
+            rows,
+            self._inputs,
+            x.stride(0) * 4,
+            self._columns,
+            self._steps,
             tiles,
             beside,
             scales,
-            len(x),
+            row,
+        )
+        products.multiply_bytes(
+            CONFIGURATION,
+            tiles,
+            rows,
             self._weight.data_ptr(),
-            self._beside.data_ptr(),
             self._depth,
             self._outputs,
-            self._terms.data_ptr(),
-            out.data_ptr(),
+            address_of_rows(out, rows, self._outputs),
             out.stride(0) * 4,
             then,
+            (self._terms.data_ptr(), beside, self._beside.data_ptr(), scales, left_out),
             sums,
             partial,
         )
@@ -156,17 +153,12 @@ def _pairs(rows: int) -> int:
 def _sums(rows: int, depth: int) -> tuple[int, int]:
     """Return buffers for the sums of a block, and for all that wait where a product is deeper than one step."""
     waiting = _pairs(rows) * (products.COLUMNS // 32) if depth > products.DEPTH else 0
-    return SCRATCH.address("sums", 3 * BLOCK_BYTES), SCRATCH.address("partial", waiting * BLOCK_BYTES)
+    return SCRATCH.address("sums", BLOCK_BYTES), SCRATCH.address("partial", waiting * BLOCK_BYTES)
 
 
 def _as_rows(x: Tensor) -> Tensor:
     """Return float32 rows, each in one piece. What is returned must live as long as its address is used."""
     return x if x.dtype == torch.float32 and x.stride(1) == 1 else x.float().contiguous()
-
-
-def _described(rows: Tensor) -> tuple[int, int, int, int]:
-    """Return the address of rows, their number and width, and the bytes from one to the next."""
-    return rows.data_ptr(), rows.shape[0], rows.shape[1], rows.stride(0) * 4
 
 
 def _filled(term: Tensor) -> Tensor:

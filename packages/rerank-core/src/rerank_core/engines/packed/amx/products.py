@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rerank_core.engines.packed.amx.activations import gelu
-from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, add_up_bfloat16, add_up_bfloat16_into, add_up_bytes, kernel
+from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, ROW_BYTES, add_up_bfloat16, add_up_bytes, kernel
 from rerank_core.engines.packed.amx.tiles import PAIR_BYTES, TILE_BYTES, configure, release
 from rerank_core.engines.packed.amx.vectors import (
     fma,
@@ -137,7 +137,7 @@ def _put(sums: Any, bias: Any, out: Any, row_bytes: Any, rows: Any, columns: Any
     """Write 32 columns of sums with their bias, or those that there are, or add them to what is there."""
     first, second = load(bias), load(bias + 64)
     for row in range(rows):
-        source, target = sums + row * 128, out + row * row_bytes
+        source, target = sums + row * ROW_BYTES, out + row * row_bytes
         left, right = load(source) + first, load(source + 64) + second
         if columns >= 32:
             if add:
@@ -157,123 +157,104 @@ def _put_activated(sums: Any, bias: Any, tiles: Any, rows: Any) -> None:
     """Lay 32 columns out as a part of the next product's input, after their bias and GELU."""
     first, second = load(bias), load(bias + 64)
     for number in range(rows):
-        source, target = sums + number * 128, tiles + number // 16 * TILE_BYTES + number % 16 * 64
+        source, target = sums + number * ROW_BYTES, tiles + number // 16 * TILE_BYTES + number % 16 * 64
         store_bfloat16(target, gelu(load(source) + first))
         store_bfloat16(target + 32, gelu(load(source + 64) + second))
 
 
 @kernel
-def multiply_bfloat16(
-    configuration: Any,
-    tiles: Any,
-    rows: Any,
-    weight: Any,
-    depth: Any,
-    columns: Any,
-    bias: Any,
-    out: Any,
-    row_bytes: Any,
-    then: Any,
-    sums: Any,
-    partial: Any,
+def _put_bfloat16(
+    sums: Any, row: Any, rows: Any, column: Any, columns: Any, out: Any, out_bytes: Any, then: Any, terms: Any
 ) -> None:
-    """Write ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU, as ``then`` says.
-
-    ``bias`` is filled up to a multiple of 32, as the columns are that are laid out.
-    """
-    configure(configuration)
-    step = depth * PAIR_BYTES
-    next_step = (columns + 31) // 32 * PAIR_BYTES
-    for start in range(0, columns, COLUMNS):
-        end = min(start + COLUMNS, columns)
-        for begin in range(0, depth, DEPTH):
-            count = min(DEPTH, depth - begin)
-            is_last = begin + count == depth
-            ahead = _AHEAD
-            place = partial
-            for row in range(0, rows, 32):
-                wide = row + 16 < rows
-                a = tiles + row // 32 * step + begin * PAIR_BYTES
-                for column in range(start, end, 32):
-                    b = weight + column // 32 * step + begin * PAIR_BYTES
-                    block = sums if is_last and begin == 0 else place
-                    place += BLOCK_BYTES
-                    number = min(rows - row, 32)
-                    if not is_last:
-                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, 0, 0)
-                    elif then == LAY_OUT:
-                        target = out + row // 32 * next_step + column // 32 * PAIR_BYTES
-                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, target, 64)
-                        _put_activated(block, bias + column * 4, target, number)
-                    else:
-                        target = out + row * row_bytes + column * 4
-                        add_up_bfloat16(a, b, count, wide, begin > 0, block, ahead, target, row_bytes)
-                        _put(block, bias + column * 4, target, row_bytes, number, columns - column, then == ADD)
-                ahead = 0  # the weight's part is in the cache
-    release()
+    """Put what products of bfloat16 sum up to. ``terms``: the address of the bias."""
+    bias = terms[0] + column * 4
+    if then == LAY_OUT:
+        _put_activated(sums, bias, out, rows)
+    else:
+        _put(sums, bias, out, out_bytes, rows, columns - column, then == ADD)
 
 
 @kernel
-def multiply_bytes(
-    configuration: Any,
-    tiles: Any,
-    beside: Any,
-    scales: Any,
-    rows: Any,
-    weight: Any,
-    weight_beside: Any,
-    depth: Any,
-    columns: Any,
-    terms: Any,
-    out: Any,
-    row_bytes: Any,
-    then: Any,
-    sums: Any,
-    partial: Any,
+def _put_bytes(
+    sums: Any, row: Any, rows: Any, column: Any, columns: Any, out: Any, out_bytes: Any, then: Any, terms: Any
 ) -> None:
-    """As ``multiply_bfloat16``, with what ``lay_out_bytes`` gives.
+    """Put what products of bytes sum up to, scaled, with what was left out. ``terms``: see ``multiply_bytes``."""
+    numbers, beside, weight_beside, scales, extra = terms
+    width = (columns + 31) // 32 * ROW_BYTES
+    weight_scales = numbers + column * 4
+    weight_sums, bias = weight_scales + width, weight_scales + 2 * width
+    # The one pair of rows meets the upper and the lower half of the weight.
+    inputs, weight, wide = beside + row // 32 * PAIR_BYTES, weight_beside + column // 32 * 2 * PAIR_BYTES, rows > 16
+    add_up_bfloat16(inputs, weight, 1, wide, False, extra, ROW_BYTES, 0, 0, 0)
+    add_up_bfloat16(inputs, weight + PAIR_BYTES, 1, wide, False, extra + BLOCK_BYTES, ROW_BYTES, 0, 0, 0)
+    for line in range(rows):
+        scale = splat(load_float(scales + (row + line) * 8))
+        bottom = splat(load_float(scales + (row + line) * 8 + 4))
+        for half in range(0, ROW_BYTES, 64):
+            at = line * ROW_BYTES + half
+            value = load(extra + at) + load(extra + BLOCK_BYTES + at)
+            value = fma(bottom, load(weight_sums + half), value)
+            store(sums + at, fma(load_ints(sums + at) * load(weight_scales + half), scale, value))
+    _put(sums, bias, out, out_bytes, rows, columns - column, then == ADD)
 
-    ``terms``: three rows of float32, each filled up to a multiple of 32 and laid end to end: the weight's scales, the
-    sums of its rows (scaled), the bias. ``weight_beside``: of the outlier columns, two pairs for 32 outputs.
-    """
-    configure(configuration)
-    step = depth * PAIR_BYTES
-    width = (columns + 31) // 32 * 128
-    extra = sums + BLOCK_BYTES
-    for start in range(0, columns, COLUMNS):
-        end = min(start + COLUMNS, columns)
-        for begin in range(0, depth, DEPTH):
-            count = min(DEPTH, depth - begin)
-            is_last = begin + count == depth
-            ahead = _AHEAD
-            place = partial
-            for row in range(0, rows, 32):
-                wide = row + 16 < rows
-                a = tiles + row // 32 * step + begin * PAIR_BYTES
-                for column in range(start, end, 32):
-                    b = weight + column // 32 * step + begin * PAIR_BYTES
-                    block = sums if is_last and begin == 0 else place
-                    place += BLOCK_BYTES
-                    if not is_last:
-                        add_up_bytes(a, b, count, wide, begin > 0, block, ahead, 0, 0)
-                        continue
-                    target = out + row * row_bytes + column * 4
-                    add_up_bytes(a, b, count, wide, begin > 0, block, ahead, target, row_bytes)
-                    aside = weight_beside + column // 32 * 2 * PAIR_BYTES
-                    # The one pair of rows meets the upper and the lower half of the weight.
-                    left_out = beside + row // 32 * PAIR_BYTES
-                    add_up_bfloat16_into(left_out, aside, 1, wide, extra, 128)
-                    add_up_bfloat16_into(left_out, aside + PAIR_BYTES, 1, wide, extra + BLOCK_BYTES, 128)
+
+def _of(add_up: Any, put: Any) -> Any:
+    """Make the product of a type of numbers."""
+
+    @kernel
+    def multiply(
+        configuration: Any,
+        tiles: Any,
+        rows: Any,
+        weight: Any,
+        depth: Any,
+        columns: Any,
+        out: Any,
+        row_bytes: Any,
+        then: Any,
+        terms: Any,
+        sums: Any,
+        partial: Any,
+    ) -> None:
+        """Write ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU, as ``then`` says.
+
+        ``terms`` are addresses of what is filled up to a multiple of 32 columns, as a product is that is laid out.
+        """
+        configure(configuration)
+        step = depth * PAIR_BYTES
+        next_step = (columns + 31) // 32 * PAIR_BYTES
+        for start in range(0, columns, COLUMNS):
+            end = min(start + COLUMNS, columns)
+            for begin in range(0, depth, DEPTH):
+                count = min(DEPTH, depth - begin)
+                is_last = begin + count == depth
+                ahead = _AHEAD
+                place = partial
+                for row in range(0, rows, 32):
                     number = min(rows - row, 32)
-                    term = terms + column * 4
-                    for line in range(number):
-                        scale = splat(load_float(scales + (row + line) * 8))
-                        bottom = splat(load_float(scales + (row + line) * 8 + 4))
-                        for half in range(0, 128, 64):
-                            at = line * 128 + half
-                            value = load(extra + at) + load(extra + BLOCK_BYTES + at)
-                            value = fma(bottom, load(term + width + half), value)
-                            store(block + at, fma(load_ints(block + at) * load(term + half), scale, value))
-                    _put(block, term + 2 * width, target, row_bytes, number, columns - column, then == ADD)
-                ahead = 0
-    release()
+                    a = tiles + row // 32 * step + begin * PAIR_BYTES
+                    for column in range(start, end, 32):
+                        b = weight + column // 32 * step + begin * PAIR_BYTES
+                        block = sums if is_last and begin == 0 else place
+                        place += BLOCK_BYTES
+                        if then == LAY_OUT:
+                            target, out_bytes = out + row // 32 * next_step + column // 32 * PAIR_BYTES, 64
+                        else:
+                            target, out_bytes = out + row * row_bytes + column * 4, row_bytes
+                        fetched = target if is_last else 0
+                        add_up(a, b, count, number > 16, begin > 0, block, ROW_BYTES, ahead, fetched, out_bytes)
+                        if is_last:
+                            put(block, row, number, column, columns, target, out_bytes, then, terms)
+                    ahead = 0  # the weight's part is in the cache
+        release()
+
+    return multiply
+
+
+multiply_bfloat16 = _of(add_up_bfloat16, _put_bfloat16)
+"""``terms``: the address of the bias."""
+
+multiply_bytes = _of(add_up_bytes, _put_bytes)
+"""``terms``, all addresses: the weight's scales, the sums of its rows (scaled) and the bias, end to end; what
+``lay_out_bytes`` laid out beside; the weight's outlier columns, two pairs for 32 outputs; the rows' scales; two blocks.
+"""

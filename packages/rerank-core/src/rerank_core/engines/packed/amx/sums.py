@@ -34,113 +34,73 @@ from rerank_core.engines.packed.amx.vectors import fetch_to_read, fetch_to_write
 
 kernel = njit(nogil=True, boundscheck=False, error_model="numpy")
 
-BLOCK_BYTES = 32 * 32 * 4
+ROW_BYTES = 32 * 4
+BLOCK_BYTES = 32 * ROW_BYTES  # of sums
 
 
-def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> tuple[Any, Any]:
-    """Make the two functions for a type of numbers, out of the instructions that add products of tiles."""
+def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
+    """Make the function for a type of numbers, out of the instructions that add products of tiles."""
 
     @kernel
     def add_up(
-        a: Any, b: Any, depth: Any, wide: Any, goes_on: Any, sums: Any, ahead: Any, out: Any, row_bytes: Any
+        a: Any,
+        b: Any,
+        depth: Any,
+        wide: Any,
+        goes_on: Any,
+        sums: Any,
+        sums_bytes: Any,
+        ahead: Any,
+        out: Any,
+        out_bytes: Any,
     ) -> None:
-        """Add ``depth`` pairs of tiles up; ``sums`` has 32 rows of 32 numbers.
+        """Add ``depth`` pairs of tiles up; ``sums`` has 32 rows of 32 numbers, ``sums_bytes`` from one to the next.
 
         ``wide``: all 32 rows of ``a`` count, and not the first 16 alone. ``goes_on``: from what ``sums`` has.
-        ``ahead``: fetch what lies so many bytes behind ``b``. The lines of ``out``, where the sums will be written,
-        are fetched between the products, a few at a time: all at once would hold up what the products wait for.
+        ``ahead``: fetch what lies so many bytes behind ``b``. The lines of ``out``, where the sums will be written (0:
+        nowhere), are fetched between the products, a few at a time: all at once would hold up what the products wait
+        for.
         """
+        lower = sums + 16 * sums_bytes
         if goes_on:
-            load_0(sums, 128)
-            load_1(sums + 64, 128)
+            load_0(sums, sums_bytes)
+            load_1(sums + 64, sums_bytes)
             if wide:
-                load_2(sums + 2048, 128)
-                load_3(sums + 2112, 128)
+                load_2(lower, sums_bytes)
+                load_3(lower + 64, sums_bytes)
         else:
             zero_0()
             zero_1()
             zero_2()
             zero_3()
-        if wide and out:
-            for step in range(depth):
-                load_4(a, 64)
-                load_6(b, 64)
-                add_0()
-                load_7(b + TILE_BYTES, 64)
-                add_1()
-                load_5(a + TILE_BYTES, 64)
-                line = out + step % 32 * row_bytes
-                fetch_to_write(line)
-                fetch_to_write(line + 64)
-                add_2()
-                if ahead:
-                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
-                        fetch_to_read(line)
-                add_3()
-                a += PAIR_BYTES
-                b += PAIR_BYTES
-        elif wide:
-            for _ in range(depth):
-                load_4(a, 64)
-                load_6(b, 64)
-                add_0()
-                load_7(b + TILE_BYTES, 64)
-                add_1()
-                load_5(a + TILE_BYTES, 64)
-                add_2()
-                if ahead:
-                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
-                        fetch_to_read(line)
-                add_3()
-                a += PAIR_BYTES
-                b += PAIR_BYTES
-        else:
-            for _ in range(depth):
-                load_4(a, 64)
-                load_6(b, 64)
-                add_0()
-                load_7(b + TILE_BYTES, 64)
-                if ahead:
-                    for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
-                        fetch_to_read(line)
-                add_1()
-                a += PAIR_BYTES
-                b += PAIR_BYTES
-        store_0(sums, 128)
-        store_1(sums + 64, 128)
-        if wide:
-            store_2(sums + 2048, 128)
-            store_3(sums + 2112, 128)
-
-    @kernel
-    def add_up_into(a: Any, b: Any, depth: Any, wide: Any, sums: Any, row_bytes: Any) -> None:
-        """As ``add_up``, into rows that are ``row_bytes`` apart."""
-        zero_0()
-        zero_1()
-        zero_2()
-        zero_3()
-        for _ in range(depth):
+        for step in range(depth):
             load_4(a, 64)
             load_6(b, 64)
             add_0()
             load_7(b + TILE_BYTES, 64)
             add_1()
+            if out:
+                line = out + step % 32 * out_bytes
+                fetch_to_write(line)
+                fetch_to_write(line + 64)
             if wide:
                 load_5(a + TILE_BYTES, 64)
                 add_2()
+            if ahead:
+                for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                    fetch_to_read(line)
+            if wide:
                 add_3()
             a += PAIR_BYTES
             b += PAIR_BYTES
-        store_0(sums, row_bytes)
-        store_1(sums + 64, row_bytes)
+        store_0(sums, sums_bytes)
+        store_1(sums + 64, sums_bytes)
         if wide:
-            store_2(sums + 16 * row_bytes, row_bytes)
-            store_3(sums + 16 * row_bytes + 64, row_bytes)
+            store_2(lower, sums_bytes)
+            store_3(lower + 64, sums_bytes)
 
-    return add_up, add_up_into
+    return add_up
 
 
-add_up_bfloat16, add_up_bfloat16_into = _of(
-    tiles.add_bfloat16_0, tiles.add_bfloat16_1, tiles.add_bfloat16_2, tiles.add_bfloat16_3
-)
-add_up_bytes, _ = _of(tiles.add_bytes_0, tiles.add_bytes_1, tiles.add_bytes_2, tiles.add_bytes_3)
+add_up_bfloat16 = _of(tiles.add_bfloat16_0, tiles.add_bfloat16_1, tiles.add_bfloat16_2, tiles.add_bfloat16_3)
+add_up_bytes = _of(tiles.add_bytes_0, tiles.add_bytes_1, tiles.add_bytes_2, tiles.add_bytes_3)
