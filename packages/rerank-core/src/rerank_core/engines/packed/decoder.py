@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from rerank_core.engines.packed.encoder import PackedSequences, filled_up
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.continued import Continued, ContinuedAttention, KeysValues
+from rerank_core.engines.packed.ops.continued import ContinuedAttention, KeysValues, LayerKeys, Places
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import RMSNorm
 from rerank_core.engines.packed.ops.rotary import Angles, Rotary
@@ -109,7 +109,7 @@ class Decoder:
         behind these, if any, only fill up.
         """
         prefixes = prefixes or [None] * len(packed.bounds.starts)
-        continued = Continued(packed.bounds, packed.bounds, [len(prefix) if prefix else 0 for prefix in prefixes])
+        places = Places(packed.bounds, packed.bounds, [len(prefix) if prefix else 0 for prefix in prefixes])
         angles, buffers = self.rotary.angles(packed.position_ids), _Buffers()
         x = self.embeddings(packed.token_ids)
         for number, layer in enumerate(self.layers):
@@ -122,8 +122,8 @@ class Decoder:
                 angles = self.rotary.angles(functional.pad(packed.position_ids[last], (0, len(x) - len(last))))
                 each = list(range(len(last) + 1))
                 queries = Bounds(each, torch.tensor(each, dtype=torch.int32, device=x.device))
-                continued = Continued(queries, packed.bounds, continued.prefixes)
-            self._attend(layer, x, normed, angles, own, continued, before, buffers)
+                places = Places(queries, packed.bounds, places.prefix_lengths)
+            self._attend(layer, x, normed, angles, LayerKeys(own, before, places), buffers)
             self._feed_forward(layer, x, buffers)
         return self.final_norm(x)
 
@@ -131,7 +131,7 @@ class Decoder:
         """Compute the keys and values of sequences that are prefixes."""
         bounds = packed.bounds
         none: list[KeysValues | None] = [None] * len(bounds.starts)
-        continued = Continued(bounds, bounds, [0] * len(none))
+        places = Places(bounds, bounds, [0] * len(none))
         angles, buffers = self.rotary.angles(packed.position_ids), _Buffers()
         x, kept = self.embeddings(packed.token_ids), []
         for number, layer in enumerate(self.layers):
@@ -141,7 +141,7 @@ class Decoder:
                 [(own[0][rows].clone(), own[1][rows].clone()) for rows in starmap(slice, pairwise(bounds.places))]
             )
             if number < len(self.layers) - 1:
-                self._attend(layer, x, normed, angles, own, continued, none, buffers)
+                self._attend(layer, x, normed, angles, LayerKeys(own, none, places), buffers)
                 self._feed_forward(layer, x, buffers)
         return [PrefixKeysValues(layers) for layers in zip(*kept, strict=True)]
 
@@ -160,9 +160,7 @@ class Decoder:
         x: Tensor,
         normed: Tensor,
         angles: Angles,
-        own: KeysValues,
-        continued: Continued,
-        before: Sequence[KeysValues | None],
+        keys: LayerKeys,
         buffers: _Buffers,
     ) -> None:
         """Add the layer's first half to ``x``; ``normed`` is what it reads, of the same rows."""
@@ -171,7 +169,7 @@ class Decoder:
             query = layer.query_norm(query)
         angles.rotate(query)
         context = torch.zeros_like(query)
-        layer.attend(query, *own, continued, before, context)
+        layer.attend(query, keys, context)
         layer.attention_out.add_to(x, context.view(len(x), -1))
 
     def _feed_forward(self, layer: DecoderLayer, x: Tensor, buffers: _Buffers) -> None:

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 import pytest
 import torch
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.continued import AttentionInBlocks, Continued, decoder_attention
+from rerank_core.engines.packed.ops.continued import AttentionInBlocks, LayerKeys, Places, decoder_attention
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -55,7 +55,7 @@ def test_each_token_sees_those_before_it_in_the_prefix_too(reach, last_only):
     prefixes = [known.get(length) for length, _ in LENGTHS]
     out = torch.zeros_like(query)
 
-    attend(query, key, value, Continued(queries, keys, [length for length, _ in LENGTHS]), prefixes, out)
+    attend(query, LayerKeys((key, value), prefixes, Places(queries, keys, [length for length, _ in LENGTHS])), out)
 
     assert not out[queries.places[-1] :].any(), "rows behind the last bound are left"
     for number, ((first, end), (start, stop)) in enumerate(
@@ -89,8 +89,8 @@ def test_a_prefix_is_laid_once_before_the_sequences_that_share_it_side_by_side()
     )
 
     with Copies() as copies:
-        continued = Continued(behind, behind, [40, 40, 60, 60])
-        attend(query, key, value, continued, [first, first, second, second], torch.zeros_like(query))
+        keys = LayerKeys((key, value), [first, first, second, second], Places(behind, behind, [40, 40, 60, 60]))
+        attend(query, keys, torch.zeros_like(query))
 
     assert [copies.of[part.data_ptr()] for part in (*first, *second)] == [1, 1, 1, 1]
 
@@ -103,7 +103,7 @@ def test_without_causality_each_token_sees_all():
     query, key, value = random(76, HEADS, WIDTH), random(76, KEY_HEADS, WIDTH), random(77, KEY_HEADS, WIDTH)[:76]
     out = torch.zeros_like(query)
 
-    attend(query, key, value, Continued(lengths, lengths, [0, 0, 0]), [None] * 3, out)
+    attend(query, LayerKeys((key, value), [None] * 3, Places(lengths, lengths, [0, 0, 0])), out)
 
     for start, end in pairwise(lengths.places):
         wanted = golden(query[start:end], key[start:end], value[start:end], None, False)

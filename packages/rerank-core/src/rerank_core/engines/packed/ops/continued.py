@@ -27,7 +27,7 @@ _BLOCK = 64  # queries: fewer would make many small products, more would look at
 
 
 @dataclass(frozen=True)
-class Continued:
+class Places:
     """Where the queries and the own keys of each sequence lie, and how many tokens its prefix has (0: it has none).
 
     The queries are those of a sequence's last tokens: of all that are not in the prefix, or of fewer.
@@ -35,33 +35,31 @@ class Continued:
 
     queries: Bounds
     keys: Bounds
-    prefixes: Sequence[int]
+    prefix_lengths: Sequence[int]
 
     @cached_property
     def joined(self) -> Bounds:
         """The bounds of each sequence's keys, those of its prefix among them."""
         places = [0]
-        for prefix, (start, end) in zip(self.prefixes, pairwise(self.keys.places), strict=True):
+        for prefix, (start, end) in zip(self.prefix_lengths, pairwise(self.keys.places), strict=True):
             places.append(places[-1] + prefix + end - start)
         return Bounds(places, torch.tensor(places, dtype=torch.int32, device=self.keys.offsets.device))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKeys:
+    """The keys and values of a layer: the sequences' own, end to end, and those of each one's prefix."""
+
+    own: KeysValues
+    before: Sequence[KeysValues | None]
+    places: Places
 
 
 class ContinuedAttention(Protocol):
     """softmax(q k^T / sqrt(width)) v, for each head of each sequence."""
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        continued: Continued,
-        prefixes: Sequence[KeysValues | None],
-        out: Tensor,
-    ) -> None:
-        """Write the context into ``out``, [rows, heads, width] as ``query``; rows behind the last bound are left.
-
-        ``key`` and ``value`` are the own ones [tokens, key heads, width], and ``prefixes`` those of the prefixes.
-        """
+    def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
+        """Write the context into ``out``, [rows, heads, width] as ``query``; rows behind the last bound are left."""
         ...
 
 
@@ -82,41 +80,27 @@ class AttentionInBlocks:
         if self._reach < positions:
             self._mask[:, :_BLOCK][(column < row).to(device)] = -torch.inf  # those too far back
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        continued: Continued,
-        prefixes: Sequence[KeysValues | None],
-        out: Tensor,
-    ) -> None:
+    def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
         """See ``ContinuedAttention``."""
-        join = _Join(key, value, continued)
-        for number, (first, end) in enumerate(pairwise(continued.queries.places)):
-            keys, values = join(number, prefixes[number])
-            behind = len(keys) - end  # from a query's row to its place in the sequence
+        join = _Join(keys)
+        for number, (first, end) in enumerate(pairwise(keys.places.queries.places)):
+            key, value = join(number)
+            behind = len(key) - end  # from a query's row to its place in the sequence
             for start in range(first, end, _BLOCK):
                 rows = slice(start, min(start + _BLOCK, end))
                 seen = slice(max(start + behind - self._reach, 0), rows.stop + behind)
                 left = seen.start - (start + behind - self._reach)
                 mask = self._mask[: rows.stop - start, left : left + seen.stop - seen.start]
-                _attend(query[rows], keys[seen], values[seen], mask, out[rows])
+                _attend(query[rows], key[seen], value[seen], mask, out[rows])
 
 
-def whole_sequences(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    continued: Continued,
-    prefixes: Sequence[KeysValues | None],
-    out: Tensor,
-) -> None:
+def whole_sequences(query: Tensor, keys: LayerKeys, out: Tensor) -> None:
     """Attend to the whole sequence, places behind as well, which no sequence with a prefix can: on any device."""
-    queries, keys = (pairwise(bounds.places) for bounds in (continued.queries, continued.keys))
-    for (first, end), own in zip(queries, keys, strict=True):
-        seen = slice(*own)
-        _attend(query[first:end], key[seen], value[seen], None, out[first:end])
+    key, value = keys.own
+    places = keys.places
+    for queries, own in zip(pairwise(places.queries.places), pairwise(places.keys.places), strict=True):
+        rows, seen = slice(*queries), slice(*own)
+        _attend(query[rows], key[seen], value[seen], None, out[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +113,22 @@ class ContinuedVarlenAttention:
 
     kernel: VarlenKernel
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        continued: Continued,
-        prefixes: Sequence[KeysValues | None],
-        out: Tensor,
-    ) -> None:
+    def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
         """See ``ContinuedAttention``."""
-        bounds = continued.keys
-        if any(continued.prefixes):
-            key, value = (_end_to_end(own, part, continued, prefixes) for part, own in enumerate((key, value)))
-            bounds = continued.joined
-        rows, tokens = slice(continued.queries.places[-1]), slice(bounds.places[-1])
-        out[rows].copy_(self.kernel(query[rows], key[tokens], value[tokens], continued.queries, bounds))
+        (key, value), places, bounds = keys.own, keys.places, keys.places.keys
+        if any(places.prefix_lengths):
+            key, value = _end_to_end(keys, 0), _end_to_end(keys, 1)
+            bounds = places.joined
+        rows, tokens = slice(places.queries.places[-1]), slice(bounds.places[-1])
+        out[rows].copy_(self.kernel(query[rows], key[tokens], value[tokens], places.queries, bounds))
 
 
-def _end_to_end(own: Tensor, part: int, continued: Continued, prefixes: Sequence[KeysValues | None]) -> Tensor:
+def _end_to_end(keys: LayerKeys, part: int) -> Tensor:
     """Lay the keys (``part`` 0) or the values (1) of all sequences end to end, each behind those of its prefix."""
-    lengths = [end - start for start, end in pairwise(continued.keys.places)]
+    bounds = keys.places.keys.places
+    lengths = [end - start for start, end in pairwise(bounds)]
     pieces: list[Tensor] = []
-    for prefix, piece in zip(prefixes, own[: continued.keys.places[-1]].split(lengths), strict=True):
+    for prefix, piece in zip(keys.before, keys.own[part][: bounds[-1]].split(lengths), strict=True):
         pieces += [piece] if prefix is None else [prefix[part], piece]
     return torch.cat(pieces)
 
@@ -184,26 +161,25 @@ class _Join:
     A prefix that the last sequence had too lies there already.
     """
 
-    def __init__(self, key: Tensor, value: Tensor, continued: Continued) -> None:
-        self._own = key, value
-        self._bounds = continued.keys.places
-        longest = continued.joined.longest if any(continued.prefixes) else 0
-        self._buffers = tuple(part.new_empty(longest, *part.shape[1:]) for part in self._own)
+    def __init__(self, keys: LayerKeys) -> None:
+        self._keys = keys
+        longest = keys.places.joined.longest if any(keys.places.prefix_lengths) else 0
+        self._buffers = [own.new_empty(longest, *own.shape[1:]) for own in keys.own]
         self._prefix: KeysValues | None = None
 
-    def __call__(self, number: int, prefix: KeysValues | None) -> tuple[Tensor, Tensor]:
+    def __call__(self, number: int) -> list[Tensor]:
         """Return the keys and the values of a sequence, for as long as no other is asked for."""
-        start, end = self._bounds[number], self._bounds[number + 1]
-        own = self._own[0][start:end], self._own[1][start:end]
+        bounds, prefix = self._keys.places.keys.places, self._keys.before[number]
+        own = [part[bounds[number] : bounds[number + 1]] for part in self._keys.own]
         if prefix is None:
             return own
-        before = len(prefix[0])
-        for part, buffer in enumerate(self._buffers):
+        before, end = len(prefix[0]), len(prefix[0]) + len(own[0])
+        for buffer, first, then in zip(self._buffers, prefix, own, strict=True):
             if prefix is not self._prefix:
-                buffer[:before] = prefix[part]
-            buffer[before : before + end - start] = own[part]
+                buffer[:before] = first
+            buffer[before:end] = then
         self._prefix = prefix
-        return self._buffers[0][: before + end - start], self._buffers[1][: before + end - start]
+        return [buffer[:end] for buffer in self._buffers]
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor) -> None:
