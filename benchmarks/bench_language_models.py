@@ -9,17 +9,15 @@ sentence-transformers on the same directory. Seconds are process CPU time. See R
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import torch
@@ -149,17 +147,20 @@ class Library:
         return [float(score) for score in self._model.predict(pairs, show_progress_bar=False)]
 
 
+Score: TypeAlias = Callable[[Sequence[str]], list[float]]
+
+
 def measure(
-    system: Callable[[Sequence[str]], list[float]], requests: dict[str, list[str]], rounds: int
-) -> dict[str, list[float]]:
-    """Measure the CPU seconds of each request some times, after one document that is not counted."""
-    system(next(iter(requests.values()))[:1])
-    seconds: dict[str, list[float]] = {name: [] for name in requests}
+    systems: Mapping[str, Score], requests: Mapping[str, Sequence[str]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Measure each system's CPU seconds of each request; the systems take turns, so that a slow minute meets all."""
+    seconds: dict[str, dict[str, list[float]]] = {name: {request: [] for request in requests} for name in systems}
     for _ in range(rounds):
-        for name, documents in requests.items():
-            start = time.process_time()
-            system(documents)
-            seconds[name].append(time.process_time() - start)
+        for request, documents in requests.items():
+            for name, score in systems.items():
+                start = time.process_time()
+                score(documents)
+                seconds[name][request].append(time.process_time() - start)
     return seconds
 
 
@@ -179,8 +180,6 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     shape = SHAPE | ({"vocab_size": 2010, "hidden_size": 64, "intermediate_size": 96} if arguments.small else {})
 
-    measured: dict[str, dict[str, list[float]]] = {}
-    scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         directory = write_checkpoint(Path(folder), layers=arguments.layers, shape=shape)
         requests = {
@@ -189,15 +188,8 @@ def main() -> int:
             for length in arguments.lengths
         }
         first = next(iter(requests.values()))[:3]
-
-        def run(name: str, make: Callable[[], Callable[[Sequence[str]], list[float]]]) -> None:
-            system = make()
-            scores[name] = system(first)
-            measured[name] = measure(system, requests, arguments.rounds)
-            del system
-            gc.collect()
-
         longest = max(arguments.lengths) + 400
+        systems: dict[str, Score] = {}
         for dtype in arguments.dtypes:
             model = load(
                 str(directory),
@@ -208,13 +200,13 @@ def main() -> int:
                 max_length=longest,
             )
             prefix = model.encode(QUERY, first[:1], ScoreOptions())[0].sequences[0].prefix
-            run(f"ours, {dtype}", partial(Ours, model, shares=True))
-            run(f"ours, {dtype}, no shared prefix", partial(Ours, model, shares=False))
-            del model
+            systems[f"ours, {dtype}"] = Ours(model, shares=True)
+            systems[f"ours, {dtype}, no shared prefix"] = Ours(model, shares=False)
         network = Network.from_pretrained(directory, dtype=torch.float32).eval()
-        run("the card's code", partial(Card, directory, network))
-        del network
-        run("sentence-transformers", partial(Library, directory))
+        systems["the card's code"] = Card(directory, network)
+        systems["sentence-transformers"] = Library(directory)
+        scores = {name: score(first) for name, score in systems.items()}
+        measured = measure(systems, requests, arguments.rounds)
 
     golden = scores["the card's code"]
     far = [
