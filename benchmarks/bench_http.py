@@ -16,7 +16,7 @@ from statistics import median
 
 import http_measures
 from figures import spread
-from http_measures import Beside, Crowd, Refusing, ScoresDiffer, Throughput
+from http_measures import Beside, Crowd, Overhead, Refusing, ScoresDiffer, Throughput
 from latencies import milliseconds, of_rounds
 from machine import describe, pin
 from markdown_tables import table
@@ -72,6 +72,16 @@ def beside_table(found: Beside) -> str:
     return f"{title}\n\n{table(columns, rows)}\n\nA micro-batch in process: {batch}."
 
 
+def overhead_table(found: Overhead) -> str:
+    shares = (0.5, 0.95)
+    rows = [
+        ["in process", *(milliseconds(of_rounds(found.own_seconds, share)) for share in shares)],
+        ["over HTTP", *(milliseconds(of_rounds(found.http_seconds, share)) for share in shares)],
+        ["what the way adds", *(milliseconds(found.added(share)) for share in shares)],
+    ]
+    return f"### one pair of {found.length} tokens\n\n{table(['', 'p50, ms', 'p95, ms'], rows)}"
+
+
 def refusing_table(found: Refusing) -> str:
     refused = sum(len(values) for values in found.seconds)
     values = list(found.retry_after)
@@ -82,7 +92,7 @@ def refusing_table(found: Refusing) -> str:
     return f"### refusing\n\n{table(columns, [[*row, seen]])}"
 
 
-async def measure(arguments: argparse.Namespace, logs: Path) -> tuple[Throughput, Crowd, Beside, Refusing]:
+async def measure(arguments: argparse.Namespace, logs: Path) -> tuple[Throughput, Crowd, Beside, Overhead, Refusing]:
     """One server with the model in process beside it, and then a small one that is full soon."""
     vocabulary, rounds, longest = Vocabulary(arguments.checkpoint), arguments.rounds, arguments.max_length
     settings = {"RERANK_MAX_DOCUMENTS": max(1000, arguments.large)}
@@ -106,6 +116,10 @@ async def measure(arguments: argparse.Namespace, logs: Path) -> tuple[Throughput
             documents=arguments.documents,
             max_length=longest,
             rounds=rounds,
+        )
+        _say("one pair")
+        one = await http_measures.overhead(
+            server, worker, vocabulary, length=min(32, longest), probes=5 * arguments.probes, rounds=rounds
         )
         _say("many small against one large")
         many = await http_measures.crowd(
@@ -138,7 +152,7 @@ async def measure(arguments: argparse.Namespace, logs: Path) -> tuple[Throughput
             max_length=longest,
             rounds=rounds,
         )
-    return through, many, small, refused
+    return through, many, small, one, refused
 
 
 def main() -> int:
@@ -159,7 +173,7 @@ def main() -> int:
     pin(tuple(arguments.cores))
     with tempfile.TemporaryDirectory() as logs:
         try:
-            through, many, small, refused = asyncio.run(measure(arguments, Path(logs)))
+            through, many, small, one, refused = asyncio.run(measure(arguments, Path(logs)))
         except (RuntimeError, ScoresDiffer) as error:
             print(error, file=sys.stderr)
             return 1
@@ -167,7 +181,7 @@ def main() -> int:
     machine = describe()
     head = f"{arguments.checkpoint.resolve().name}: server, {arguments.dtype}, threads: {len(arguments.cores)}"
     print(f"{head}, {machine.processor}, torch {machine.versions['torch']}, {arguments.rounds} rounds\n")
-    parts = [throughput_table(through), crowd_table(many), beside_table(small)]
+    parts = [throughput_table(through), overhead_table(one), crowd_table(many), beside_table(small)]
     if refused.seconds:
         parts.append(refusing_table(refused))
     else:
@@ -186,6 +200,7 @@ def main() -> int:
                 f"p{share * 100:.0f}_against_micro_batch": small.against_batch(small.beside_seconds, share)
                 for share in (0.5, 0.95)
             },
+            one_pair=asdict(one) | {f"p{share * 100:.0f}_added_seconds": one.added(share) for share in (0.5, 0.95)},
             refusing=asdict(refused)
             | (
                 {f"p{share * 100:.0f}_seconds": refused.latency(share) for share in (0.5, 0.95)}

@@ -1,4 +1,4 @@
-"""The server over HTTP against its own model in process: four measures, each with the values of every round."""
+"""The server over HTTP against its own model in process: five measures, each with the values of every round."""
 
 from __future__ import annotations
 
@@ -76,6 +76,20 @@ class Beside:
     def against_batch(self, rounds: Sequence[Sequence[float]], share: float) -> float:
         """Over the time of a micro-batch, at a quantile: the median of the rounds."""
         return median(quantile(found, share) / batch for found, batch in zip(rounds, self.batch_seconds, strict=True))
+
+
+@dataclass(slots=True)
+class Overhead:
+    """Seconds by the wall of the same pairs, one a request: over HTTP, and in process; a list a round."""
+
+    length: int
+    http_seconds: list[list[float]] = field(default_factory=list)
+    own_seconds: list[list[float]] = field(default_factory=list)
+
+    def added(self, share: float) -> float:
+        """What the way adds, at a quantile: the median of the rounds."""
+        rounds = zip(self.http_seconds, self.own_seconds, strict=True)
+        return median(quantile(http, share) - quantile(own, share) for http, own in rounds)
 
 
 @dataclass(slots=True)
@@ -185,6 +199,29 @@ async def beside(
             await _give_up(running, large, small, rerank(vocabulary.equal(length, 1)), alone)
             found.alone_seconds.append([answer.seconds for answer in alone])
             found.beside_seconds.append([answer.seconds for answer in answers])
+    return found
+
+
+async def overhead(
+    server: Server, worker: Worker, vocabulary: Vocabulary, *, length: int, probes: int, rounds: int
+) -> Overhead:
+    """Pairs one after another, each in process and over HTTP, or the other way round. Raises ``ScoresDiffer``."""
+    found = Overhead(length)
+    async with connections(server, 1) as (client,):
+        for _ in range(rounds):
+            pairs = vocabulary.equal(length, probes)
+            http: list[float] = []
+            own: list[float] = []
+            for number, (body, document) in enumerate(zip(singly(pairs), pairs.documents, strict=True)):
+                first = worker.ask(query=pairs.query, documents=[document]) if number % 2 else None
+                answer = await client.ask(body)
+                check_statuses([answer.status])
+                golden = first or worker.ask(query=pairs.query, documents=[document])
+                _compare([answer.scores], [golden["scores"]], "in process")
+                http.append(answer.seconds)
+                own.append(golden["wall"])
+            found.http_seconds.append(http)
+            found.own_seconds.append(own)
     return found
 
 
