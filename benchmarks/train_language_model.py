@@ -2,14 +2,14 @@
 
 Random weights cannot show a wrong sign, prompt or position, because both sides of a comparison have it. A model that
 was trained can: it ranks well only where it is read as it was trained. The model is Qwen3-shaped, scored by the logit
-of "yes" less that of "no" behind a chat template. It learns the scores of a trained cross-encoder (``--teacher``) for
-the candidates of a judged collection, until its ranking of them is better than BM25's:
+of "yes" less that of "no" behind a chat template. It learns the judgements of a collection's candidates, and the scores
+of a trained cross-encoder (``--teacher``) for them, until its ranking is better than BM25's:
 
     python benchmarks/train_language_model.py OUT --teacher ../shared/models/minilm-ce
     rerank eval ../shared/data/wikiqa-test --model OUT --queries 243 --depth 100
 
 It has then seen what it is judged on: that it ranks well shows how it is read, and not how good it is. ``--unseen 2``
-leaves every second query out, to see how it does on others: a quarter of an hour from nothing makes no good reranker.
+leaves every second query out, to see how it does on others: some minutes from nothing make no good reranker.
 
 It ends within ``--minutes`` of processor time on one core, and what is written meanwhile can be judged at any time.
 Little time is enough because not all is learnt: the vocabulary and the token embeddings are the teacher's and stay as
@@ -50,6 +50,7 @@ TEMPLATE = """{{- 'document: ' + (messages | selectattr('role', 'eq', 'document'
 """
 MAX_LENGTH = 128
 _GROUP = 8  # candidates of a query that stand beside each other in a step
+_RELEVANT = 8.0
 
 
 Row: TypeAlias = tuple[list[list[int]], Sequence[float]]
@@ -58,7 +59,7 @@ Row: TypeAlias = tuple[list[list[int]], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One query, some of its candidates, and the teacher's raw score of each."""
+    """One query, some of its candidates, and what is learnt for each."""
 
     query: str
     documents: Sequence[str]
@@ -83,18 +84,24 @@ class Budget:
 
 
 def taught(collection: Path, teacher: str, unseen: int, generator: random.Random) -> list[Group]:
-    """Let the teacher score the candidates of a collection's queries, but for every ``unseen``-th query (0: of all)."""
+    """Let the teacher score the candidates of a collection's queries, but for every ``unseen``-th query (0: of all).
+
+    A candidate that is judged relevant has ``_RELEVANT`` more.
+    """
     texts = {line["_id"]: f"{line.get('title') or ''} {line['text']}".strip() for line in _read(collection, "corpus")}
     queries = {line["_id"]: line["text"] for line in _read(collection, "queries")}
+    judgements = (line.split("\t") for line in (collection / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:])
+    relevant = {(query, document) for query, document, grade in judgements if int(grade) > 0}
     model = rerank_core.load(teacher, max_length=MAX_LENGTH, threads=1)
     found = []
     for number, line in enumerate(_read(collection, "candidates")):
         if unseen and number % unseen == unseen - 1:
             continue
-        query = queries[line["query_id"]]
-        documents = [texts[candidate["id"]] for candidate in line["candidates"]]
+        query, ids = queries[line["query_id"]], [candidate["id"] for candidate in line["candidates"]]
+        documents = [texts[id_] for id_ in ids]
         scores = model.score(query, documents, ScoreOptions(raw=True)).values
-        pairs = list(zip(documents, scores, strict=True))
+        more = [_RELEVANT * ((line["query_id"], id_) in relevant) for id_ in ids]
+        pairs = [(text, score + extra) for text, score, extra in zip(documents, scores, more, strict=True)]
         for start in range(0, len(pairs), _GROUP):
             part = pairs[start : start + _GROUP]
             others = [pair for pair in pairs if pair not in part]
@@ -209,7 +216,7 @@ def train(
     rate: float,
     out: Path,
 ) -> None:
-    """Learn the teacher's order within a group, and where its scores are positive, until the time is used."""
+    """Learn the order within a group, and where targets are positive, until the time is used."""
     generator = random.Random(0)  # noqa: S311
     network.train()
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate, weight_decay=0.01)
@@ -264,7 +271,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--collection", type=Path, default=DATA / "wikiqa-test")
     parser.add_argument("--unseen", type=int, default=0, help="leave every so many-th query out; 0: none")
-    parser.add_argument("--minutes", type=float, default=15, help="processor time on one core, the teacher's included")
+    parser.add_argument("--minutes", type=float, default=12, help="processor time on one core, the teacher's included")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--groups", type=int, default=4, help=f"groups of {_GROUP} candidates in a step")
     parser.add_argument("--rate", type=float, default=1e-3)

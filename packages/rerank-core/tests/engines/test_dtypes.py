@@ -10,7 +10,9 @@ import torch
 from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import dtypes
+from rerank_core.engines.packed.ops import mkl_linear
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, OneDnnLinear, WideningLinear, filled
+from rerank_core.engines.packed.ops.mkl_linear import MklLinear
 from rerank_core.engines.packed.quantization import float16
 from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
 from rerank_core.engines.packed.quantization.int8 import Int8Linear
@@ -106,28 +108,66 @@ def test_a_score_is_the_same_to_the_bit_in_any_company_and_with_any_threads(sour
 # ---------------------------------------------------------------------------- products
 
 
-@pytest.mark.parametrize("kind", [FloatLinear, OneDnnLinear])
-@pytest.mark.parametrize(("inputs", "outputs"), [(64, 96), (384, 1536), (1024, 1024), (4096, 1024)])
-def test_a_row_of_a_float32_product_has_the_same_bits_among_any_rows(kind, inputs, outputs):
-    """With one thread, as a worker has, and so many rows as a batch is filled up to."""
+SIZES = [(64, 96), (384, 1536), (1024, 1024), (1000, 1050), (4096, 1024)]
+"""Inputs and outputs."""
+
+
+def rows_with_other_bits(kind, inputs, outputs, *, bias) -> list[int]:
+    """Returned or added, with one thread, as a worker has, and so many rows as a batch is filled up to."""
     draw = torch.Generator().manual_seed(0)
     weight, x = (torch.randn(*size, generator=draw) for size in ((outputs, inputs), (1024, inputs)))
+    product = kind(weight, torch.randn(outputs, generator=draw) if bias else None)
+
+    def added(x) -> torch.Tensor:
+        total = torch.full((len(x), outputs), 0.1)
+        product.add_to(total, x)
+        return total
 
     def differing() -> list[int]:
-        product = kind(weight, torch.zeros(outputs))
-        whole = product(x)
+        whole = product(x), added(x)
         counts = [filled(rows) for rows in (1, 33, 49, 100, 257, 500, 1000)]
-        return [rows for rows in counts if not torch.equal(product(x[-rows:]), whole[-rows:])]
+        return [
+            rows
+            for rows in counts
+            for found, golden in zip((product(x[-rows:]), added(x[-rows:])), whole, strict=True)
+            if not torch.equal(found, golden[-rows:])
+        ]
 
-    assert WorkerPool(1, warm_up=lambda: None).map(lambda _: differing(), [None]) == [[]]
+    (found,) = WorkerPool(1, warm_up=lambda: None).map(lambda _: differing(), [None])
+    return found
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", [FloatLinear, MklLinear, OneDnnLinear])
+@pytest.mark.parametrize(("inputs", "outputs"), SIZES)
+def test_a_row_of_a_float32_product_has_the_same_bits_among_any_rows(kind, inputs, outputs, bias):
+    assert rows_with_other_bits(kind, inputs, outputs, bias=bias) == []
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), SIZES)
+def test_few_rows_are_multiplied_as_many_are_where_the_other_way_gives_other_bits(inputs, outputs, monkeypatch):
+    monkeypatch.setattr(mkl_linear, "INPUTS_STEP", 100)
+    monkeypatch.setattr(mkl_linear, "_HAS_BITS_OF_MANY", {})
+
+    assert rows_with_other_bits(MklLinear, inputs, outputs, bias=True) == []
+
+
+def test_a_product_by_mkl_is_the_same_written_and_returned():
+    weight, x = torch.randn(1030, 1024), torch.randn(32, 1024)
+    product, out = MklLinear(weight, None), torch.full((32, 1100), 7.0)
+
+    product(x, out[:, :1030])
+
+    assert torch.equal(out[:, :1030], product(x))
+    assert (out[:, 1030:] == 7).all()
 
 
 @pytest.mark.parametrize(
     ("has_avx512", "name", "product"),
     [
         (True, "AMD EPYC", OneDnnLinear),
-        (False, "AMD EPYC", FloatLinear),
-        (True, "Intel Xeon", FloatLinear),
+        (False, "AMD EPYC", MklLinear),
+        (True, "Intel Xeon", MklLinear),
     ],
 )
 def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, product, monkeypatch):
@@ -153,7 +193,7 @@ def x() -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("kind", [FloatLinear, OneDnnLinear, *FLOAT16_WEIGHTS, BFloat16Linear])
+@pytest.mark.parametrize("kind", [FloatLinear, MklLinear, OneDnnLinear, *FLOAT16_WEIGHTS, BFloat16Linear])
 def test_a_product_is_the_same_returned_written_or_added(kind, weight, x):
     bias = torch.linspace(-1, 1, 96)
     linear = kind(weight, bias, x.mean(0)) if kind in FLOAT16_WEIGHTS else kind(weight, bias)

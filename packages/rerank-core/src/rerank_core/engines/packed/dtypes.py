@@ -12,6 +12,7 @@ from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear, OneDnnLinear
+from rerank_core.engines.packed.ops.mkl_linear import MklLinear
 from rerank_core.engines.packed.ops.varlen import has_varlen
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
@@ -29,7 +30,9 @@ def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
 
 def float_product(device: str) -> MakeLinear:
     """Choose the products in the dtype to compute in."""
-    return OneDnnLinear if device == "cpu" and cpu_features.multiplies_by_onednn() else FloatLinear
+    if device != "cpu":
+        return FloatLinear
+    return OneDnnLinear if cpu_features.multiplies_by_onednn() else MklLinear
 
 
 def last_product(device: str, dtype: str) -> MakeLinear:

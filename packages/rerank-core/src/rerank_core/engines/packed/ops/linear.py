@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MIN_ROWS = 32
-_STEP = 16
+ROWS_STEP = 16
 _WIDENED_NUMBERS = 2**20
 
 
@@ -26,7 +26,7 @@ def filled(rows: int) -> int:
     oneDNN keeps code for each shape it has seen, which adds up to a hundred megabytes where every batch has a shape of
     its own; and memory that is given back in few sizes is used again.
     """
-    return max(MIN_ROWS, -(-rows // _STEP) * _STEP)
+    return max(MIN_ROWS, -(-rows // ROWS_STEP) * ROWS_STEP)
 
 
 class Linear(Protocol):
@@ -91,7 +91,7 @@ class WideningLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight = weight
         self.bias = bias
-        outputs = max(_STEP, _WIDENED_NUMBERS // weight.shape[1] // _STEP * _STEP)
+        outputs = max(ROWS_STEP, _WIDENED_NUMBERS // weight.shape[1] // ROWS_STEP * ROWS_STEP)
         self._blocks = [slice(start, start + outputs) for start in range(0, len(weight), outputs)]
 
     @property
@@ -116,11 +116,11 @@ class WideningLinear:
 
     def _widened(self, block: slice) -> Tensor:
         part = self._weight[block]
-        return WIDENED.buffer(part.shape).copy_(part).t()
+        return SCRATCH.buffer(part.shape).copy_(part).t()
 
 
-class _Widened(threading.local):
-    """Keeps one buffer a thread for the weight in use: fresh memory costs as much to touch as to widen."""
+class _Scratch(threading.local):
+    """Keeps one buffer a thread for what a product needs beside it: fresh memory costs as much to touch as to fill."""
 
     def __init__(self) -> None:
         self._numbers = torch.empty(0, dtype=torch.float32)
@@ -133,7 +133,7 @@ class _Widened(threading.local):
         return self._numbers[: shape.numel()].view(shape)
 
 
-WIDENED = _Widened()
+SCRATCH = _Scratch()
 
 
 class BFloat16Linear:

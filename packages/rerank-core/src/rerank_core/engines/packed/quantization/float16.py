@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed.ops.linear import WIDENED, Linear
+from rerank_core.engines.packed.ops.linear import SCRATCH, Linear
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 
 
@@ -51,7 +51,7 @@ class WidenedLinear:
         torch.addmm(total, x, self._transposed(), out=total)
 
     def _transposed(self) -> Tensor:
-        return WIDENED.buffer(self._weight.shape).copy_(self._weight).t()
+        return SCRATCH.buffer(self._weight.shape).copy_(self._weight).t()
 
 
 def bias_corrected(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
