@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from markdown_tables import table
 from pairs import SHORT
 from performance_charts import LARGE, PADDED, SMALL, UNPADDED, Chart, headline, machine_line, signed
-from published import PACKED, Engines, Published
+from published import PACKED, Engines, LanguageModels, Published
 from row_charts import Interval
 from systems import DTYPES, packed
 
@@ -41,6 +41,7 @@ def blocks(found: Published, charts: Mapping[str, Chart]) -> dict[str, str]:
         "speed": f"{images['speed']}\n\n{_against(found)}",
         "growth": f"{images['growth-passages']}\n\n{images['growth-length']}\n\n{_growth(found)}",
         "dtypes": f"{images['dtypes']}\n\n{_dtypes(found)}",
+        "language-models": _language_models(found.language_models),
         "readme": _readme(found, charts["speed"]),
     }
 
@@ -156,6 +157,27 @@ small model, {len(found.quality.collections)} collections, {settings["queries"]}
 candidates a query. Its file is float16, so `float16-weights` round nothing."""
 
 
+def _language_models(run: LanguageModels) -> str:
+    names = {
+        "the card's code": "the model card's code, `float32`",
+        "sentence-transformers": "sentence-transformers, `float32`",
+    }
+    names |= {f"ours, {dtype}": f"rerank, `{dtype}`" for dtype in DTYPES}
+    names |= {f"ours, {dtype}, no shared prefix": f"rerank, `{dtype}`, nothing shared" for dtype in DTYPES}
+    seconds = run.seconds()
+    card = seconds["the card's code"]
+    rows = [
+        [names[system], *(f"{_three_digits(value)} ({card[request] / value:.2f})" for request, value in found.items())]
+        for system, found in seconds.items()
+    ]
+    requests = [f"{count} documents of {tokens}" for count, _, tokens in (request.split() for request in card)]
+    return f"""\
+{table(["CPU s (times as fast as the card's code)", *requests], rows)}
+
+A random network of Qwen3-Reranker-0.6B's shape, one core; documents of so many tokens, behind {run.shared_tokens} \
+tokens of the prompt that they share."""
+
+
 def _readme(found: Published, chart: Chart) -> str:
     run, large, small = found.large, found.large_growth, found.small_growth
     most = max(small.passages())
@@ -169,7 +191,7 @@ def _readme(found: Published, chart: Chart) -> str:
 - **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).{_smaller_peers(run)}
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
-- **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 on a processor with AMX, int8 \
+- **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 with AMX and the extra `amx`, int8 \
 {run.dtype_speed("int8"):.1f} times. nDCG@10 of a small trained model changes by {cost} \
 ([more](docs/performance.md))."""
 

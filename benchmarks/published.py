@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 from row_charts import Interval
@@ -134,6 +135,25 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageModels:
+    """A run of ``bench_language_models.py``."""
+
+    content: JSON
+
+    @property
+    def shared_tokens(self) -> int:
+        """The tokens of the prompt's beginning that are computed once."""
+        return int(self.content["shared_tokens"])
+
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """Medians, by system and request ("20 x 100": documents and tokens of each)."""
+        return {
+            system: {request: median(values) for request, values in found.items()}
+            for system, found in self.content["seconds"].items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """All of them. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM).
 
@@ -145,6 +165,7 @@ class Published:
     large_growth: Growth
     small_growth: Growth
     quality: Quality
+    language_models: LanguageModels
     modernbert: Engines | None = None
 
     @property
@@ -168,4 +189,5 @@ def read(folder: Path = FIGURES) -> Published:
         small_growth=Growth(content("growth-small")),
         quality=Quality(content("quality-small")),
         modernbert=Engines(content("engines-modernbert")) if (folder / "engines-modernbert.json").exists() else None,
+        language_models=LanguageModels(content("language-models")),
     )

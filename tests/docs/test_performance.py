@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 CHARTS = ["speed", "growth-passages", "growth-length", "dtypes"]
-BLOCKS = {"README.md": ["readme"], "docs/performance.md": ["machine", "speed", "growth", "dtypes"]}
+BLOCKS = {"README.md": ["readme"], "docs/performance.md": ["machine", "speed", "growth", "dtypes", "language-models"]}
 
 
 def test_charts_and_pages_are_what_the_measurements_give(benchmark: Callable[[str], Any]) -> None:
@@ -64,8 +64,9 @@ def test_a_quicker_peer_is_named_first_and_each_is_compared_in_its_own_dtype(
         ("ONNX Runtime, int8, b1", "packed, int8", 1.21),
         ("OpenVINO, bfloat16, b1", "packed, bfloat16", 1.06),
     ]:
-        speed = timing_of(run, ours)["pairs_per_second"] / ratio
-        run["timings"].append(timing_of(run, ours) | {"system": system, "pairs_per_second": speed})
+        timing = timing_of(run, ours)
+        run["timings"] = [one for one in run["timings"] if one["system"] != system]
+        run["timings"].append(timing | {"system": system, "pairs_per_second": timing["pairs_per_second"] / ratio})
     small = {"system": "ONNX Runtime, b1", "pairs": "1 of 32", "median_cpu_seconds": 0.0415}
     run["small_requests"] = [small, small | {"system": "packed", "median_cpu_seconds": 0.0653}]
     for name in ("engines-large", "engines-modernbert"):
@@ -77,7 +78,7 @@ def test_a_quicker_peer_is_named_first_and_each_is_compared_in_its_own_dtype(
     assert "0.97 times as fast as ONNX Runtime one at a time" in readme
     assert "0.97 times as fast as ONNX Runtime one at a time" in files[IMAGES / "speed.svg"]
     assert "1.21 times as fast as ONNX Runtime int8" in readme
-    assert "| OpenVINO bfloat16, one at a time | 1.06 | - | - | - | 1.06 |" in page
+    assert re.search(r"\| OpenVINO bfloat16, one at a time \| 1\.06 \|.*\| 1\.06 \|\n", page)
     assert "ModernBERT, mixed" in page
     assert "| ONNX Runtime, one at a time | 41.5 |" in page
     assert "| rerank `float32` | 65.3 |" in page
