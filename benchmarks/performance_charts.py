@@ -66,7 +66,7 @@ def speed(found: Published) -> Chart:
 def _speed_panel(run: Engines, dtype: str, peers: list[str]) -> Panel:
     systems = sorted([packed(dtype), *peers], key=run.speed, reverse=True)
     return Panel(
-        names=tuple(PEERS.get(system, "rerank") for system in systems),
+        names=tuple(PEERS.get(system, "rerank").replace(f" {dtype}", "") for system in systems),  # the title has it
         tones=tuple(Tone.GREY if system in PEERS else Tone.ACCENT for system in systems),
         columns=(
             Bars("passages a second", *_labelled([run.speed(system) for system in systems], "{:.2f}")),

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -85,12 +86,12 @@ def test_a_quicker_peer_is_named_first_and_each_is_compared_in_its_own_dtype(
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_the_words_of_a_chart_stay_inside_it(benchmark: Callable[[str], Any], chart: str) -> None:
+def test_the_words_of_a_chart_stay_inside_it_and_beside_each_other(benchmark: Callable[[str], Any], chart: str) -> None:
     root = ElementTree.parse(IMAGES / f"{chart}.svg").getroot()
     width = float(root.attrib["viewBox"].split()[2])
     texts = root.findall("{http://www.w3.org/2000/svg}text")
+    places = []
 
-    assert texts
     for text in texts:
         size, bold = float(text.attrib["font-size"]), text.get("font-weight") == "bold"
         long = benchmark("svg").text_width(text.text, size, bold=bold)
@@ -99,3 +100,7 @@ def test_the_words_of_a_chart_stay_inside_it(benchmark: Callable[[str], Any], ch
         )
         assert begins >= 0, text.text
         assert begins + long <= width, text.text
+        places.append((float(text.attrib["y"]), begins, begins + long, text.text))
+    assert places
+    for (y, _, end, words), (other_y, begin, _, other) in pairwise(sorted(places)):
+        assert y != other_y or end <= begin, f"{words!r} runs into {other!r}"
