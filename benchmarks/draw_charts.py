@@ -1,4 +1,6 @@
-"""Draw the charts of docs/performance.md, and write the figures of that page and of README.md. Run by `make charts`.
+"""Draw the charts of docs/performance.md, and write the figures of README.md, that page and docs/models.md.
+
+Run by `make charts`.
 
 Everything comes from the benchmarks' JSON in docs/figures: measure again, copy the files, run this.
 """
@@ -13,7 +15,7 @@ from published import FIGURES, read
 from results import write_file
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "models.md")))
 IMAGES = ROOT / "docs" / "images"
 
 

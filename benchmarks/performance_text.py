@@ -1,4 +1,4 @@
-"""The sentences and tables with figures in docs/performance.md and README.md, written from the measurements.
+"""The sentences and tables with figures in README.md, docs/performance.md and docs/models.md, from the measurements.
 
 A page marks their places with two comments, ``<!-- figures: NAME -->`` and ``<!-- /figures -->``.
 """

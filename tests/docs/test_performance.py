@@ -14,7 +14,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 CHARTS = ["speed", "growth-passages", "growth-length", "dtypes"]
-BLOCKS = {"README.md": ["readme"], "docs/performance.md": ["machine", "speed", "growth", "dtypes", "language-models"]}
+BLOCKS = {
+    "README.md": ["readme"],
+    "docs/performance.md": ["machine", "speed", "growth", "dtypes"],
+    "docs/models.md": ["language-models"],
+}
 
 
 def test_charts_and_pages_are_what_the_measurements_give(benchmark: Callable[[str], Any]) -> None:
