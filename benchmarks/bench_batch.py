@@ -37,7 +37,7 @@ _PER_QUERY = 20
 
 def write_rows(folder: Path, rows: int, files: int, seed: int = 7) -> None:
     """JSON lines: 20 rows a query, 12 to 32 tokens a pair."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     words = _WORDS.split()
     folder.mkdir()
     query = ""

@@ -77,7 +77,7 @@ def overhead_table(found: Overhead) -> str:
     rows = [
         ["in process", *(milliseconds(of_rounds(found.own_seconds, share)) for share in shares)],
         ["over HTTP", *(milliseconds(of_rounds(found.http_seconds, share)) for share in shares)],
-        ["what the way adds", *(milliseconds(found.added(share)) for share in shares)],
+        ["what the server adds", *(milliseconds(found.added(share)) for share in shares)],
     ]
     return f"### one pair of {found.length} tokens\n\n{table(['', 'p50, ms', 'p95, ms'], rows)}"
 

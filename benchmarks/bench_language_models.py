@@ -92,7 +92,7 @@ def write_checkpoint(directory: Path, *, layers: int, shape: dict[str, Any]) -> 
 def document(directory: Path, tokens: int, seed: int) -> str:
     """Make a text of so many tokens."""
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    text = " ".join(random.Random(seed).choices(WORDS, k=tokens))  # noqa: S311
+    text = " ".join(random.Random(seed).choices(WORDS, k=tokens))
     encoding = tokenizer.encode(text, add_special_tokens=False)
     return text[: encoding.offsets[tokens - 1][1]]
 

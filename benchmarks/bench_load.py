@@ -111,7 +111,7 @@ def poisson(rate: float, duration: float, dice: random.Random) -> list[float]:
 
 
 async def measure(arguments: argparse.Namespace, logs: Path) -> tuple[Capacity, list[Load]]:
-    dice = random.Random(arguments.seed)  # noqa: S311
+    dice = random.Random(arguments.seed)
     requests = Requests(Vocabulary(arguments.checkpoint), arguments.documents, arguments.max_length, dice)
     settings = {
         "RERANK_MAX_DOCUMENTS": arguments.documents,

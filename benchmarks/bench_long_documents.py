@@ -111,7 +111,7 @@ def make(directory: Path, model: LocalModel, given: argparse.Namespace, *, are_l
 
     Beside it stand the query's first candidates; or, where ``are_long``, documents that are made as it is.
     """
-    chance = random.Random(0)  # noqa: S311
+    chance = random.Random(0)
     for question in read_collection(directory, queries=given.queries, depth=PASSAGES_FROM).questions:
         answers = [text for id_, text in _candidates(question) if question.grades.get(id_, 0) > 0]
         others = [text for id_, text in _candidates(question) if question.grades.get(id_, 0) <= 0]

@@ -21,7 +21,7 @@ from figures import spread
 from machine import describe, pin, usable_cores
 from markdown_tables import table
 from pairs import PairSet, Vocabulary
-from product_rates import times_as_fast_together
+from product_rates import speedup_of_independent_products
 from rerank_core import Pair, ScoreOptions
 from rerank_core.models.batching import micro_batches
 from rerank_core.models.local import LocalModel
@@ -109,8 +109,8 @@ def measure_steps(
     return sweep, tokenising
 
 
-def threads_table(found: Sequence[Threads], together: float) -> str:
-    """``together``: how many times as fast as one the threads are where each computes products of its own."""
+def threads_table(found: Sequence[Threads], independent: float) -> str:
+    """``independent``: the speedup of products that have nothing to do with each other, see ``product_rates``."""
     alone = median(found[0].wall_seconds)
     rows = [
         [
@@ -124,7 +124,7 @@ def threads_table(found: Sequence[Threads], together: float) -> str:
         for threads in found
     ]
     columns = ["threads", "seconds by the wall", "spread", "times as fast as one", "CPU seconds", "scores of one"]
-    most = f"Products of their own, by {len(found)} threads at once: {together:.2f} times as fast as by one thread."
+    most = f"Independent matrix products on {len(found)} threads at once: {independent:.2f} times as fast as on one."
     return f"### threads\n\n{table(columns, rows)}\n\n{most}"
 
 
@@ -175,7 +175,7 @@ def main() -> int:
     pairs = Vocabulary(arguments.checkpoint).mixed(arguments.mixed, arguments.max_length)
     if len(arguments.cores) < 2:
         say_skipped("two threads against one", "this machine has one core")
-    together = times_as_fast_together(len(arguments.cores), arguments.rounds)
+    independent = speedup_of_independent_products(len(arguments.cores), arguments.rounds)
     try:
         threads = measure_threads(
             packed(arguments.dtype),
@@ -196,14 +196,18 @@ def main() -> int:
     machine = describe()
     head = f"{arguments.checkpoint.resolve().name}: packed engine, {arguments.dtype}, {len(pairs.lengths)} mixed pairs"
     print(f"{head}, {machine.processor}, torch {machine.versions['torch']}, {arguments.rounds} rounds\n")
-    parts = [threads_table(threads, together), budgets_table(sweep, model.batch_tokens), tokenising_table(tokenising)]
+    parts = [
+        threads_table(threads, independent),
+        budgets_table(sweep, model.batch_tokens),
+        tokenising_table(tokenising),
+    ]
     print("\n\n".join(parts))
     if arguments.json:
         write_results(
             arguments.json,
             machine,
             settings_of(arguments) | {"lengths": pairs.lengths, "own_budget": model.batch_tokens},
-            together=together,
+            independent_products=independent,
             threads=[_figures(row, "wall_seconds", "cpu_seconds") for row in threads],
             budgets=[_figures(row, "cpu_seconds") for row in sweep],
             tokenising=_figures(tokenising, "tokenize_seconds", "score_seconds") | {"share": tokenising.share},

@@ -39,7 +39,7 @@ class Sample:
 
 async def measure(arguments: argparse.Namespace, log: Path) -> AsyncIterator[Sample]:
     """A sample before the first request, after every so many, and after the last; nothing is in flight then."""
-    vocabulary, dice = Vocabulary(arguments.checkpoint), random.Random(0)  # noqa: S311
+    vocabulary, dice = Vocabulary(arguments.checkpoint), random.Random(0)
     longest = min(arguments.length, arguments.max_length)
     with serving(arguments, log) as server:
         yield _sample(server.pid, 0)

@@ -87,7 +87,7 @@ class Overhead:
     own_seconds: list[list[float]] = field(default_factory=list)
 
     def added(self, share: float) -> float:
-        """What the way adds, at a quantile: the median of the rounds."""
+        """What HTTP and the server add, at a quantile: the median of the rounds."""
         rounds = zip(self.http_seconds, self.own_seconds, strict=True)
         return median(quantile(http, share) - quantile(own, share) for http, own in rounds)
 
@@ -179,7 +179,7 @@ async def beside(
 ) -> Beside:
     """A small request after another, at random moments; then the same while a large one runs."""
     found = Beside(documents, length)
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     async with connections(server, 2) as (small, large):
         said = json.loads((await small.ask(info())).body)
         found.batch_pairs = max(1, said["max_batch_tokens"] // length)

@@ -29,7 +29,7 @@ class Vocabulary:
         self._tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         candidates = sorted(word.lstrip("▁") for word in self._tokenizer.get_vocab() if word.lstrip("▁").isalpha())
         sample = [word for word in candidates if word.isascii() and len(word) > 3]

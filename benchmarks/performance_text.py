@@ -174,8 +174,8 @@ def _language_models(run: LanguageModels) -> str:
     return f"""\
 {table(["CPU s (times as fast as the card's code)", *requests], rows)}
 
-A random network of Qwen3-Reranker-0.6B's shape, one core; documents of so many tokens, behind {run.shared_tokens} \
-tokens of the prompt that they share."""
+A random network of Qwen3-Reranker-0.6B's shape, on one core ({machine_line(run.content)}). All documents of a request \
+share the first {run.shared_tokens} tokens of the prompt."""
 
 
 def _readme(found: Published, chart: Chart) -> str:

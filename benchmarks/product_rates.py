@@ -31,10 +31,11 @@ def rates(shapes: Iterable[Sequence[int]], dtypes: Iterable[str]) -> dict[str, f
     return found
 
 
-def times_as_fast_together(threads: int, rounds: int) -> float:
-    """How much faster products are computed by threads at once, each by one, than by one thread after another.
+def speedup_of_independent_products(threads: int, rounds: int) -> float:
+    """The speedup of threads that compute products of their own at once, against one thread that computes them all.
 
-    Less than their number where cores share what they compute with, or their clock is slower together.
+    It is below the number of threads where cores share arithmetic units or memory, or where their clock is slower
+    together: no program gains more.
     """
     import torch
 

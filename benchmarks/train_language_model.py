@@ -37,6 +37,7 @@ import torch
 from machine import describe
 from rerank_core import ScoreOptions
 from rerank_core.atomic_write import atomic_write
+from rerank_core.testing.language_models import write_prompt
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -50,7 +51,7 @@ TEMPLATE = """{{- 'document: ' + (messages | selectattr('role', 'eq', 'document'
 """
 MAX_LENGTH = 128
 _GROUP = 8  # candidates of a query that stand beside each other in a step
-_RELEVANT = 8.0
+_RELEVANT = 8.0  # added to the raw score of a candidate that is judged relevant
 
 
 Row: TypeAlias = tuple[list[list[int]], Sequence[float]]
@@ -86,7 +87,8 @@ class Budget:
 def taught(collection: Path, teacher: str, unseen: int, generator: random.Random) -> list[Group]:
     """Let the teacher score the candidates of a collection's queries, but for every ``unseen``-th query (0: of all).
 
-    A candidate that is judged relevant has ``_RELEVANT`` more.
+    A candidate that is judged relevant has ``_RELEVANT`` more. A query with fewer candidates than a group has gets any
+    other documents besides.
     """
     texts = {line["_id"]: f"{line.get('title') or ''} {line['text']}".strip() for line in _read(collection, "corpus")}
     queries = {line["_id"]: line["text"] for line in _read(collection, "queries")}
@@ -98,16 +100,16 @@ def taught(collection: Path, teacher: str, unseen: int, generator: random.Random
         if unseen and number % unseen == unseen - 1:
             continue
         query, ids = queries[line["query_id"]], [candidate["id"] for candidate in line["candidates"]]
+        ids += generator.sample(sorted(texts.keys() - ids), max(0, _GROUP - len(ids)))
         documents = [texts[id_] for id_ in ids]
         scores = model.score(query, documents, ScoreOptions(raw=True)).values
         more = [_RELEVANT * ((line["query_id"], id_) in relevant) for id_ in ids]
         pairs = [(text, score + extra) for text, score, extra in zip(documents, scores, more, strict=True)]
         for start in range(0, len(pairs), _GROUP):
             part = pairs[start : start + _GROUP]
-            others = [pair for pair in pairs if pair not in part]
-            part += generator.sample(others, min(_GROUP - len(part), len(others)))
-            if len(part) == _GROUP:
-                found.append(Group(query, *zip(*part, strict=True)))
+            others = pairs[:start] + pairs[start + _GROUP :]
+            part += generator.sample(others, _GROUP - len(part))
+            found.append(Group(query, *zip(*part, strict=True)))
     return found
 
 
@@ -141,36 +143,9 @@ def write_beginning(directory: Path, teacher: Path, layers: int) -> Qwen3ForCaus
             attention.q_proj.weight.copy_(keys.repeat_interleave(2, dim=0).reshape(384, 384))
     network.model.embed_tokens.weight.requires_grad_(False)
     save(network, directory)
-    (directory / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    _write(
-        directory / "modules.json",
-        [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
-            {
-                "idx": 1,
-                "name": "1",
-                "path": "1_LogitScore",
-                "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore",
-            },
-        ],
-    )
-    tokens = {"true_token_id": vocabulary.index("yes"), "false_token_id": vocabulary.index("no")}
-    (directory / "1_LogitScore").mkdir(exist_ok=True)
-    _write(directory / "1_LogitScore" / "config.json", tokens)
-    _write(
-        directory / "config_sentence_transformers.json",
-        {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"},
-    )
-    _write(
-        directory / "sentence_bert_config.json",
-        {
-            "transformer_task": "text-generation",
-            "modality_config": {
-                "text": {"method": "forward", "method_output_name": "logits"},
-                "message": {"method": "forward", "method_output_name": "logits", "format": "flat"},
-            },
-            "module_output_name": "causal_logits",
-        },
+    true_id, false_id = vocabulary.index("yes"), vocabulary.index("no")
+    write_prompt(
+        directory, TEMPLATE, true_id=true_id, false_id=false_id, activation_fn="torch.nn.modules.linear.Identity"
     )
     return network
 
@@ -182,10 +157,6 @@ def save(network: Qwen3ForCausalLM, directory: Path) -> None:
         for name in ("config.json", "model.safetensors"):
             with atomic_write(directory / name) as part:
                 shutil.move(Path(folder) / name, part)
-
-
-def _write(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def encoded(model: rerank_core.LocalModel, found: Sequence[Group]) -> list[Row]:
@@ -217,7 +188,7 @@ def train(
     out: Path,
 ) -> None:
     """Learn the order within a group, and where targets are positive, until the time is used."""
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
     network.train()
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate, weight_decay=0.01)
     began, saved, done, epoch, mean = budget.used, budget.used, 0, 0, 0.0
@@ -281,9 +252,12 @@ def main() -> None:
     torch.set_num_threads(1)
     budget = Budget(60 * arguments.minutes)
     network = write_beginning(arguments.out, arguments.teacher, arguments.layers)
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
     found = taught(arguments.collection, str(arguments.teacher), arguments.unseen, generator)
-    print(f"{len(found)} groups of {_GROUP} pairs, {budget.used:.0f} s")
+    if not found:
+        parser.error("there is no query to learn: set --unseen to 0, or to 2 or more")
+    queries = len({group.query for group in found})
+    print(f"{queries} queries, {len(found)} groups of {_GROUP} pairs, {budget.used:.0f} s")
     rows = encoded(rerank_core.load(str(arguments.out), max_length=MAX_LENGTH, threads=1), found)
     score = json.loads((arguments.out / "1_LogitScore" / "config.json").read_text(encoding="utf-8"))
     ids = score["true_token_id"], score["false_token_id"]

@@ -172,9 +172,17 @@ def test_a_product_by_mkl_is_the_same_written_and_returned():
 )
 def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, product, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": name})
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
 
     assert dtypes.numbers("cpu", "float32")[1] is product
     assert dtypes.float_product("cuda:0") is FloatLinear
+
+
+def test_without_mkl_few_rows_are_multiplied_as_many_are(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "neoverse"})
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+
+    assert dtypes.numbers("cpu", "float32")[1] is FloatLinear
 
 
 @pytest.fixture

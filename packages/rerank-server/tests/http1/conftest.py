@@ -75,15 +75,15 @@ Listen: TypeAlias = Callable[..., AbstractAsyncContextManager[Server]]
 
 
 @asynccontextmanager
-async def _listen(app: Any, *, limit: int = 100, **options: Any) -> AsyncIterator[Server]:
+async def _listen(app: Any, *, limit: int = 100, host: str = "127.0.0.1", **options: Any) -> AsyncIterator[Server]:
     pool = Pool(limit)
     options = {"receive_timeout": 30.0, "keep_alive_seconds": 75.0} | options
     serving = Serving(app=app, pool=pool, **options)
-    (listening,) = listen_on_port("127.0.0.1", 0)
+    (listening,) = listen_on_port(host, 0)
     listener = Listener([listening], pool, lambda: Connection(serving))
     listener.start()
     try:
-        yield Server(pool, listening.getsockname(), listener)
+        yield Server(pool, listening.getsockname()[:2], listener)
     finally:
         await listener.close(handshake_seconds=0)
         for member in pool:

@@ -653,19 +653,36 @@ async def test_who_has_connected_and_is_not_accepted_yet_is_served_by_a_listener
                 assert (await client.answer())[2] == b"GET /a "
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no option delays the last packet of a handshake")
-async def test_whose_handshake_is_under_way_is_served_by_a_listener_that_closes(listen: Any, app: App) -> None:
-    """For itself, such a client is connected, and sends its request."""
-    async with listen(app) as server:
-        with socket.socket() as connecting:
-            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+@pytest.mark.skipif(sys.platform != "linux", reason="the packet filter is Linux's")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_a_client_in_the_middle_of_its_handshake_is_served_by_a_listener_that_closes(
+    listen: Any, app: App, family: socket.AddressFamily
+) -> None:
+    """The client counts itself connected already, and sends its request."""
+    if family == socket.AF_INET6 and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    async with listen(app, host="::1" if family == socket.AF_INET6 else "127.0.0.1") as server:
+        with socket.socket(family) as connecting:
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)  # delays the handshake's last packet
             connecting.connect(server.address)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await until(lambda: len(server.pool) > 0)
             closing = asyncio.create_task(server.listener.close())
             await asyncio.sleep(0)
             async with server.client(sock=connecting) as client:
                 await client.send(get("/a"))
                 await closing
                 assert (await client.answer())[2] == b"GET /a "
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 async def test_a_crowd_that_connects_in_one_moment_is_served(listen: Any, app: App) -> None:

@@ -69,6 +69,7 @@ class OnDevice(OverlapModel):
     [
         ("cuda:1", "float32", "auto", 1),
         ("cuda", "float32", "float32", 0),
+        ("cuda", "float16", "float16", 0),
         ("cpu", "float32", "auto", 0),
     ],
 )

@@ -32,7 +32,9 @@ def float_product(device: str) -> MakeLinear:
     """Choose the products in the dtype to compute in."""
     if device != "cpu":
         return FloatLinear
-    return OneDnnLinear if cpu_features.multiplies_by_onednn() else MklLinear
+    if cpu_features.multiplies_by_onednn():
+        return OneDnnLinear
+    return MklLinear if torch.backends.mkl.is_available() else FloatLinear
 
 
 def last_product(device: str, dtype: str) -> MakeLinear:

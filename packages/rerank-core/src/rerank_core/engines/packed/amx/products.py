@@ -218,7 +218,8 @@ def _of(add_up: Any, put: Any) -> Any:
     ) -> None:
         """Write ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU, as ``then`` says.
 
-        ``terms`` are addresses of what is filled up to a multiple of 32 columns, as a product is that is laid out.
+        ``terms``: the addresses of what else ``put`` needs. What has a number for each column is filled up to a
+        multiple of 32, as are the columns that are laid out.
         """
         configure(configuration)
         step = depth * PAIR_BYTES
