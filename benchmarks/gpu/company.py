@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from unittest import mock
 
 import torch
 from rerank_core.engines.packed.ops.linear import filled
-from rerank_core.engines.packed.ops.varlen import has_varlen
 from rerank_core.models.local import LocalModel
 
 from gpu.bench import Bench
@@ -118,7 +118,7 @@ def scores(bench: Bench, name: str, make: Callable[[str], LocalModel], query: st
 @contextmanager
 def automatic_splits() -> Iterator[None]:
     """Hide the argument ``num_splits`` of torch's kernel while a model is loaded."""
-    if not has_varlen():
+    if find_spec("torch.nn.attention.varlen") is None:
         yield
         return
     from torch.nn.attention import varlen

@@ -16,7 +16,18 @@ from rerank_core.types import TokenSequence
 
 from gpu.bench import Bench
 from gpu.measures import memory_peak, reset_memory_peak, seconds_of
-from gpu.scorers import RAW, Score, device_class, ours, road, score_with, sentence_transformers, sort_and_pad
+from gpu.scorers import (
+    PEER_BATCH,
+    PEER_DEFAULT,
+    RAW,
+    Score,
+    device_class,
+    ours,
+    road,
+    score_with,
+    sentence_transformers,
+    sort_and_pad,
+)
 from gpu.shapes import decoder_documents, text_sets
 
 HALVES = ("float16", "bfloat16")
@@ -109,7 +120,10 @@ def beside_others(bench: Bench, name: str, directory: Path) -> None:
         "packed, attention in a loop": partial(own, loop=True),
         "transformers, sorted, sdpa": partial(sort_and_pad, *place),
         "transformers, sorted, flash": partial(sort_and_pad, *place, attention="flash_attention_2"),
-        "sentence-transformers": partial(sentence_transformers, *place),
+        f"sentence-transformers, batches of {PEER_BATCH}": partial(sentence_transformers, *place),
+        f"sentence-transformers, of {PEER_DEFAULT}, its default": partial(
+            sentence_transformers, *place, batch=PEER_DEFAULT
+        ),
         "sentence-transformers, unpadding": partial(sentence_transformers, *place, unpads=True),
     }
     found: dict[str, dict[str, float]] = {}

@@ -22,7 +22,8 @@ Network: Any = AutoModelForSequenceClassification  # whose functions have no typ
 
 RAW = ScoreOptions(raw=True)
 MAX_LENGTH = 512
-PEER_BATCH = 64  # pairs: the default of the peers is 32, which keeps a GPU less busy
+PEER_BATCH = 64  # pairs: more than the peers' own default, which keeps a GPU less busy
+PEER_DEFAULT = 32
 
 
 def ours(directory: Path, device: str, dtype: str, **options: Any) -> LocalModel:
@@ -98,7 +99,9 @@ def sort_and_pad(
     return score
 
 
-def sentence_transformers(directory: Path, device: str, dtype: str, *, unpads: bool = False) -> Score:
+def sentence_transformers(
+    directory: Path, device: str, dtype: str, *, unpads: bool = False, batch: int = PEER_BATCH
+) -> Score:
     """sentence-transformers, as its users call it. ``unpads``: with its own unpadding, or ``Missing``."""
     try:
         from sentence_transformers import CrossEncoder
@@ -118,7 +121,7 @@ def sentence_transformers(directory: Path, device: str, dtype: str, *, unpads: b
     def score(query: str, documents: Sequence[str]) -> Sequence[float]:
         values: list[float] = model.predict(
             [(query, document) for document in documents],
-            batch_size=PEER_BATCH, activation_fn=torch.nn.Identity(), show_progress_bar=False,
+            batch_size=batch, activation_fn=torch.nn.Identity(), show_progress_bar=False,
         ).tolist()  # fmt: skip
         return values
 

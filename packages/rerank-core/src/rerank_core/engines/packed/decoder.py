@@ -26,7 +26,7 @@ from rerank_core.engines.packed.encoder import PackedSequences, filled_up
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, KeysValues, LayerKeys, Places
 from rerank_core.engines.packed.ops.linear import Linear
-from rerank_core.engines.packed.ops.norm import RMSNorm
+from rerank_core.engines.packed.ops.norm import FusedRMSNorm, RMSNorm
 from rerank_core.engines.packed.ops.rotary import Angles, Rotary
 from rerank_core.engines.packed.prefixes import PrefixKeysValues
 
@@ -54,15 +54,15 @@ class DecoderLayer:
     query: Linear
     key: Linear
     value: Linear
-    query_norm: RMSNorm | None
-    key_norm: RMSNorm | None
+    query_norm: RMSNorm | FusedRMSNorm | None
+    key_norm: RMSNorm | FusedRMSNorm | None
     attend: ContinuedAttention
     attention_out: Linear
-    attention_norm: RMSNorm
+    attention_norm: RMSNorm | FusedRMSNorm
     gate: Linear
     up: Linear
     down: Linear
-    norm: RMSNorm
+    norm: RMSNorm | FusedRMSNorm
 
 
 class _Buffers(dict[str, Tensor]):
@@ -89,7 +89,7 @@ class Decoder:
     head_width: int
     rotary: Rotary
     activate: Callable[[Tensor], object]
-    final_norm: RMSNorm
+    final_norm: RMSNorm | FusedRMSNorm
 
     @property
     def token_bytes(self) -> int:

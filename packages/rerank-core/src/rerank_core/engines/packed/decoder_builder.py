@@ -41,7 +41,7 @@ from rerank_core.engines.packed.heads import (
 )
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, window_of
 from rerank_core.engines.packed.ops.linear import Linear, WideningLinear
-from rerank_core.engines.packed.ops.norm import RMSNorm
+from rerank_core.engines.packed.ops.norm import FusedRMSNorm, RMSNorm
 from rerank_core.engines.packed.ops.rotary import Rotary, frequencies, lowered
 from rerank_core.engines.packed.ops.varlen import find_kernel
 from rerank_core.engines.packed.weights import Weights
@@ -177,13 +177,14 @@ class DecoderBuilder:
             return WideningLinear(weight, bias)
         return self._product(weight.to(self._device, self._dtype), bias)
 
-    def _head_norm(self, part: str, number: int) -> RMSNorm | None:
+    def _head_norm(self, part: str, number: int) -> RMSNorm | FusedRMSNorm | None:
         has_norms = self._config.architecture.normalizes_heads
         return self._norm(HEAD_NORMS[part].format(number)) if has_norms else None
 
-    def _norm(self, name: str) -> RMSNorm:
+    def _norm(self, name: str) -> RMSNorm | FusedRMSNorm:
         weight = self._float32(f"{self._config.prefix}{name}.weight")
-        return RMSNorm(weight + self._config.architecture.norm_offset, self._config.epsilon)
+        norm = RMSNorm(weight + self._config.architecture.norm_offset, self._config.epsilon)
+        return norm if self._device == "cpu" else norm.on_device(self._dtype)
 
     def _float32(self, name: str) -> Tensor:
         return self._weights.get(name).to(self._device, torch.float32)

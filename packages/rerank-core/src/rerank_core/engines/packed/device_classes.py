@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rerank_core.engines.packed.ops.linear import filled
+from rerank_core.engines.packed.ops.linear import bucket, filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class DeviceClass:
     worker for each of torch's threads; else a single one, which feeds the device. ``pins_memory``: token ids are copied
     from pinned memory, so that the copy does not wait for what the device is doing. ``kernel_dtypes``: those in which
     torch's attention kernel for all sequences at once is tried. ``fill``: the rows of a product, made of at least so
-    many.
+    many. ``replays_graphs``: passes are replayed as CUDA graphs, see ``graphs``.
     """
 
     worker_tokens: int
@@ -24,6 +24,7 @@ class DeviceClass:
     pins_memory: bool
     kernel_dtypes: frozenset[str]
     fill: Callable[[int], int]
+    replays_graphs: bool = False
 
 
 # Products on a CPU are at the machine's rate from about 1024 rows on; more would only make other requests wait longer.
@@ -36,8 +37,9 @@ DEVICE_CLASSES = {
         worker_tokens=16384,
         workers_are_threads=False,
         pins_memory=True,
-        kernel_dtypes=frozenset({"float16", "bfloat16"}),
-        fill=filled,
+        kernel_dtypes=frozenset({"float16", "bfloat16", "float32"}),
+        fill=bucket,
+        replays_graphs=True,
     ),
     "mps": DeviceClass(
         worker_tokens=4096, workers_are_threads=False, pins_memory=False, kernel_dtypes=frozenset(), fill=filled

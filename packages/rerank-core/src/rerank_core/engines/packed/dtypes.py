@@ -11,9 +11,8 @@ from torch import Tensor
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.device_classes import class_of
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, Linear, OneDnnLinear
+from rerank_core.engines.packed.ops.linear import BFloat16Linear, DeviceLinear, FloatLinear, Linear, OneDnnLinear
 from rerank_core.engines.packed.ops.mkl_linear import MklLinear
-from rerank_core.engines.packed.ops.varlen import has_varlen
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 
@@ -21,7 +20,7 @@ MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
     """Choose the dtype to compute in, and the layers' products."""
     if device != "cpu":
-        return getattr(torch, dtype), FloatLinear
+        return getattr(torch, dtype), DeviceLinear
     if dtype == "bfloat16":
         return torch.float32, _tile_product() if has_tiles(device, dtype) else BFloat16Linear
     # Those of fewer bits begin as float32: see ``quantization``.
@@ -31,7 +30,7 @@ def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
 def float_product(device: str) -> MakeLinear:
     """Choose the products in the dtype to compute in."""
     if device != "cpu":
-        return FloatLinear
+        return DeviceLinear
     if cpu_features.multiplies_by_onednn():
         return OneDnnLinear
     return MklLinear if torch.backends.mkl.is_available() else FloatLinear
@@ -64,4 +63,4 @@ def has_tiles(device: str, dtype: str) -> bool:
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:
     """Return whether torch's kernel for all sequences at once is tried there, see ``find_kernel``."""
-    return str(dtype).removeprefix("torch.") in class_of(device).kernel_dtypes and has_varlen()
+    return str(dtype).removeprefix("torch.") in class_of(device).kernel_dtypes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,11 +16,13 @@ from rerank_core.engines.base import Batch
 from rerank_core.engines.failures import translates_failures
 from rerank_core.engines.hardware.devices import with_number
 from rerank_core.engines.hardware.memory import release_memory
+from rerank_core.engines.packed import graphs
 from rerank_core.engines.packed.builder import Builder
 from rerank_core.engines.packed.decoder_builder import DecoderBuilder
 from rerank_core.engines.packed.decoder_config import DecoderConfig, is_decoder, read_decoder_config
 from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.encoder_config import EncoderConfig, read_encoder_config
+from rerank_core.engines.packed.graphs import PassGraphs
 from rerank_core.engines.packed.network import DecoderNetwork, EncoderNetwork, Network
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.prefixes import ID_BYTES, PrefixKeysValues, token_count
@@ -86,7 +88,10 @@ class PackedPlan:
             )
         build = Builder(self.weights, self.config, device=device, dtype=dtype)
         head, first_only = build.head(described, root)
-        return EncoderNetwork(build.encoder(first_only=first_only), head, device, self.config.padding)
+        network = EncoderNetwork(build.encoder(first_only=first_only), head, device, self.config.padding)
+        if not (class_of(device).replays_graphs and network.is_kernels_only):
+            return network
+        return replace(network, graphs=PassGraphs(network.compute, device, graphs.capture_on(device)))
 
 
 class PackedEngine:

@@ -15,9 +15,12 @@ from rerank_core.engines.base import Batch
 from rerank_core.engines.packed.decoder import Decoder
 from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.encoder import Encoder, PackedSequences
-from rerank_core.engines.packed.heads import Head, rightmost
+from rerank_core.engines.packed.graphs import PassGraphs, pinned
+from rerank_core.engines.packed.heads import Head, first_token, last_token, rightmost
+from rerank_core.engines.packed.last_attention import WholeAttention
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.linear import Linear
+from rerank_core.engines.packed.ops.varlen import VarlenAttention
 from rerank_core.engines.packed.prefixes import PrefixKeysValues
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear, quantize
 
@@ -63,12 +66,16 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncoderNetwork:
-    """An encoder, in which every token sees all others: nothing is shared. ``padding``: see ``EncoderConfig``."""
+    """An encoder, in which every token sees all others: nothing is shared.
+
+    ``padding``: see ``EncoderConfig``. ``graphs``: of its passes, where they are nothing but kernels.
+    """
 
     encoder: Encoder
     head: Head
     device: str
     padding: int | None
+    graphs: PassGraphs | None = None
 
     @property
     def hidden(self) -> int:
@@ -102,9 +109,25 @@ class EncoderNetwork:
         self, batch: Batch, sequences: Sequence[int], prefixes: Sequence[PrefixKeysValues | None]
     ) -> NDArray[np.float32]:
         """See ``Network``."""
-        packed = pack(batch, sequences, padding=self.padding, device=self.device)
-        rows: NDArray[np.float32] = self.head(self.encoder(packed), packed).float().cpu().numpy()
+        ids, places = lay_out(batch, sequences, padding=self.padding, device=self.device)
+        has_types = batch.type_ids is not None
+        found = None if self.graphs is None else self.graphs.rows(ids, places, has_types=has_types)
+        if found is not None:
+            return found
+        rows: NDArray[np.float32] = self.compute(to_device(self.device, ids, places, has_types=has_types)).cpu().numpy()
         return rows
+
+    @property
+    def is_kernels_only(self) -> bool:
+        """Whether a pass is nothing but kernels, none of which needs the places of sequences on the host."""
+        encoder = self.encoder
+        attends = all(isinstance(layer.attend, VarlenAttention) for layer in encoder.layers)
+        last = encoder.last is None or isinstance(encoder.last.attention, WholeAttention)
+        return attends and last and encoder.convolution is None and self.head.pool in (first_token, last_token)
+
+    def compute(self, packed: PackedSequences) -> Tensor:
+        """Compute the rows of packed sequences, in float32 on the device."""
+        return self.head(self.encoder(packed), packed).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +214,15 @@ class DecoderNetwork:
 
 
 def pack(batch: Batch, sequences: Sequence[int], *, padding: int | None, device: str) -> PackedSequences:
-    """Lay some of a batch's sequences end to end, fill them up, and copy them to the device in one piece."""
+    """Lay some of a batch's sequences end to end, fill them up, and copy them to the device."""
+    ids, places = lay_out(batch, sequences, padding=padding, device=device)
+    return to_device(device, ids, places, has_types=batch.type_ids is not None)
+
+
+def lay_out(
+    batch: Batch, sequences: Sequence[int], *, padding: int | None, device: str
+) -> tuple[NDArray[np.int64], list[int]]:
+    """Lay some of a batch's sequences end to end, filled up: tokens, positions, types [3, rows], and their places."""
     ends = np.cumsum(batch.lengths)
     pieces = [slice(ends[index] - batch.lengths[index], ends[index]) for index in sequences]
     places = [0, *np.cumsum(batch.lengths[list(sequences)]).tolist()]
@@ -203,11 +234,14 @@ def pack(batch: Batch, sequences: Sequence[int], *, padding: int | None, device:
         ids[1, here] = _positions(tokens, padding)
         if batch.type_ids is not None:
             ids[2, here] = batch.type_ids[piece]
+    return ids, places
+
+
+def to_device(device: str, ids: NDArray[np.int64], places: Sequence[int], *, has_types: bool) -> PackedSequences:
+    """Copy what ``lay_out`` has made to the device."""
     token_ids, position_ids, type_ids = on_device(device, ids)
     offsets = on_device(device, np.array(places, dtype=np.int32))
-    return PackedSequences(
-        token_ids, position_ids, None if batch.type_ids is None else type_ids, Bounds(places, offsets)
-    )
+    return PackedSequences(token_ids, position_ids, type_ids if has_types else None, Bounds(places, offsets))
 
 
 def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
@@ -221,7 +255,4 @@ def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int
 
 def on_device(device: str, numbers: NDArray[np.generic]) -> Tensor:
     """Copy numbers to a device."""
-    tensor = torch.from_numpy(numbers)
-    if class_of(device).pins_memory:
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return pinned(device, numbers).to(device, non_blocking=True)

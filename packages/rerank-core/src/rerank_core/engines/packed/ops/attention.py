@@ -19,10 +19,12 @@ class Bounds:
     """The start of each sequence, and at the end the number of tokens: the same numbers twice.
 
     ``places`` [sequences + 1] for loops, and ``offsets``, int32 on the device, for a kernel that takes them all.
+    ``at_most``: tokens of a sequence, where ``places`` is empty because nobody but a kernel reads bounds.
     """
 
     places: Sequence[int]
     offsets: Tensor
+    at_most: int = 0
 
     @property
     def starts(self) -> Tensor:
@@ -31,15 +33,23 @@ class Bounds:
 
     @property
     def longest(self) -> int:
-        """The tokens of the longest sequence."""
-        return max(end - start for start, end in pairwise(self.places))
+        """The tokens of the longest sequence, or more."""
+        return self.at_most or max(end - start for start, end in pairwise(self.places))
+
+
+def aligned(mask: Tensor) -> Tensor:
+    """Return a part of a mask where a device's kernels can read it: for some, memory has to begin at multiples of 16.
+
+    torch sees to that for a part's width, not for where it begins: the device fails with "misaligned address".
+    """
+    return mask if mask.device.type == "cpu" else mask.clone()
 
 
 class Attention(Protocol):
     """softmax(q k^T / sqrt(width)) v, for each head of each sequence."""
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-        """Write the context into ``out``. All four are [tokens, heads, width]; rows behind the last bound are left."""
+        """Write the context into ``out``. All are [tokens, heads, width]; nobody reads rows behind the last bound."""
         ...
 
 
@@ -77,7 +87,7 @@ class LocalAttention:
                 rows = slice(first, min(first + _BLOCK, end))
                 seen = slice(max(first - self._reach, start), min(rows.stop + self._reach, end))
                 left = seen.start - (first - self._reach)
-                mask = self._mask[: rows.stop - first, left : left + seen.stop - seen.start]
+                mask = aligned(self._mask[: rows.stop - first, left : left + seen.stop - seen.start])
                 self._attend(query, key, value, rows, seen, mask, out)
 
     def _attend(

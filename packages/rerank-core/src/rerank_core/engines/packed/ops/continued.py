@@ -8,16 +8,17 @@ length and its prefix's decide: its company changes no bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.packed.ops.attention import Bounds, aligned
 from rerank_core.engines.packed.ops.varlen import EVERYWHERE, VarlenKernel
 
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
@@ -36,6 +37,7 @@ class Places:
     queries: Bounds
     keys: Bounds
     prefix_lengths: Sequence[int]
+    _joined: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def joined(self) -> Bounds:
@@ -44,6 +46,27 @@ class Places:
         for prefix, (start, end) in zip(self.prefix_lengths, pairwise(self.keys.places), strict=True):
             places.append(places[-1] + prefix + end - start)
         return Bounds(places, torch.tensor(places, dtype=torch.int32, device=self.keys.offsets.device))
+
+    def joined_rows(self, prefixes: Sequence[object]) -> Tensor:
+        """Return where each row of the joined keys lies, if all distinct prefixes lie before the sequences' own keys.
+
+        They are asked for in every layer, and the same in all. ``prefixes``: of each sequence, None: it has none.
+        """
+        if "rows" not in self._joined:
+            starts: dict[int, int] = {}
+            behind = 0
+            for prefix, length in zip(prefixes, self.prefix_lengths, strict=True):
+                if prefix is not None and id(prefix) not in starts:
+                    starts[id(prefix)] = behind
+                    behind += length
+            pieces = []
+            for prefix, length, (first, end) in zip(
+                prefixes, self.prefix_lengths, pairwise(self.keys.places), strict=True
+            ):
+                start = starts.get(id(prefix), 0)
+                pieces += [np.arange(start, start + length), np.arange(behind + first, behind + end)]
+            self._joined["rows"] = torch.from_numpy(np.concatenate(pieces)).to(self.keys.offsets.device)
+        return self._joined["rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +113,7 @@ class AttentionInBlocks:
                 rows = slice(start, min(start + _BLOCK, end))
                 seen = slice(max(start + behind - self._reach, 0), rows.stop + behind)
                 left = seen.start - (start + behind - self._reach)
-                mask = self._mask[: rows.stop - start, left : left + seen.stop - seen.start]
+                mask = aligned(self._mask[: rows.stop - start, left : left + seen.stop - seen.start])
                 _attend(query[rows], key[seen], value[seen], mask, out[rows])
 
 
@@ -125,12 +148,8 @@ class ContinuedVarlenAttention:
 
 def _end_to_end(keys: LayerKeys, part: int) -> Tensor:
     """Lay the keys (``part`` 0) or the values (1) of all sequences end to end, each behind those of its prefix."""
-    bounds = keys.places.keys.places
-    lengths = [end - start for start, end in pairwise(bounds)]
-    pieces: list[Tensor] = []
-    for prefix, piece in zip(keys.before, keys.own[part][: bounds[-1]].split(lengths), strict=True):
-        pieces += [piece] if prefix is None else [prefix[part], piece]
-    return torch.cat(pieces)
+    prefixes = {id(prefix): prefix[part] for prefix in keys.before if prefix is not None}
+    return torch.cat([*prefixes.values(), keys.own[part]])[keys.places.joined_rows(keys.before)]
 
 
 def window_of(*, is_causal: bool, reach: int | None) -> tuple[int, int]:
