@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.ops.linear import filled
 from rerank_core.models.local import LocalModel
 
@@ -58,7 +59,13 @@ def products(bench: Bench) -> None:
     """Compare the first rows of a product with those of one with more rows."""
     shape, generator = bench.size.default.config, torch.Generator(bench.device).manual_seed(0)
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
-    counts = sorted({buckets(rows) for rows in range(1, bench.size.batch + 1)} | {1, 8, 16, 48, 80})
+    counts = sorted(
+        {buckets(rows) for rows in range(1, bench.size.batch + 1)}
+        | {
+            *(1, 8, 16, 48, 80),
+            *map(class_of(bench.device).fill, range(1, bench.size.batch + 1)),
+        }
+    )
     rows, figures = [], {}
     for dtype in DTYPES:
         for inputs, outputs in ((hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)):
@@ -83,12 +90,12 @@ def scores(bench: Bench, name: str, make: Callable[[str], LocalModel], query: st
     fills: dict[str, Callable[[int], int]] = {
         "nothing": as_it_is,
         "to 16": filled,
-        "to buckets": buckets,
+        "as ours": class_of(bench.device).fill,
         f"to {one_number}": lambda rows: max(rows, one_number),
     }
     rows, figures = [], {}
     for dtype in bench.report.within(DTYPES, f"company: {name}"):
-        for splits in ("none", "automatic") if dtype != "float32" else ("none",):
+        for splits in ("none", "automatic") if dtype != "float32" and knows_splits() else ("none",):
             with ExitStack() as stack:
                 if splits == "automatic":
                     stack.enter_context(automatic_splits())
@@ -115,12 +122,18 @@ def scores(bench: Bench, name: str, make: Callable[[str], LocalModel], query: st
     bench.report.table(f"alone against in company, {name}", columns, rows, figures)
 
 
+def knows_splits() -> bool:
+    """Return whether torch's kernel can be asked not to divide keys into splits."""
+    if find_spec("torch.nn.attention.varlen") is None:
+        return False
+    from torch.nn.attention import varlen
+
+    return "num_splits" in signature(varlen.varlen_attn).parameters
+
+
 @contextmanager
 def automatic_splits() -> Iterator[None]:
     """Hide the argument ``num_splits`` of torch's kernel while a model is loaded."""
-    if find_spec("torch.nn.attention.varlen") is None:
-        yield
-        return
     from torch.nn.attention import varlen
 
     attend = varlen.varlen_attn

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from rerank_core.engines.base import Engine
     from rerank_core.models.task import Task
 
-_PAIRS_AT_ONCE = 256  # that are tokenised, where pairs are independent
+# That are tokenised at once, where pairs are independent; first few, for which a fast device waits.
+_FIRST_PAIRS, _PAIRS_AT_ONCE = 64, 256
 
 _Waiting: TypeAlias = dict[TokenSequence, SharedPrefix | None]
 """Sequences that are not computed yet; they hold their prefixes."""
@@ -168,7 +169,8 @@ class LocalModel:
                 if sequence not in outputs and sequence not in waiting:
                     waiting[sequence] = prefixes.of(sequence)
             batches = self._batches(waiting)
-            waiting = batches.pop()  # the last one waits for company
+            is_small = 2 * self.cost(list(batches[-1])) < self.batch_tokens
+            waiting = batches.pop() if is_small else _Waiting()  # it waits for company
             while batches:
                 outputs |= self._compute(batches.popleft())
                 finished.update(outputs)
@@ -187,11 +189,10 @@ class LocalModel:
 
     def _encoded(self, pairs: Sequence[Pair], options: ScoreOptions) -> Iterator[list[Encoding]]:
         """Yield the pairs' encodings in parts, each tokenised while the one before is in the network."""
-        size = _PAIRS_AT_ONCE if self.independent else max(1, len(pairs))
-        return prefetch(
-            lambda start: encode_pairs(self.encode, pairs[start : start + size], options, start),
-            range(0, len(pairs), size),
-        )
+        first, size = (_FIRST_PAIRS, _PAIRS_AT_ONCE) if self.independent else (max(1, len(pairs)),) * 2
+        starts = [0, *range(first, len(pairs), size)] if pairs else []
+        parts = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(pairs)], strict=False)]
+        return prefetch(lambda part: encode_pairs(self.encode, pairs[part], options, part.start), parts)
 
     def encode(self, query: str, documents: Sequence[str], options: ScoreOptions, first: int = 0) -> list[Encoding]:
         """See ``StepwiseModel.encode``."""

@@ -34,6 +34,7 @@ from rerank_core.engines.packed.ops.attention import (
 )
 from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
+from rerank_core.engines.packed.ops.fused import fused_on
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
@@ -267,7 +268,7 @@ class Builder:
         return self._float_product(*self._part(part, number))
 
     def _norm(self, part: str, number: int | None = None) -> Norm:
-        return Norm(*self._part(part, number), self._config.epsilon)
+        return Norm(*self._part(part, number), self._config.epsilon, fused_on(self._device))
 
     def _part(self, part: str, number: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the weight and the bias of one of the encoder's parts."""

@@ -145,8 +145,7 @@ class Encoder:
                 angles[layer.rotary].rotate(query)
                 angles[layer.rotary].rotate(key)
             layer.attend(query, key, value, packed.bounds, context.view(rows, self.heads, -1))
-            layer.attention_out.add_to(x, context)
-            x = self._after(layer.attention_norm, x)
+            x = self._added(layer.attention_norm, layer.attention_out, x, context)
             x, intermediate = self._feed_forward(layer, x, intermediate)
             if self.convolution is not None and convolved is not None:
                 x, convolved = self.convolution.norm(x + convolved), None
@@ -159,22 +158,23 @@ class Encoder:
     ) -> tuple[Tensor, Tensor]:
         """Compute the layer's second half; return it with the buffer that it used."""
         intermediate = layer.up(self._before(layer.norm, x), intermediate)
-        layer.down.add_to(x, self.activate(intermediate))
-        return self._after(layer.norm, x), intermediate
+        return self._added(layer.norm, layer.down, x, self.activate(intermediate)), intermediate
 
     def _first_tokens(self, layer: LastLayer, x: Tensor, packed: PackedSequences) -> Tensor:
         first = filled_up(x[packed.bounds.starts])
         context = layer.attention(self._before(layer.attention_norm, x), self.heads, packed)
-        layer.attention_out.add_to(first, context)
-        return self._feed_forward(layer, self._after(layer.attention_norm, first))[0]
+        return self._feed_forward(layer, self._added(layer.attention_norm, layer.attention_out, first, context))[0]
 
     def _before(self, norm: Norm | None, x: Tensor) -> Tensor:
         """Normalise what a sublayer reads."""
         return norm(x) if self.norm_first and norm is not None else x
 
-    def _after(self, norm: Norm | None, x: Tensor) -> Tensor:
-        """Normalise the sum of a sublayer and its input."""
-        return x if self.norm_first or norm is None else norm(x)
+    def _added(self, norm: Norm | None, linear: Linear, x: Tensor, read: Tensor) -> Tensor:
+        """Add a sublayer's last product to the sublayer's input, and normalise the sum."""
+        if norm is not None and not self.norm_first:
+            return norm.of_sum(x, linear, read)
+        linear.add_to(x, read)
+        return x
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -223,17 +223,18 @@ def lay_out(
     batch: Batch, sequences: Sequence[int], *, padding: int | None, device: str
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Lay some of a batch's sequences end to end, filled up: tokens, positions, types [3, rows], and their places."""
-    ends = np.cumsum(batch.lengths)
-    pieces = [slice(ends[index] - batch.lengths[index], ends[index]) for index in sequences]
-    places = [0, *np.cumsum(batch.lengths[list(sequences)]).tolist()]
-    ids = np.zeros((3, class_of(device).fill(places[-1])), dtype=np.int64)
-    for start, piece in zip(places, pieces, strict=False):
-        tokens = batch.token_ids[piece]
-        here = slice(start, start + len(tokens))
-        ids[0, here] = tokens
-        ids[1, here] = _positions(tokens, padding)
-        if batch.type_ids is not None:
-            ids[2, here] = batch.type_ids[piece]
+    chosen = np.asarray(sequences)
+    lengths = batch.lengths[chosen]
+    places = [0, *np.cumsum(lengths).tolist()]
+    # From a token's row here to its row in the batch.
+    moved = np.cumsum(batch.lengths)[chosen] - lengths - places[:-1]
+    rows = np.arange(places[-1]) + np.repeat(moved, lengths)
+    ids = np.zeros((3, class_of(device).fill(len(rows))), dtype=np.int64)
+    tokens = batch.token_ids[rows]
+    ids[0, : len(rows)] = tokens
+    ids[1, : len(rows)] = _positions(tokens, lengths, padding)
+    if batch.type_ids is not None:
+        ids[2, : len(rows)] = batch.type_ids[rows]
     return ids, places
 
 
@@ -244,12 +245,14 @@ def to_device(device: str, ids: NDArray[np.int64], places: Sequence[int], *, has
     return PackedSequences(token_ids, position_ids, type_ids if has_types else None, Bounds(places, offsets))
 
 
-def _positions(tokens: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
-    """Number positions from 0, or behind the padding id, where a padding token has the padding's own."""
+def _positions(tokens: NDArray[np.int32], lengths: NDArray[np.int32], padding: int | None) -> NDArray[np.int64]:
+    """Number positions from 0 in each sequence, or behind the padding id, which padding tokens have themselves."""
+    starts = np.cumsum(lengths) - lengths
     if padding is None:
-        return np.arange(len(tokens), dtype=np.int64)
+        return np.arange(len(tokens), dtype=np.int64) - np.repeat(starts, lengths)
     real = (tokens != padding).astype(np.int64)
-    positions: NDArray[np.int64] = np.cumsum(real) * real + padding
+    counted = np.cumsum(real)
+    positions: NDArray[np.int64] = (counted - np.repeat((counted - real)[starts], lengths)) * real + padding
     return positions
 
 

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rerank_core.engines.packed.ops.fused import Fused
+from rerank_core.engines.packed.ops.linear import Linear
+
 
 @dataclass(frozen=True, slots=True)
 class Norm:
@@ -16,10 +19,18 @@ class Norm:
     weight: Tensor
     bias: Tensor | None
     epsilon: float
+    fused: Fused | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise the rows."""
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+    def of_sum(self, x: Tensor, linear: Linear, read: Tensor) -> Tensor:
+        """Normalise ``x`` and what a product gives for ``read``, in the memory of ``x``."""
+        if self.fused is not None:
+            return self.fused.add_norm(x, linear(read), self.weight, self.bias, self.epsilon)
+        linear.add_to(x, read)
+        return self(x)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rerank_core.engines.packed.ops.fused import Fused, fused_on
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rotary:
@@ -19,6 +21,7 @@ class Rotary:
 
     cosines: Tensor
     sines: Tensor
+    fused: Fused | None = None
 
     @classmethod
     def of(cls, *, theta: float, stretch: float, width: int, positions: int, device: str) -> Rotary:
@@ -33,11 +36,11 @@ class Rotary:
     def of_frequencies(cls, frequencies: Tensor, *, positions: int, device: str) -> Rotary:
         """Compute the tables of frequencies [width / 2]."""
         angles = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies
-        return cls(angles.cos().to(device), angles.sin().to(device))
+        return cls(angles.cos().to(device), angles.sin().to(device), fused_on(device))
 
     def angles(self, position_ids: Tensor) -> Angles:
         """Look up the angles of tokens."""
-        return Angles(self.cosines[position_ids, None], self.sines[position_ids, None])
+        return Angles(self.cosines[position_ids, None], self.sines[position_ids, None], self.fused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,16 @@ class Angles:
 
     cosines: Tensor
     sines: Tensor
+    fused: Fused | None = None
 
     def rotate(self, x: Tensor) -> None:
         """Rotate queries or keys [tokens, heads, width] in place.
 
         Each product and sum is an operation of its own: a fused one may round a row differently in another place.
         """
+        if self.fused is not None:
+            self.fused.rotate(x, self.cosines, self.sines)
+            return
         first, second = x.chunk(2, dim=-1)
         rotated = first * self.cosines - second * self.sines
         second.copy_(second * self.cosines + first * self.sines)
