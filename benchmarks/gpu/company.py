@@ -89,19 +89,18 @@ def scores(bench: Bench, name: str, make: Callable[[str], LocalModel], query: st
     one_number = max(bench.size.batch, filled(bench.size.batch))
     fills: dict[str, Callable[[int], int]] = {
         "nothing": as_it_is,
-        "to 16": filled,
         "as ours": class_of(bench.device).fill,
         f"to {one_number}": lambda rows: max(rows, one_number),
     }
     rows, figures = [], {}
     for dtype in bench.report.within(DTYPES, f"company: {name}"):
         for splits in ("none", "automatic") if dtype != "float32" and knows_splits() else ("none",):
-            with ExitStack() as stack:
-                if splits == "automatic":
-                    stack.enter_context(automatic_splits())
-                model = make(dtype)
             for fill_name in bench.report.within(fills, f"company: {name}, {dtype}"):
-                with device_class(bench.device, fill=fills[fill_name]):
+                with ExitStack() as stack:
+                    if splits == "automatic":
+                        stack.enter_context(automatic_splits())
+                    stack.enter_context(device_class(bench.device, fill=fills[fill_name]))
+                    model = make(dtype)  # anew: its graphs are filled up in one way
                     together = model.score(query, documents, RAW).values
                     alone = [
                         model.score(query, [document], RAW).values[0] for document in documents[: bench.size.alone]
