@@ -37,7 +37,8 @@ def run(bench: Bench) -> None:
 
 def against_transformers(bench: Bench) -> None:
     """Compare float32 scores, without TF32."""
-    rows, figures = [], {}
+    rows: list[list[str]] = []
+    figures: dict[str, dict[str, object]] = {}
     for name, directory in bench.shapes().items():
         pairs = text_sets(directory, bench.size)["mixed"]
         documents = pairs.documents[: bench.size.ranked // 4 + 1]

@@ -11,7 +11,14 @@ from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.ops import mkl_linear
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, OneDnnLinear, WideningLinear, filled
+from rerank_core.engines.packed.ops.linear import (
+    BFloat16Linear,
+    DeviceLinear,
+    FloatLinear,
+    OneDnnLinear,
+    WideningLinear,
+    filled,
+)
 from rerank_core.engines.packed.ops.mkl_linear import MklLinear
 from rerank_core.engines.packed.quantization import float16
 from rerank_core.engines.packed.quantization.float16 import Float16WeightsLinear, WidenedLinear
@@ -175,7 +182,7 @@ def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, produ
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
 
     assert dtypes.numbers("cpu", "float32")[1] is product
-    assert dtypes.float_product("cuda:0") is FloatLinear
+    assert dtypes.float_product("cuda:0") is DeviceLinear
 
 
 def test_without_mkl_few_rows_are_multiplied_as_many_are(monkeypatch):

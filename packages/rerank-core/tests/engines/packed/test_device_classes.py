@@ -6,7 +6,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core.engines.packed import dtypes, network
-from rerank_core.engines.packed.device_classes import DEVICE_CLASSES, class_of
+from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.engine import PackedEngine
 from rerank_core.engines.packed.ops.linear import MIN_ROWS, filled
 from rerank_core.testing.checkpoints import write_tiny_checkpoint
@@ -49,15 +49,26 @@ def test_ids_are_copied_to_cuda_from_pinned_memory(monkeypatch: pytest.MonkeyPat
     assert calls == ["pinned", "copied"] if pins else ["copied"]
 
 
-@pytest.mark.parametrize(("device", "wanted"), [("cpu", set()), ("cuda", HALVES), ("cuda:1", HALVES), ("mps", set())])
-def test_one_kernel_is_tried_on_cuda_in_16_bits(device: str, wanted: set[torch.dtype]) -> None:
+@pytest.mark.parametrize(
+    ("device", "wanted"),
+    [("cpu", set()), ("cuda", {torch.float32, *HALVES}), ("cuda:1", {torch.float32, *HALVES}), ("mps", set())],
+)
+def test_one_kernel_is_tried_on_cuda(device: str, wanted: set[torch.dtype]) -> None:
     found = {dtype for dtype in (torch.float32, *HALVES) if dtypes.has_one_kernel(device, dtype)}
 
     assert found == wanted
 
 
-@pytest.mark.parametrize("device", DEVICE_CLASSES)
+@pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_products_have_no_fewer_rows_than_the_batch_and_not_too_few(device: str) -> None:
     fill = class_of(device).fill
 
     assert [fill(rows) for rows in (1, 33, 2048)] == [filled(1), filled(33), filled(2048)] == [MIN_ROWS, 48, 2048]
+
+
+def test_products_on_cuda_have_few_numbers_of_rows_and_an_eighth_more_at_most() -> None:
+    fill = class_of("cuda:1").fill
+
+    assert [fill(rows) for rows in (1, 256, 257, 1000, 16_384, 16_385)] == [256, 256, 288, 1024, 16_384, 18_432]
+    assert all(rows <= fill(rows) < 1.125 * rows + 1 for rows in range(256, 20_000))
+    assert len({fill(rows) for rows in range(1, 16_385)}) == 49
