@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ def against_transformers(bench: Bench) -> None:
         spread = max(golden) - min(golden)
         figures[name] = {"largest_difference": difference, "documents": len(documents), "spread": spread}
         cells = [name, str(len(documents)), f"{difference:.1e}", f"{spread:.3f}"]
+        on_cpu: Sequence[float] = ()
         if name == bench.size.minilm.name:  # the other one would take a CPU minutes
             on_cpu = ours(directory, "cpu", "float32").score(pairs.query, documents, RAW).values
             both = {"ours": largest_difference(found, on_cpu), "transformers": largest_difference(golden, on_cpu)}
             figures[name] |= {"from_cpu": both, "ours": list(found), "transformers": list(golden), "cpu": list(on_cpu)}
             cells.append(", ".join(f"{whose} {value:.1e}" for whose, value in both.items()))
         rows.append(cells + [""] * (5 - len(cells)))
-        bench.report.check(f"{name}: float32 scores are transformers' within {EXACT:g}", difference <= EXACT)
+        # On an H200 transformers' own scores of MiniLM lie 1e-4 from those of a CPU, and ours 3e-6.
+        is_exact = difference <= EXACT or largest_difference(found, on_cpu or golden) <= EXACT / 10
+        bench.report.check(f"{name}: float32 scores are transformers' within {EXACT:g}, or a CPU's", is_exact)
     columns = ["shape", "documents", "largest difference", "highest less lowest score", "from our scores of a CPU"]
     bench.report.table("float32 against transformers' float32", columns, rows, figures)
 

@@ -71,7 +71,7 @@ def raw(model: LocalModel, *documents: str) -> tuple[float, ...]:
     return model.score(QUERY, documents, ScoreOptions(raw=True)).values
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "electra", "distilbert"])
 def test_a_shape_is_captured_when_it_comes_again_and_gives_the_scores_of_a_cpu(
     family: str, tiny: Callable[..., Path], capturing: Capturing
 ) -> None:
