@@ -12,7 +12,7 @@ from rerank_core import ScoreOptions
 from rerank_core.engines.packed import dtypes, graphs
 from rerank_core.engines.packed.device_classes import DEVICE_CLASSES
 from rerank_core.engines.packed.ops.linear import DeviceLinear
-from rerank_core.errors import OutOfMemory
+from rerank_core.errors import DeviceError, OutOfMemory
 from rerank_core.models.local import LocalModel
 from torch import Tensor
 
@@ -120,13 +120,24 @@ def test_networks_that_read_the_places_of_sequences_are_launched_kernel_by_kerne
 def test_where_a_capture_fails_passes_are_launched_kernel_by_kernel_and_the_log_says_so_once(
     tiny: Callable[..., Path], capturing: Capturing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    capturing.failure = RuntimeError("operation not permitted when stream is capturing\nand more")
+    capturing.failure = RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more")
     model = loaded(tiny("bert"))
 
     scores = [raw(model, document) for document in (SHORT, SHORT, SHORT, LONG, LONG)]
 
     assert scores[0] == scores[1] == scores[2]
-    assert caplog.text.count("slower for short requests: operation not permitted when stream is capturing\n") == 1
+    assert (
+        caplog.text.count("slower for short requests: CUDA error: operation not permitted when stream is capturing\n")
+        == 1
+    )
+
+
+def test_a_device_that_fails_in_a_capture_is_a_device_error(tiny: Callable[..., Path], capturing: Capturing) -> None:
+    model = loaded(tiny("bert"))
+    capturing.failure = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceError):
+        raw(model, SHORT)
 
 
 def test_memory_that_runs_out_in_a_capture_is_out_of_memory_and_the_next_request_captures_again(

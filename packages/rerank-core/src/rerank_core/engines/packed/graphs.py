@@ -128,7 +128,7 @@ class PassGraphs:
                 graph = self._captured(shape)
             except RuntimeError as error:
                 self._graphs.clear()  # memory may be short
-                if is_device_error(error) or is_out_of_memory(error):
+                if not is_refusal(error) and (is_device_error(error) or is_out_of_memory(error)):
                     raise
                 self._is_possible = False
                 reason = str(error).partition("\n")[0]
@@ -145,6 +145,14 @@ class PassGraphs:
         bounds = Bounds((), offsets, at_most=shape.longest)
         packed = PackedSequences(ids[0], ids[1], ids[2] if shape.has_types else None, bounds)
         return _Graph(ids, offsets, *self._capture(lambda: self._compute(packed)))
+
+
+def is_refusal(error: RuntimeError) -> bool:
+    """Return whether something in a pass does not let itself be captured.
+
+    CUDA says "operation not permitted when stream is capturing" as it says that the device is broken, but computes on.
+    """
+    return "captur" in str(error)
 
 
 def power_of_two(number: int, least: int) -> int:
