@@ -18,7 +18,7 @@ from torch.nn import functional
 MIN_ROWS = 32
 ROWS_STEP = 16
 # Products of few rows are computed in parts, whose sum has other bits. In 16 bits that ends at 96 rows for the default
-# model, at 144 for Qwen3-0.6B (measured on an H200 and an H100 with cuBLAS 13, see docs/gpu.md; float32 goes on up to 1152).
+# model, at 144 for Qwen3-0.6B; in float32 it goes on up to 1152 (on an H200 and an H100, with cuBLAS 13: docs/gpu.md).
 MIN_ROWS_ON_A_GPU = 256
 _WIDENED_NUMBERS = 2**20
 
