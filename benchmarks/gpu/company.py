@@ -115,6 +115,9 @@ def scores(bench: Bench, name: str, make: Callable[[str], LocalModel], query: st
                     "seconds": seconds,
                     "road": road(model),
                 }
+                if bench.is_gpu and dtype != "float32" and fill_name == "as ours":
+                    sentence = f"{name}, {dtype}, splits {splits}: the same bits alone and in company"
+                    bench.report.check(sentence, equal == len(alone))
                 rate = f"{len(documents) / seconds:.0f}"
                 rows.append([dtype, splits, fill_name, f"{equal}/{len(alone)}", f"{most:.1e}", rate, road(model)])
     columns = ["dtype", "splits", "rows filled", "same bits", "largest difference", "documents/s", "attention"]
