@@ -170,7 +170,7 @@ class Encoder:
         return norm(x) if self.norm_first and norm is not None else x
 
     def _added(self, norm: Norm | None, linear: Linear, x: Tensor, read: Tensor) -> Tensor:
-        """Add a sublayer's last product to the sublayer's input, and normalise the sum."""
+        """Add a sublayer's last product to its input ``x``, and normalise the sum where the norm comes behind it."""
         if norm is not None and not self.norm_first:
             return norm.of_sum(x, linear, read)
         linear.add_to(x, read)

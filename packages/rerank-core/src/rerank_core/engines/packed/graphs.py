@@ -31,7 +31,7 @@ Captured: TypeAlias = tuple[Callable[[], object], Tensor]
 
 Capture: TypeAlias = Callable[[Callable[[], Tensor]], Captured]
 
-_MOST = 64  # graphs: each keeps its kernels' arguments, a few MB, and all share one pool of memory
+_MOST = 64  # graphs: each keeps its kernels' arguments, and all share one pool of memory
 _FEWEST_SEQUENCES, _SHORTEST = 8, 128
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def capture_on(device: str) -> Capture:
             try:
                 out = work()
             except BaseException:
-                with suppress(RuntimeError):
+                with suppress(RuntimeError):  # it fails for the same reason
                     graph.capture_end()
                 raise
             graph.capture_end()
@@ -63,7 +63,7 @@ def capture_on(device: str) -> Capture:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """``rows``: of all tokens, filled up."""
+    """What passes of one graph have in common. ``rows``: of all tokens, filled up."""
 
     rows: int
     sequences: int

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
@@ -116,14 +115,3 @@ def test_the_kernels_give_torch_s_numbers_where_triton_interprets_them() -> None
     environment = os.environ | {"TRITON_INTERPRET": "1"}
 
     subprocess.run([sys.executable, "-c", INTERPRETED], check=True, env=environment)
-
-
-def test_a_part_of_a_mask_begins_where_a_device_can_read_it() -> None:
-    """A kernel of CUDA's failed with "misaligned address" on a part that began in the middle of a row."""
-    from rerank_core.engines.packed.ops.attention import aligned
-
-    mask = torch.zeros(64, 100)
-
-    on_device: Callable[[Tensor], Tensor] = aligned
-    assert on_device(mask.to("meta")[:, 3:]).storage_offset() == 0
-    assert aligned(mask[:, 3:]).data_ptr() == mask[:, 3:].data_ptr()
