@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -299,9 +300,14 @@ async def test_closing_answers_who_waits_and_ends_the_thread(start, model) -> No
     await asyncio.to_thread(thread.join)
 
 
-async def test_batches_are_counted_and_their_rate_measured(start, model) -> None:
+async def test_a_batch_is_counted_and_its_rate_measured_before_anyone_has_its_answer(start, model) -> None:
     seen: list[dict] = []
-    scheduler = start(on_batch=lambda **batch: seen.append(batch))
+
+    def count(**batch) -> None:
+        time.sleep(0.02)  # time enough to be overtaken by the answer
+        seen.append(batch)
+
+    scheduler = start(on_batch=count)
     assert scheduler.tokens_per_second is None
 
     wanted = sequences(model, "panda bamboo", "china")
@@ -309,7 +315,6 @@ async def test_batches_are_counted_and_their_rate_measured(start, model) -> None
     model.fail_next = EngineError("once")
     with pytest.raises(EngineError):
         await compute(scheduler, sequences(model, "bad"))
-    await asyncio.to_thread(until, lambda: len(seen) == 2)
 
     assert [(batch["sequences"], batch["tokens"], batch["failed"]) for batch in seen] == [
         (2, sum(len(sequence) for sequence in wanted), False),
@@ -318,8 +323,8 @@ async def test_batches_are_counted_and_their_rate_measured(start, model) -> None
     assert scheduler.tokens_per_second is None
 
     await compute(scheduler, sequences(model, *[f"panda bamboo {number}" for number in range(20)]))
-    await asyncio.to_thread(until, lambda: len(seen) == 3)
 
+    assert len(seen) == 3
     assert scheduler.tokens_per_second > 0
 
 

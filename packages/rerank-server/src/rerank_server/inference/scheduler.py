@@ -270,10 +270,13 @@ class Scheduler:
             if isinstance(outcome, _Failure):
                 clear_frames(outcome.error)
         failed = all(isinstance(outcome, _Failure) for outcome in outcomes)
-        self._call_on_loop(self._complete, batch, outcomes, seconds)
-        self._update_rate(tokens, seconds, failed=failed)
+        # Counted before it is answered: whoever has an answer finds its batch in the metrics.
+        if not failed:
+            self._update_rate(tokens, seconds)
         if self._on_batch is not None:
             self._on_batch(sequences=len(sequences), tokens=tokens, seconds=seconds, failed=failed)
+        self._call_on_loop(self._complete, batch, outcomes, seconds)
+        self._update_health(failed=failed)
 
     def _compute(
         self, sequences: Sequence[TokenSequence], shared: Sequence[SharedPrefix | None], charged: Sequence[int]
@@ -300,19 +303,19 @@ class Scheduler:
             logger.exception("the model failed on a sequence of %d tokens", len(sequences[0]))
             return [_Failure(EngineError(f"the model failed on {len(sequences[0])} tokens ({type(error).__name__})"))]
 
-    def _update_rate(self, tokens: int, seconds: float, *, failed: bool) -> None:
-        if failed:
-            self._failed_batches += 1
-            if self._failed_batches >= _PROBE_AFTER:
-                self.is_healthy = self._probe()
-            return
-        self._failed_batches, self.is_healthy = 0, True
+    def _update_rate(self, tokens: int, seconds: float) -> None:
         self._pace.update(tokens, seconds)
-        if (
-            2 * tokens >= self._model.batch_tokens
-        ):  # smaller batches are slower: they are no measure of the rate under load
+        if 2 * tokens >= self._model.batch_tokens:  # smaller ones are slower: they do not show the rate under load
             self._tokens, self._seconds = _SMOOTHING * self._tokens + tokens, _SMOOTHING * self._seconds + seconds
             self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)
+
+    def _update_health(self, *, failed: bool) -> None:
+        if not failed:
+            self._failed_batches, self.is_healthy = 0, True
+            return
+        self._failed_batches += 1
+        if self._failed_batches >= _PROBE_AFTER:
+            self.is_healthy = self._probe()
 
     def _probe(self) -> bool:
         """Whether the model computes the probe batch."""
