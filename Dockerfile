@@ -5,7 +5,7 @@
 #   MODEL_SOURCE     hub, or local: then MODEL_DIR is a directory of this build context, below models/
 #   MODEL_DTYPE      float32 (the files as they are), or float16 (half the size, each weight rounded)
 #   TORCH            cpu, or cuda (the lock's own build, 3 GB larger)
-#   EXTRA            amx: faster bfloat16 and int8 on Intel processors with AMX (190 MB larger)
+#   EXTRA            kernels: faster on processors with AMX or AVX-512 (190 MB larger)
 #   FIND_LINKS       where the CPU build of torch is looked for, instead of PyTorch's own index
 ARG MODEL_SOURCE=hub
 

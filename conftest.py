@@ -28,7 +28,7 @@ TIERS = {
     # Command lines, forks, and whatever is compared with other libraries or over all families and dtypes.
     "packages/rerank-core/tests/checkpoints/test_tokenizer_files.py": "full",
     "packages/rerank-core/tests/cli": "full",
-    "packages/rerank-core/tests/engines/packed/amx": "full",  # its kernels take seconds to compile
+    "packages/rerank-core/tests/engines/packed/kernels": "full",  # its kernels take seconds to compile
     "packages/rerank-core/tests/engines/packed/architectures": "full",
     "packages/rerank-core/tests/engines/packed/test_last_layer.py": "full",
     "packages/rerank-core/tests/engines/test_dtypes.py": "full",

@@ -11,8 +11,9 @@ from unittest import mock
 
 import torch
 from rerank_core.engines.hardware import cpu_features, devices
-from rerank_core.engines.packed import amx, dtypes, graphs
+from rerank_core.engines.packed import dtypes, graphs
 from rerank_core.engines.packed.device_classes import DEVICE_CLASSES
+from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.network import EncoderNetwork
 from rerank_core.engines.packed.ops.linear import DeviceLinear
 from torch import Tensor
@@ -44,7 +45,8 @@ def as_on_a_gpu() -> Iterator[None]:
         mock.patch.object(EncoderNetwork, "rows", memory.rows),
         mock.patch.object(devices, "_DTYPES_OF", known),
         mock.patch.object(cpu_features, "has_bfloat16", return_value=True),
-        mock.patch.object(amx, "is_usable", return_value=False),  # a GPU has none of its kernels
+        mock.patch.object(instructions, "found", return_value=None),  # a GPU has none of a CPU's kernels
+        mock.patch.object(instructions, "reads_rows", return_value=False),
         mock.patch.object(dtypes, "numbers", lambda device, dtype: (getattr(torch, dtype), DeviceLinear)),
         mock.patch.dict(DEVICE_CLASSES, cpu=replace(DEVICE_CLASSES["cuda"], pins_memory=False)),
         mock.patch.object(graphs, "capture_on", return_value=capture),

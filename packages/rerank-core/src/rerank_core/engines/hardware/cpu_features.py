@@ -55,6 +55,12 @@ def has_amx() -> bool:
     return has_all and sys.platform == "linux"
 
 
+def has_dot_products() -> bool:
+    """Return whether there are dot products of bfloat16 and of bytes, for 16 sums at once, on Linux."""
+    needed = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni", "avx512_bf16")
+    return all(_capabilities().get(name) for name in needed) and sys.platform == "linux"
+
+
 def may_use_amx() -> bool:
     """Ask the system to let this process use AMX's tiles, for all its threads and children."""
     failed: int = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA)

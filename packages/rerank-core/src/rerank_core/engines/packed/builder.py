@@ -53,7 +53,7 @@ class Builder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
-        self._has_tiles = self._dtype == torch.float32 and dtypes.has_tiles(device, dtype)
+        self._wanted = dtype
         self._float_product = dtypes.float_product(device)
         self._last_product = dtypes.last_product(device, dtype)
         self._activated = self._product_with_activation()
@@ -216,10 +216,10 @@ class Builder:
         kernel = self._kernel(reach)
         if kernel is not None:
             return VarlenAttention(kernel)
-        if self._has_tiles and reach is None and self._config.head_width % 32 == 0:
-            from rerank_core.engines.packed.amx.attention import per_sequence as with_tiles
-
-            return with_tiles
+        if reach is None and self._config.head_width % 32 == 0:
+            own = dtypes.own_attention(self._device, self._wanted, self._config.hidden)
+            if own is not None:
+                return own
         return per_sequence if reach is None else LocalAttention(reach, device=self._device, dtype=self._dtype)
 
     def _varlen_kernel(self, reach: int | None) -> VarlenKernel | None:

@@ -40,7 +40,7 @@ from rerank_core.engines.packed.heads import (
     mean,
 )
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, window_of
-from rerank_core.engines.packed.ops.linear import Linear, WideningLinear
+from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import FusedRMSNorm, RMSNorm
 from rerank_core.engines.packed.ops.rotary import Rotary, frequencies, lowered
 from rerank_core.engines.packed.ops.varlen import find_kernel
@@ -174,7 +174,7 @@ class DecoderBuilder:
         if self._rounds:
             return self._product(weight, bias)  # a weight that the file has so may stay mapped
         if self._device == "cpu" and self._dtype == torch.float32 != weight.dtype:
-            return WideningLinear(weight, bias)
+            return dtypes.widening_product()(weight, bias)
         return self._product(weight.to(self._device, self._dtype), bias)
 
     def _head_norm(self, part: str, number: int) -> RMSNorm | FusedRMSNorm | None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.device_classes import class_of
-from rerank_core.engines.packed.ops.linear import BFloat16Linear, DeviceLinear, FloatLinear, Linear, OneDnnLinear
+from rerank_core.engines.packed.kernels import instructions
+from rerank_core.engines.packed.ops.attention import Attention
+from rerank_core.engines.packed.ops.linear import (
+    BFloat16Linear,
+    DeviceLinear,
+    FloatLinear,
+    Linear,
+    OneDnnLinear,
+    WideningLinear,
+)
 from rerank_core.engines.packed.ops.mkl_linear import MklLinear
+
+_LEAST_NUMBERS = 2**20  # of a weight: a model of smaller ones loads before a kernel is compiled
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 
@@ -22,7 +33,7 @@ def numbers(device: str, dtype: str) -> tuple[torch.dtype, MakeLinear]:
     if device != "cpu":
         return getattr(torch, dtype), DeviceLinear
     if dtype == "bfloat16":
-        return torch.float32, _tile_product() if has_tiles(device, dtype) else BFloat16Linear
+        return torch.float32, _kernel_product() if has_kernels(device, dtype) else BFloat16Linear
     # Those of fewer bits begin as float32: see ``quantization``.
     return torch.float32, float_product(device) if dtype == "float32" else FloatLinear
 
@@ -32,33 +43,65 @@ def float_product(device: str) -> MakeLinear:
     if device != "cpu":
         return DeviceLinear
     if cpu_features.multiplies_by_onednn():
-        return OneDnnLinear
+        return partial(_reading_rows, otherwise=OneDnnLinear)
     return MklLinear if torch.backends.mkl.is_available() else FloatLinear
+
+
+def widening_product() -> MakeLinear:
+    """Choose the products in float32 with a weight of 16 bits, on a CPU."""
+    return partial(_reading_rows, otherwise=WideningLinear)
+
+
+def _reading_rows(weight: Tensor, bias: Tensor | None, otherwise: MakeLinear) -> Linear:
+    return (row_product(weight) or otherwise)(weight, bias)
+
+
+def row_product(weight: Tensor) -> MakeLinear | None:
+    """Return the product that reads a weight of 32 or 16 bits as it lies, where that is the fastest in float32."""
+    if weight.numel() < _LEAST_NUMBERS or not instructions.reads_rows():
+        return None
+    from rerank_core.engines.packed.kernels.row_linear import RowLinear, fits
+
+    return RowLinear if fits(weight) else None
 
 
 def last_product(device: str, dtype: str) -> MakeLinear:
     """Choose the products of a last layer of which only first tokens are computed."""
-    return _tile_product() if has_tiles(device, dtype) else float_product(device)
+    return _kernel_product() if has_kernels(device, dtype) else float_product(device)
 
 
-def _tile_product() -> MakeLinear:
-    from rerank_core.engines.packed.amx.linear import BFloat16Linear as TileLinear
+def _kernel_product() -> MakeLinear:
+    from rerank_core.engines.packed.kernels.linear import BFloat16Linear as KernelLinear
 
-    return TileLinear
+    return KernelLinear
 
 
 def activated(product: MakeLinear) -> MakeLinear | None:
     """Return the product with GELU that goes with a product, where there is one."""
-    if not amx.is_usable() or product is not _tile_product():
+    if instructions.found() is None or product is not _kernel_product():
         return None
-    from rerank_core.engines.packed.amx.linear import ActivatedLinear
+    from rerank_core.engines.packed.kernels.linear import ActivatedLinear
 
     return ActivatedLinear
 
 
-def has_tiles(device: str, dtype: str) -> bool:
-    """Return whether products and attention are computed with AMX's tiles there, see ``amx``."""
-    return device == "cpu" and dtype in ("bfloat16", "int8") and amx.is_usable()
+def has_kernels(device: str, dtype: str) -> bool:
+    """Return whether products and attention are computed by kernels there, see ``kernels``."""
+    return device == "cpu" and dtype in ("bfloat16", "int8") and instructions.found() is not None
+
+
+def own_attention(device: str, dtype: str, hidden: int) -> Attention | None:
+    """Return the attention of our own kernels, where there is one for heads of a multiple of 32; else None."""
+    if has_kernels(device, dtype):
+        from rerank_core.engines.packed.kernels.attention import KernelAttention
+
+        return KernelAttention()
+    exact = device == "cpu" and dtype in ("float32", "float16-weights")
+    if exact and 3 * hidden**2 >= _LEAST_NUMBERS and instructions.reads_rows():
+        from rerank_core.engines.packed.kernels.float_attention import attend
+
+        return attend
+    return None
 
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:

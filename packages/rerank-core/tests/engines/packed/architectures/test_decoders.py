@@ -17,8 +17,8 @@ from rerank_core.checkpoints.checkpoint import Checkpoint, is_bidirectional
 from rerank_core.checkpoints.heads import Classification, Head, TokenLogits
 from rerank_core.engines.base import Batch
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed import amx
 from rerank_core.engines.packed.engine import PackedEngine
+from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.target import Target, Unsupported
 from rerank_core.testing.checkpoints import edit_json
 from rerank_core.testing.language_models import write_tiny_language_model
@@ -429,8 +429,8 @@ def test_a_file_in_bfloat16_gives_the_scores_of_its_numbers(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_weights_of_a_file_in_bfloat16_stay_mapped(dtype, tmp_path, monkeypatch):
-    """They take no memory of the process's own, in float32 neither. (Only AMX's tiles need them laid out anew.)"""
-    monkeypatch.setattr(amx, "is_usable", lambda: False)
+    """They take no memory of the process's own, in float32 neither. (Kernels in bfloat16 need them laid out anew.)"""
+    monkeypatch.setattr(instructions, "found", lambda: None)
     if not MAPS.exists():
         pytest.skip("SKIPPED LOUDLY: this system does not say what it has mapped")
     directory = write_tiny_language_model(tmp_path, "qwen3")

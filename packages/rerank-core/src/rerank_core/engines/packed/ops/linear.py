@@ -53,6 +53,20 @@ class Linear(Protocol):
         ...
 
 
+class WeightedLinear(Linear, Protocol):
+    """A product whose weight and bias can be read."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight [outputs, inputs] in float32."""
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias [outputs]; None where there is none."""
+        ...
+
+
 class FloatLinear:
     """Multiplies in the weight's own floating-point type. The weight may be mapped from a file.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rerank_core.engines.hardware import cpu_features
-from rerank_core.engines.packed import amx
+from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.quantization.quantize import ObservedLinear
 
@@ -84,8 +84,8 @@ def to_int8(observed: ObservedLinear) -> Linear:
 
 def product() -> Callable[..., Linear]:
     """Choose how products in 8 bits are computed on this machine."""
-    if not amx.is_usable():
+    if instructions.found() is None:
         return Int8Linear
-    from rerank_core.engines.packed.amx.linear import Int8Linear as TileLinear
+    from rerank_core.engines.packed.kernels.linear import Int8Linear as KernelLinear
 
-    return TileLinear
+    return KernelLinear

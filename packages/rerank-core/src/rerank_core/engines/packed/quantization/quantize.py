@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rerank_core.engines.packed.decoder import Decoder, DecoderLayer
 from rerank_core.engines.packed.encoder import Encoder, Layer, PackedSequences
-from rerank_core.engines.packed.ops.linear import FloatLinear, Linear, WideningLinear
+from rerank_core.engines.packed.ops.linear import Linear, WeightedLinear
 
 Network = TypeVar("Network", Encoder, Decoder)
 
@@ -20,7 +20,7 @@ Network = TypeVar("Network", Encoder, Decoder)
 class ObservedLinear:
     """A product that keeps each input column's largest magnitude, and the mean input row."""
 
-    def __init__(self, linear: FloatLinear | WideningLinear, rows: int) -> None:
+    def __init__(self, linear: WeightedLinear, rows: int) -> None:
         """``rows``: how many are text; those behind them only fill up."""
         self.linear = linear
         self.largest = self.mean = torch.empty(0)  # until it has seen rows

@@ -18,6 +18,11 @@ def address_of_rows(x: Tensor, rows: int, width: int) -> int:
     return x.data_ptr()
 
 
+def as_rows(x: Tensor) -> Tensor:
+    """Return float32 rows, each in one piece. What is returned must live as long as its address is used."""
+    return x if x.dtype == torch.float32 and x.stride(1) == 1 else x.float().contiguous()
+
+
 class Scratch(threading.local):
     """Keeps each thread's buffers: fresh memory costs as much to touch as to write."""
 

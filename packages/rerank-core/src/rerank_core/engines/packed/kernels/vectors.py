@@ -37,7 +37,8 @@ class _BFloat16(ir.Type):
 
 _BYTES, _SHORTS = ir.VectorType(_INT8, LANES), ir.VectorType(_INT16, LANES)
 _INTS, _FLOATS = ir.VectorType(_INT32, LANES), ir.VectorType(_FLOAT, LANES)
-_BFLOATS = ir.VectorType(_BFloat16(), LANES)
+BFLOAT = _BFloat16()
+_BFLOATS = ir.VectorType(BFLOAT, LANES)
 
 
 class _FloatVector(types.Type):
@@ -79,6 +80,9 @@ def operation(result: types.Type, arguments: Sequence[types.Type], emit: Emit) -
         1: lambda typing, a: typed(a),
         2: lambda typing, a, b: typed(a, b),
         3: lambda typing, a, b, c: typed(a, b, c),
+        6: lambda typing, a, b, c, d, e, f: typed(a, b, c, d, e, f),
+        8: lambda typing, a, b, c, d, e, f, g, h: typed(a, b, c, d, e, f, g, h),
+        12: lambda typing, a, b, c, d, e, f, g, h, i, j, k, m: typed(a, b, c, d, e, f, g, h, i, j, k, m),
     }
     return intrinsic(by_count[len(arguments)])
 
@@ -154,12 +158,14 @@ store_int = operation(types.void, [_address, types.int32], lambda b, at, x: b.st
 _prefetch = instruction("llvm.prefetch.p0", ir.VoidType(), [_INT8.as_pointer(), _INT32, _INT32, _INT32])
 
 
-def _ahead(*, write: int, locality: int) -> Any:
+def _ahead(*, write: int, locality: int) -> Emit:
     kind = [ir.Constant(_INT32, number) for number in (write, locality, 1)]
-    return operation(types.void, [_address], lambda b, at: _prefetch(b, _at(b, at, _INT8), *kind))
+    return lambda b, at: _prefetch(b, _at(b, at, _INT8), *kind)
 
 
-fetch_to_read, fetch_to_write = _ahead(write=0, locality=2), _ahead(write=1, locality=3)
+FETCH = _ahead(write=0, locality=2)
+fetch_to_read = operation(types.void, [_address], FETCH)
+fetch_to_write = operation(types.void, [_address], _ahead(write=1, locality=3))
 
 splat = operation(FLOATS, [types.float32], _splat)
 fma = operation(FLOATS, [FLOATS] * 3, instruction("llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3))

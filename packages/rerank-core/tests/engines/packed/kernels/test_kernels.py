@@ -1,25 +1,41 @@
-"""Products and attention on AMX's tiles: near those in float32, and the same to the bit in any company."""
+"""Products and attention by kernels: near those in float32, and the same to the bit in any company."""
 
 import itertools
 import threading
 
 import pytest
 import torch
-from rerank_core.engines.packed import amx
+from rerank_core.engines.hardware import cpu_features
+from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops import attention
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.quantization import int8
 from torch.nn import functional
 
-if not amx.is_usable():
-    pytest.skip("SKIPPED LOUDLY: this processor has no AMX, or numba is not installed", allow_module_level=True)
+if instructions.found() is None:
+    pytest.skip("SKIPPED LOUDLY: this processor has no instructions for kernels, or no numba", allow_module_level=True)
 
-from rerank_core.engines.packed.amx.attention import per_sequence
-from rerank_core.engines.packed.amx.linear import ActivatedLinear, BFloat16Linear, Int8Linear
+from rerank_core.engines.packed.kernels.attention import KernelAttention
+from rerank_core.engines.packed.kernels.linear import ActivatedLinear, BFloat16Linear, Int8Linear
+from rerank_core.engines.packed.kernels.sums import Sums
 
 # Inputs and outputs: whole tiles; less than one; around the ends of tiles of bfloat16 and of bytes.
 SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1)]
 ROWS = [1, 15, 16, 17, 31, 32, 33, 48, 130]
+
+
+@pytest.fixture(scope="module", params=["amx", "avx512"])
+def sums(request) -> Sums:
+    """What products are made of: all that this machine has, and not only the fastest."""
+    has = {"amx": instructions.found() == "amx", "avx512": cpu_features.has_dot_products()}
+    if not has[request.param]:
+        pytest.skip(f"SKIPPED LOUDLY: this machine has no instructions of {request.param}")
+    return instructions.sums_with(request.param)
+
+
+@pytest.fixture(scope="module")
+def per_sequence(sums) -> KernelAttention:
+    return KernelAttention(sums)
 
 
 def some_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -38,41 +54,41 @@ def outlier_columns(inputs: int) -> torch.Tensor:
     return torch.arange(0, inputs, 40)[: int8.OUTLIER_COLUMNS]
 
 
-def products(inputs: int, outputs: int) -> dict[str, BFloat16Linear | Int8Linear]:
+def products(sums: Sums, inputs: int, outputs: int) -> dict[str, BFloat16Linear | Int8Linear]:
     weight = some_numbers(outputs, inputs, seed=1) * torch.logspace(-1, 1, outputs)[:, None]
     bias = torch.linspace(-1, 1, outputs)
     return {
-        "bfloat16": BFloat16Linear(weight, bias),
-        "bfloat16 without a bias": BFloat16Linear(weight, None),
-        "int8": Int8Linear(weight, bias, outlier_columns(inputs), levels=256),
+        "bfloat16": BFloat16Linear(weight, bias, sums),
+        "bfloat16 without a bias": BFloat16Linear(weight, None, sums),
+        "int8": Int8Linear(weight, bias, outlier_columns(inputs), levels=256, sums=sums),
     }
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-def test_a_product_in_bfloat16_is_that_of_its_rounded_factors(inputs, outputs):
+def test_a_product_in_bfloat16_is_that_of_its_rounded_factors(sums, inputs, outputs):
     weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
     golden = x.bfloat16().double() @ weight.bfloat16().double().t() + bias.double()
 
-    product = BFloat16Linear(weight, bias)(x)
+    product = BFloat16Linear(weight, bias, sums)(x)
 
     assert torch.allclose(product.double(), golden, rtol=1e-5, atol=1e-5 * float(golden.abs().max()))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-def test_a_product_in_int8_is_torchs_to_the_rounding_of_float32(inputs, outputs):
+def test_a_product_in_int8_is_torchs_to_the_rounding_of_float32(sums, inputs, outputs):
     weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
     columns = outlier_columns(inputs)
     golden = int8.Int8Linear(weight, bias, columns, levels=256)(x)
 
-    product = Int8Linear(weight, bias, columns, levels=256)(x)
+    product = Int8Linear(weight, bias, columns, levels=256, sums=sums)(x)
 
     assert torch.allclose(product, golden, rtol=1e-4, atol=2e-5 * float(golden.abs().max()))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize("kind", ["bfloat16", "bfloat16 without a bias", "int8"])
-def test_a_row_has_the_same_bits_among_any_rows(kind, inputs, outputs):
-    product, x = products(inputs, outputs)[kind], some_rows(inputs)
+def test_a_row_has_the_same_bits_among_any_rows(sums, kind, inputs, outputs):
+    product, x = products(sums, inputs, outputs)[kind], some_rows(inputs)
     golden = product(x)
 
     for rows in ROWS:
@@ -81,8 +97,8 @@ def test_a_row_has_the_same_bits_among_any_rows(kind, inputs, outputs):
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
-def test_a_product_is_the_same_returned_written_or_added_and_of_a_view(kind):
-    product, x = products(64, 96)[kind], some_rows(64)
+def test_a_product_is_the_same_returned_written_or_added_and_of_a_view(sums, kind):
+    product, x = products(sums, 64, 96)[kind], some_rows(64)
     golden = product(x)
     total, written = torch.ones(len(x), 96), torch.full((len(x), 100), 7.0)
 
@@ -95,11 +111,11 @@ def test_a_product_is_the_same_returned_written_or_added_and_of_a_view(kind):
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-def test_an_activated_product_is_what_the_next_one_reads(inputs, outputs):
+def test_an_activated_product_is_what_the_next_one_reads(sums, inputs, outputs):
     weight, bias, x = some_numbers(outputs, inputs, seed=1), some_numbers(outputs, seed=2), some_rows(inputs)
     narrow = some_numbers(40, outputs, seed=3)
-    golden = functional.gelu(BFloat16Linear(weight, bias)(x)).bfloat16().double() @ narrow.bfloat16().double().t()
-    first, second = ActivatedLinear(weight, bias), BFloat16Linear(narrow, None)
+    golden = functional.gelu(BFloat16Linear(weight, bias, sums)(x)).bfloat16().double() @ narrow.bfloat16().double().t()
+    first, second = ActivatedLinear(weight, bias, sums), BFloat16Linear(narrow, None, sums)
 
     def through(rows: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(len(rows), 40)
@@ -113,8 +129,8 @@ def test_an_activated_product_is_what_the_next_one_reads(inputs, outputs):
         assert torch.equal(through(x[:rows]), found[:rows])
 
 
-def test_an_activated_product_can_be_given_memory_that_was_used():
-    first = ActivatedLinear(some_numbers(96, 64, seed=1), torch.zeros(96))
+def test_an_activated_product_can_be_given_memory_that_was_used(sums):
+    first = ActivatedLinear(some_numbers(96, 64, seed=1), torch.zeros(96), sums)
     x, other = some_rows(64), some_rows(64) + 1
     golden = first(x).clone()
 
@@ -123,8 +139,8 @@ def test_an_activated_product_can_be_given_memory_that_was_used():
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
-def test_threads_at_once_have_the_bits_of_one(kind):
-    product = products(1024, 96)[kind]
+def test_threads_at_once_have_the_bits_of_one(sums, kind):
+    product = products(sums, 1024, 96)[kind]
     inputs = [some_numbers(130, 1024, seed=seed) for seed in range(4)]
     golden = [product(x) for x in inputs]
     found: dict[int, torch.Tensor] = {}
@@ -142,10 +158,10 @@ def test_threads_at_once_have_the_bits_of_one(kind):
         assert (found[number] == expected).all()
 
 
-def test_numbers_of_a_row_that_is_constant_or_beyond_all_others_stay_finite():
+def test_numbers_of_a_row_that_is_constant_or_beyond_all_others_stay_finite(sums):
     x = torch.stack([torch.zeros(64), torch.full((64,), 3.0), some_numbers(64), torch.full((64,), 1e30)])
 
-    for product in products(64, 96).values():
+    for product in products(sums, 64, 96).values():
         assert product(x).isfinite().all()
 
 
@@ -153,9 +169,9 @@ def test_numbers_of_a_row_that_is_constant_or_beyond_all_others_stay_finite():
 @pytest.mark.parametrize("inputs", [64, 41])
 @pytest.mark.parametrize("column", [1, 40, -1])
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_shows_in_its_row_alone(wrong, column, inputs, kind):
+def test_a_number_that_is_not_finite_shows_in_its_row_alone(sums, wrong, column, inputs, kind):
     """Or nobody would notice a network that has gone wrong."""
-    product, x = products(inputs, 96)[kind], some_rows(inputs)
+    product, x = products(sums, inputs, 96)[kind], some_rows(inputs)
     golden = product(x)
     x[20, column] = wrong
 
@@ -165,10 +181,10 @@ def test_a_number_that_is_not_finite_shows_in_its_row_alone(wrong, column, input
     assert torch.equal(torch.cat([found[:20], found[21:]]), torch.cat([golden[:20], golden[21:]]))
 
 
-def test_columns_that_are_not_in_one_piece_are_copied():
+def test_columns_that_are_not_in_one_piece_are_copied(sums):
     x = some_rows(64)
 
-    for product in products(64, 96).values():
+    for product in products(sums, 64, 96).values():
         assert torch.equal(product(x.t().contiguous().t()), product(x))
 
 
@@ -178,17 +194,17 @@ def test_columns_that_are_not_in_one_piece_are_copied():
     [torch.zeros(20, 96).bfloat16(), torch.zeros(96, 20).t(), torch.zeros(19, 96), torch.zeros(20, 95)],
     ids=["numbers of another type", "columns in one piece", "fewer rows", "fewer columns"],
 )
-def test_memory_that_a_product_would_write_beyond_is_refused(kind, out):
-    product, x = products(64, 96)[kind], some_rows(64)[:20]
+def test_memory_that_a_product_would_write_beyond_is_refused(sums, kind, out):
+    product, x = products(sums, 64, 96)[kind], some_rows(64)[:20]
 
     with pytest.raises(TypeError, match=r"float32 \["):
         product.add_to(out, x)
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
-def test_rows_of_another_width_are_refused(kind):
+def test_rows_of_another_width_are_refused(sums, kind):
     with pytest.raises(TypeError, match=r"float32 \[20, 64\] is needed"):
-        products(64, 96)[kind](some_rows(63)[:20])
+        products(sums, 64, 96)[kind](some_rows(63)[:20])
 
 
 # ---------------------------------------------------------------------------- attention
@@ -209,7 +225,7 @@ def attended(attend: attention.Attention, numbers: torch.Tensor, bounds: Bounds,
 
 
 @pytest.mark.parametrize(("heads", "width"), [(2, 32), (3, 64), (2, 96), (1, 128)])
-def test_attention_is_near_that_in_float32(heads, width):
+def test_attention_is_near_that_in_float32(per_sequence, heads, width):
     numbers, bounds = sequences_of([1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 300], heads, width)
     golden = attended(attention.per_sequence, numbers, bounds, heads)
 
@@ -219,7 +235,7 @@ def test_attention_is_near_that_in_float32(heads, width):
     assert float((found - golden).abs().mean()) < 0.01
 
 
-def test_attention_of_scores_far_apart_takes_the_largest_alone():
+def test_attention_of_scores_far_apart_takes_the_largest_alone(per_sequence):
     numbers, bounds = sequences_of([40], 1, 32)
     numbers[:, :64] *= 1000
     numbers = numbers.bfloat16().float()  # with equal products, the largest is the same one
@@ -228,7 +244,7 @@ def test_attention_of_scores_far_apart_takes_the_largest_alone():
     assert torch.allclose(attended(per_sequence, numbers, bounds, 1), golden, atol=0.05)
 
 
-def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences():
+def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences(per_sequence):
     heads, lengths = 2, [33, 1, 100, 16]
     numbers, bounds = sequences_of(lengths, heads, 64)
     golden = attended(per_sequence, numbers, bounds, heads)
@@ -238,7 +254,7 @@ def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences():
         assert torch.equal(attended(per_sequence, numbers[start:end], alone, heads), golden[start:end])
 
 
-def test_rows_behind_the_last_sequence_are_left():
+def test_rows_behind_the_last_sequence_are_left(per_sequence):
     numbers, bounds = sequences_of([20], 2, 32)
     out = torch.full((32, 2, 32), 5.0)
     query, key, value = torch.cat([numbers, numbers])[:32].view(32, 3, 2, 32).unbind(1)
@@ -249,7 +265,7 @@ def test_rows_behind_the_last_sequence_are_left():
     assert (out[:20] != 5).all()
 
 
-def test_queries_of_other_strides_than_keys_are_refused():
+def test_queries_of_other_strides_than_keys_are_refused(per_sequence):
     numbers, bounds = sequences_of([20], 2, 32)
     query, key, value = numbers.view(20, 3, 2, 32).unbind(1)
 

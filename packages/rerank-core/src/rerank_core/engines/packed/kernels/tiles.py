@@ -12,11 +12,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from rerank_core.engines.packed.amx.vectors import operation
-
-TILE_ROWS = 16
-TILE_BYTES = 1024
-PAIR_BYTES = 2 * TILE_BYTES  # of the tiles that are multiplied together: 32 rows, or 32 outputs
+from rerank_core.engines.packed.kernels.sums import TILE_LINES
+from rerank_core.engines.packed.kernels.vectors import operation
 
 _INT8, _INT64 = ir.IntType(8), ir.IntType(64)
 _BYTES = _INT8.as_pointer()
@@ -64,7 +61,7 @@ def _configuration() -> np.ndarray[Any, np.dtype[np.uint8]]:
     configuration = np.zeros(64, dtype=np.uint8)
     configuration[0] = 1
     configuration[16:32:2] = 64
-    configuration[48:56] = TILE_ROWS
+    configuration[48:56] = TILE_LINES
     return configuration
 
 

@@ -1,4 +1,4 @@
-"""Products of matrices on tiles, and how their factors are laid out. Addresses and sizes are in bytes where named so.
+"""Products of matrices, and how their factors are laid out. Addresses and sizes are in bytes where named so.
 
 32 rows at a time are laid out as pairs of tiles (see ``sums``), pair after pair along their columns: a tile of bfloat16
 holds 32 columns, one of bytes 64. A weight's outputs are laid out in the same way, with 2 (bfloat16) or 4 (bytes)
@@ -11,14 +11,16 @@ cache (half a megabyte) while all rows are multiplied with them. Sums that are n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from rerank_core.engines.packed.amx.activations import gelu
-from rerank_core.engines.packed.amx.sums import BLOCK_BYTES, ROW_BYTES, add_up_bfloat16, add_up_bytes, kernel
-from rerank_core.engines.packed.amx.tiles import PAIR_BYTES, TILE_BYTES, configure, release
-from rerank_core.engines.packed.amx.vectors import (
+from rerank_core.engines.packed.kernels.activations import gelu
+from rerank_core.engines.packed.kernels.sums import BLOCK_BYTES, PAIR_BYTES, ROW_BYTES, TILE_BYTES, Sums, kernel
+from rerank_core.engines.packed.kernels.vectors import (
     fma,
     larger,
     largest,
@@ -41,7 +43,6 @@ WRITE, ADD, LAY_OUT = 0, 1, 2  # what is done with a product
 COLUMNS = 256
 DEPTH = 32  # pairs of tiles
 
-_AHEAD = 8192  # bytes of the weight
 _LEAST_STEP = np.float32(1.1754944e-38)
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -174,36 +175,41 @@ def _put_bfloat16(
         _put(sums, bias, out, out_bytes, rows, columns - column, then == ADD)
 
 
-@kernel
-def _put_bytes(
-    sums: Any, row: Any, rows: Any, column: Any, columns: Any, out: Any, out_bytes: Any, then: Any, terms: Any
-) -> None:
-    """Put what products of bytes sum up to, scaled, with what was left out. ``terms``: see ``multiply_bytes``."""
-    numbers, beside, weight_beside, scales, extra = terms
-    width = (columns + 31) // 32 * ROW_BYTES
-    weight_scales = numbers + column * 4
-    weight_sums, bias = weight_scales + width, weight_scales + 2 * width
-    # The one pair of rows meets the upper and the lower half of the weight.
-    inputs, weight, wide = beside + row // 32 * PAIR_BYTES, weight_beside + column // 32 * 2 * PAIR_BYTES, rows > 16
-    add_up_bfloat16(inputs, weight, 1, wide, False, extra, ROW_BYTES, 0, 0, 0)
-    add_up_bfloat16(inputs, weight + PAIR_BYTES, 1, wide, False, extra + BLOCK_BYTES, ROW_BYTES, 0, 0, 0)
-    for line in range(rows):
-        scale = splat(load_float(scales + (row + line) * 8))
-        bottom = splat(load_float(scales + (row + line) * 8 + 4))
-        for half in range(0, ROW_BYTES, 64):
-            at = line * ROW_BYTES + half
-            value = load(extra + at) + load(extra + BLOCK_BYTES + at)
-            value = fma(bottom, load(weight_sums + half), value)
-            store(sums + at, fma(load_ints(sums + at) * load(weight_scales + half), scale, value))
-    _put(sums, bias, out, out_bytes, rows, columns - column, then == ADD)
+def _putting_bytes(add_up_bfloat16: Any) -> Any:
+    """Make what puts the sums of bytes, with the products of bfloat16 for what was left out."""
+
+    @kernel
+    def _put_bytes(
+        sums: Any, row: Any, rows: Any, column: Any, columns: Any, out: Any, out_bytes: Any, then: Any, terms: Any
+    ) -> None:
+        """Put what products of bytes sum up to, scaled, with what was left out. ``terms``: see ``Products``."""
+        numbers, beside, weight_beside, scales, extra = terms
+        width = (columns + 31) // 32 * ROW_BYTES
+        weight_scales = numbers + column * 4
+        weight_sums, bias = weight_scales + width, weight_scales + 2 * width
+        # The one pair of rows meets the upper and the lower half of the weight.
+        inputs, weight = beside + row // 32 * PAIR_BYTES, weight_beside + column // 32 * 2 * PAIR_BYTES
+        add_up_bfloat16(inputs, weight, 1, rows, False, extra, ROW_BYTES, 0, 0, 0)
+        add_up_bfloat16(inputs, weight + PAIR_BYTES, 1, rows, False, extra + BLOCK_BYTES, ROW_BYTES, 0, 0, 0)
+        for line in range(rows):
+            scale = splat(load_float(scales + (row + line) * 8))
+            bottom = splat(load_float(scales + (row + line) * 8 + 4))
+            for half in range(0, ROW_BYTES, 64):
+                at = line * ROW_BYTES + half
+                value = load(extra + at) + load(extra + BLOCK_BYTES + at)
+                value = fma(bottom, load(weight_sums + half), value)
+                store(sums + at, fma(load_ints(sums + at) * load(weight_scales + half), scale, value))
+        _put(sums, bias, out, out_bytes, rows, columns - column, then == ADD)
+
+    return _put_bytes
 
 
-def _of(add_up: Any, put: Any) -> Any:
+def _multiplying(sums_of: Sums, add_up: Any, put: Any) -> Any:
     """Make the product of a type of numbers."""
+    begin_sums, end_sums = sums_of.begin, sums_of.end
 
     @kernel
     def multiply(
-        configuration: Any,
         tiles: Any,
         rows: Any,
         weight: Any,
@@ -221,7 +227,7 @@ def _of(add_up: Any, put: Any) -> Any:
         ``terms``: the addresses of what else ``put`` needs. What has a number for each column is filled up to a
         multiple of 32, as are the columns that are laid out.
         """
-        configure(configuration)
+        begin_sums()
         step = depth * PAIR_BYTES
         next_step = (columns + 31) // 32 * PAIR_BYTES
         for start in range(0, columns, COLUMNS):
@@ -229,7 +235,7 @@ def _of(add_up: Any, put: Any) -> Any:
             for begin in range(0, depth, DEPTH):
                 count = min(DEPTH, depth - begin)
                 is_last = begin + count == depth
-                ahead = _AHEAD
+                ahead = step
                 place = partial
                 for row in range(0, rows, 32):
                     number = min(rows - row, 32)
@@ -243,19 +249,33 @@ def _of(add_up: Any, put: Any) -> Any:
                         else:
                             target, out_bytes = out + row * row_bytes + column * 4, row_bytes
                         fetched = target if is_last else 0
-                        add_up(a, b, count, number > 16, begin > 0, block, ROW_BYTES, ahead, fetched, out_bytes)
+                        add_up(a, b, count, number, begin > 0, block, ROW_BYTES, ahead, fetched, out_bytes)
                         if is_last:
                             put(block, row, number, column, columns, target, out_bytes, then, terms)
-                    ahead = 0  # the weight's part is in the cache
-        release()
+                    ahead = 0  # the cache has the weight's part
+        end_sums()
 
     return multiply
 
 
-multiply_bfloat16 = _of(add_up_bfloat16, _put_bfloat16)
-"""``terms``: the address of the bias."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Products:
+    """The products that are made of some sums. Their ``terms`` are addresses.
 
-multiply_bytes = _of(add_up_bytes, _put_bytes)
-"""``terms``, all addresses: the weight's scales, the sums of its rows (scaled) and the bias, end to end; what
-``lay_out_bytes`` laid out beside; the weight's outlier columns, two pairs for 32 outputs; the rows' scales; two blocks.
-"""
+    ``multiply_bfloat16``: that of the bias. ``multiply_bytes``: the weight's scales, the sums of its rows (scaled) and
+    the bias, end to end; what ``lay_out_bytes`` laid out beside; the weight's outlier columns, two pairs for 32
+    outputs; the rows' scales; two blocks.
+    """
+
+    multiply_bfloat16: Callable[..., None]
+    multiply_bytes: Callable[..., None]
+
+
+@cache
+def products_of(sums: Sums) -> Products:
+    """Return the products that are made of some sums, compiled when they are first called."""
+    put_bytes = _putting_bytes(sums.add_up_bfloat16)
+    return Products(
+        multiply_bfloat16=_multiplying(sums, sums.add_up_bfloat16, _put_bfloat16),
+        multiply_bytes=_multiplying(sums, sums.add_up_bytes, put_bytes),
+    )

@@ -1,4 +1,4 @@
-"""Products with a fixed weight, computed on tiles."""
+"""Products with a fixed weight, computed by kernels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rerank_core.engines.packed.amx import products
-from rerank_core.engines.packed.amx.memory import SCRATCH, address_of_rows
-from rerank_core.engines.packed.amx.sums import BLOCK_BYTES
-from rerank_core.engines.packed.amx.tiles import CONFIGURATION, PAIR_BYTES
+from rerank_core.engines.packed.kernels import products
+from rerank_core.engines.packed.kernels.instructions import best_sums
+from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows, as_rows
+from rerank_core.engines.packed.kernels.sums import BLOCK_BYTES, PAIR_BYTES, Sums
 
 
-class _TiledLinear(ABC):
-    """A ``Linear`` of float32 rows."""
+class _KernelLinear(ABC):
+    """A ``Linear`` of float32 rows.
+
+    ``sums``: what it is made of; by default the fastest that this machine has.
+    """
 
     _outputs: int
+
+    def __init__(self, sums: Sums | None) -> None:
+        self._products = products.products_of(best_sums() if sums is None else sums)
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """See ``Linear``."""
@@ -34,13 +40,14 @@ class _TiledLinear(ABC):
     def _multiply(self, x: Tensor, out: Tensor, then: int) -> None: ...
 
 
-class BFloat16Linear(_TiledLinear):
+class BFloat16Linear(_KernelLinear):
     """Rounds both factors to bfloat16; sums, bias and result are float32.
 
     ``add_to`` reads what ``ActivatedLinear`` gives, too.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, sums: Sums | None = None) -> None:
+        super().__init__(sums)
         self._outputs, self._inputs = weight.shape
         self._depth = -(-self._inputs // 32)
         self._weight = _aligned(_laid_out(weight.bfloat16(), together=2))
@@ -55,11 +62,10 @@ class BFloat16Linear(_TiledLinear):
             tiles = x.data_ptr()
         else:
             tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
-            x = _as_rows(x)
+            x = as_rows(x)
             address = address_of_rows(x, rows, self._inputs)
             products.lay_out_bfloat16(address, rows, self._inputs, x.stride(0) * 4, tiles, sums)
-        products.multiply_bfloat16(
-            CONFIGURATION,
+        self._products.multiply_bfloat16(
             tiles,
             rows,
             self._weight.data_ptr(),
@@ -86,11 +92,12 @@ class ActivatedLinear(BFloat16Linear):
         return out
 
 
-class Int8Linear(_TiledLinear):
+class Int8Linear(_KernelLinear):
     """As ``quantization.int8.Int8Linear``, with the outlier columns as sums of two bfloat16."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, columns: Tensor, *, levels: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, columns: Tensor, *, levels: int, sums: Sums | None = None) -> None:
         """``columns``: the inputs that are left out of the rounding; ``levels``: how many an input is rounded to."""
+        super().__init__(sums)
         self._outputs, self._inputs = weight.shape
         self._depth = -(-self._inputs // 64)
         self._steps = np.float32(levels - 1)
@@ -98,8 +105,8 @@ class Int8Linear(_TiledLinear):
         scale = inner.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
         rounded = (inner / scale[:, None]).round().to(torch.int8)
         self._weight = _aligned(_laid_out(rounded, together=4))
-        sums = rounded.sum(1, dtype=torch.int32).float() * scale
-        self._terms = torch.cat([_filled(term.float()) for term in (scale, sums, bias)])
+        weight_sums = rounded.sum(1, dtype=torch.int32).float() * scale
+        self._terms = torch.cat([_filled(term.float()) for term in (scale, weight_sums, bias)])
         missing = products.OUTLIERS - len(columns)
         self._columns = torch.cat([columns, columns[:1].repeat(missing)]).numpy().astype(np.int64)
         outliers = functional.pad(weight[:, columns], (0, missing))
@@ -116,7 +123,7 @@ class Int8Linear(_TiledLinear):
         row = SCRATCH.address("row", self._depth * 256 + 64)
         left_out = SCRATCH.address("left out", 2 * BLOCK_BYTES)
         sums, partial = _sums(rows, self._depth)
-        x = _as_rows(x)
+        x = as_rows(x)
         products.lay_out_bytes(
             address_of_rows(x, rows, self._inputs),
             rows,
@@ -129,8 +136,7 @@ class Int8Linear(_TiledLinear):
             scales,
             row,
         )
-        products.multiply_bytes(
-            CONFIGURATION,
+        self._products.multiply_bytes(
             tiles,
             rows,
             self._weight.data_ptr(),
@@ -154,11 +160,6 @@ def _sums(rows: int, depth: int) -> tuple[int, int]:
     """Return buffers for the sums of a block, and for all that wait where a product is deeper than one step."""
     waiting = _pairs(rows) * (products.COLUMNS // 32) if depth > products.DEPTH else 0
     return SCRATCH.address("sums", BLOCK_BYTES), SCRATCH.address("partial", waiting * BLOCK_BYTES)
-
-
-def _as_rows(x: Tensor) -> Tensor:
-    """Return float32 rows, each in one piece. What is returned must live as long as its address is used."""
-    return x if x.dtype == torch.float32 and x.stride(1) == 1 else x.float().contiguous()
 
 
 def _filled(term: Tensor) -> Tensor:

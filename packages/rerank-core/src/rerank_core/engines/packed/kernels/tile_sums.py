@@ -1,18 +1,14 @@
-"""The sums of 32 x 32 outputs in four tiles: what products and attention are made of.
-
-Both factors lie in pairs of tiles, one for 16 rows and one for the next 16, pair after pair along the inputs.
-"""
+"""Sums in the tiles of AMX: 32 x 32 of them fill four."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
-from rerank_core.engines.packed.amx import tiles
-from rerank_core.engines.packed.amx.tiles import (
-    PAIR_BYTES,
-    TILE_BYTES,
+from rerank_core.engines.packed.kernels import tiles
+from rerank_core.engines.packed.kernels.sums import PAIR_BYTES, TILE_BYTES, Sums, kernel
+from rerank_core.engines.packed.kernels.tiles import (
+    CONFIGURATION,
+    configure,
     load_0,
     load_1,
     load_2,
@@ -21,6 +17,7 @@ from rerank_core.engines.packed.amx.tiles import (
     load_5,
     load_6,
     load_7,
+    release,
     store_0,
     store_1,
     store_2,
@@ -30,12 +27,9 @@ from rerank_core.engines.packed.amx.tiles import (
     zero_2,
     zero_3,
 )
-from rerank_core.engines.packed.amx.vectors import fetch_to_read, fetch_to_write
+from rerank_core.engines.packed.kernels.vectors import fetch_to_read, fetch_to_write
 
-kernel = njit(nogil=True, boundscheck=False, error_model="numpy")
-
-ROW_BYTES = 32 * 4
-BLOCK_BYTES = 32 * ROW_BYTES  # of sums
+_AHEAD = 8192  # bytes of the weight
 
 
 def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
@@ -46,7 +40,7 @@ def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
         a: Any,
         b: Any,
         depth: Any,
-        wide: Any,
+        rows: Any,
         goes_on: Any,
         sums: Any,
         sums_bytes: Any,
@@ -54,13 +48,12 @@ def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
         out: Any,
         out_bytes: Any,
     ) -> None:
-        """Add ``depth`` pairs of tiles up; ``sums`` has 32 rows of 32 numbers, ``sums_bytes`` from one to the next.
+        """Add up, see ``Sums``.
 
-        ``wide``: all 32 rows of ``a`` count, and not the first 16 alone. ``goes_on``: from what ``sums`` has.
-        ``ahead``: fetch what lies so many bytes behind ``b``. The lines of ``out``, where the sums will be written (0:
-        nowhere), are fetched between the products, a few at a time: all at once would hold up what the products wait
-        for.
+        The lines of ``out`` are fetched between the products, a few at a time: all at once would hold up what the
+        products wait for.
         """
+        wide = rows > 16
         lower = sums + 16 * sums_bytes
         if goes_on:
             load_0(sums, sums_bytes)
@@ -87,7 +80,7 @@ def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
                 load_5(a + TILE_BYTES, 64)
                 add_2()
             if ahead:
-                for line in range(b + ahead, b + ahead + PAIR_BYTES, 64):
+                for line in range(b + _AHEAD, b + _AHEAD + PAIR_BYTES, 64):
                     fetch_to_read(line)
             if wide:
                 add_3()
@@ -102,5 +95,14 @@ def _of(add_0: Any, add_1: Any, add_2: Any, add_3: Any) -> Any:
     return add_up
 
 
-add_up_bfloat16 = _of(tiles.add_bfloat16_0, tiles.add_bfloat16_1, tiles.add_bfloat16_2, tiles.add_bfloat16_3)
-add_up_bytes = _of(tiles.add_bytes_0, tiles.add_bytes_1, tiles.add_bytes_2, tiles.add_bytes_3)
+@kernel
+def _begin() -> None:
+    configure(CONFIGURATION)
+
+
+TILES = Sums(
+    begin=_begin,
+    end=release,
+    add_up_bfloat16=_of(tiles.add_bfloat16_0, tiles.add_bfloat16_1, tiles.add_bfloat16_2, tiles.add_bfloat16_3),
+    add_up_bytes=_of(tiles.add_bytes_0, tiles.add_bytes_1, tiles.add_bytes_2, tiles.add_bytes_3),
+)

@@ -1,0 +1,6 @@
+"""Products and attention with the matrix instructions of x86 processors, compiled by numba when a model loads.
+
+oneDNN, which torch asks for such products, chooses the order of its sums by the number of rows: a score's last bits
+then depend on the batch. These kernels sum every row in one order, write float32 without a rounding between, and
+round inputs while they lay them out as the instructions read them.
+"""
