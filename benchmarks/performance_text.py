@@ -13,7 +13,7 @@ from pairs import SHORT
 from performance_charts import LARGE, PADDED, SMALL, UNPADDED, Chart, headline, machine_line, signed
 from published import PACKED, Engines, LanguageModels, Published
 from row_charts import Interval
-from systems import DTYPES, packed
+from systems import DTYPES, packed, product_dtype
 
 _BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -39,6 +39,7 @@ def blocks(found: Published, charts: Mapping[str, Chart]) -> dict[str, str]:
     return {
         "machine": _machine(found),
         "speed": f"{images['speed']}\n\n{_against(found)}",
+        "avx-five-twelve": _on_avx512(found.avx512),
         "growth": f"{images['growth-passages']}\n\n{images['growth-length']}\n\n{_growth(found)}",
         "dtypes": f"{images['dtypes']}\n\n{_dtypes(found)}",
         "language-models": _language_models(found.language_models),
@@ -116,6 +117,27 @@ def _small_requests(found: Published) -> list[str]:
     return [table([*columns, *(request.partition(" ")[0] for request in requests)], rows)] if rows else []
 
 
+def _on_avx512(run: Engines) -> str:
+    """Write the ratios to peers on a processor without AMX, and what smaller dtypes bring there."""
+    requests = run.small_requests
+    rows = []
+    for peer, name in UNPADDED.items():
+        if peer in run.peers:
+            own = packed(product_dtype(peer))
+            times = [(run.milliseconds(peer, request), run.milliseconds(own, request)) for request in requests]
+            ratios = [f"{theirs / ours:.2f}" if theirs and ours else "-" for theirs, ours in times]
+            rows.append([name, f"{run.against(peer):.2f}", *ratios])
+    columns = ["rerank, in the same dtype: times as fast as", "mixed"]
+    columns += [f"{request.partition(' ')[0]} of {SHORT} tokens" for request in requests]
+    against = run.against("sentence-transformers")
+    speeds = ", ".join(f"`{dtype}` {run.dtype_speed(dtype):.2f}" for dtype in DTYPES[1:])
+    return f"""\
+{table(columns, rows)}
+
+Default shape ({machine_line(run.content)}): {against:.2f} times as fast as sentence-transformers. \
+Relative to `float32`: {speeds}."""
+
+
 def _growth(found: Published) -> str:
     """Write the tables of growth: the counts of the large model, and the largest count of the small one."""
     large, small = found.large_growth, found.small_growth
@@ -191,7 +213,7 @@ def _readme(found: Published, chart: Chart) -> str:
 - **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).{_smaller_peers(run)}
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
-- **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 with AMX and the extra `amx`, int8 \
+- **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 with AMX and the extra `kernels`, int8 \
 {run.dtype_speed("int8"):.1f} times. nDCG@10 of a small trained model changes by {cost} \
 ([more](docs/performance.md))."""
 

@@ -157,7 +157,8 @@ class LanguageModels:
 class Published:
     """All of them. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM).
 
-    ``modernbert``: a random one of ModernBERT-base's shape, where it was measured.
+    ``modernbert``: a random one of ModernBERT-base's shape, where it was measured. ``avx512``: large, on an AMD
+    processor with AVX-512.
     """
 
     large: Engines
@@ -166,6 +167,7 @@ class Published:
     small_growth: Growth
     quality: Quality
     language_models: LanguageModels
+    avx512: Engines
     modernbert: Engines | None = None
 
     @property
@@ -185,6 +187,7 @@ def read(folder: Path = FIGURES) -> Published:
     return Published(
         large=Engines(content("engines-large")),
         small=Engines(content("engines-small")),
+        avx512=Engines(content("engines-large-avx512")),
         large_growth=Growth(content("growth-large")),
         small_growth=Growth(content("growth-small")),
         quality=Quality(content("quality-small")),

@@ -16,7 +16,7 @@ IMAGES = ROOT / "docs" / "images"
 CHARTS = ["speed", "growth-passages", "growth-length", "dtypes"]
 BLOCKS = {
     "README.md": ["readme"],
-    "docs/performance.md": ["machine", "speed", "growth", "dtypes"],
+    "docs/performance.md": ["machine", "speed", "avx-five-twelve", "growth", "dtypes"],
     "docs/models.md": ["language-models"],
 }
 
