@@ -15,13 +15,13 @@ from llvmlite import ir
 from numba import types
 
 from rerank_core.engines.packed.kernels.sums import LINE_BYTES, PAIR_BYTES, TILE_BYTES, TILE_LINES, Sums, kernel
-from rerank_core.engines.packed.kernels.vectors import BFLOAT, FETCH, instruction, operation, splat, store
+from rerank_core.engines.packed.kernels.vectors import BFLOAT, FETCH, LANES, instruction, operation, splat, store
+from rerank_core.engines.packed.kernels.writing import FLOAT, INT32, INT64, States, everywhere, load, pointer, repeated
 
 _ROWS = 8
 
-_INT8, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_INTS, _FLOATS = ir.VectorType(_INT32, 16), ir.VectorType(ir.FloatType(), 16)
-_BYTES, _BFLOATS = ir.VectorType(_INT8, 64), ir.VectorType(BFLOAT, 32)
+_INTS, _FLOATS = ir.VectorType(INT32, LANES), ir.VectorType(FLOAT, LANES)
+_BYTES, _BFLOATS = ir.VectorType(ir.IntType(8), 64), ir.VectorType(BFLOAT, 32)
 
 Dot = Callable[[Any, Any, Any, Any], Any]
 """Writes one instruction: takes a builder, 16 sums, and 64 bytes of a row and of the weight; returns the new sums."""
@@ -34,75 +34,44 @@ def _dot(name: str, sums: Any, numbers: Any) -> Dot:
     )
 
 
-class _Writer:
-    """Writes the loop over the pairs of tiles, with all sums of eight rows in registers."""
+def _adding_rows(dot: Dot, sums_kind: Any, *, fetches: bool) -> Any:
+    """Make what adds eight rows of ``a`` up over ``depth`` pairs of tiles, onto what ``sums`` has.
 
-    def __init__(self, dot: Dot, sums: Any, *, fetches: bool) -> None:
-        self._dot = dot
-        self._sums = sums
-        self._fetches = fetches
+    For each pair one tile is fetched, from ``fetched`` on.
+    """
 
-    def write(self, builder: Any, a: Any, b: Any, depth: Any, sums: Any, sums_bytes: Any, fetched: Any) -> None:
-        """Add up eight rows of ``a``, onto what ``sums`` has. There is at least one pair.
+    def write(builder: Any, a: Any, b: Any, depth: Any, sums: Any, sums_bytes: Any, fetched: Any) -> None:
+        rows = [builder.add(sums, builder.mul(sums_bytes, INT64(row))) for row in range(_ROWS)]
+        places = [pointer(builder, row, sums_kind, half) for row in rows for half in (0, LINE_BYTES)]
 
-        For each pair one tile is fetched, from ``fetched`` on.
-        """
-        rows = [builder.add(sums, builder.mul(sums_bytes, _INT64(row))) for row in range(_ROWS)]
-        places = [_at(builder, row, half, self._sums) for row in rows for half in (0, LINE_BYTES)]
-        before = builder.block
-        steps, behind = builder.append_basic_block("pairs"), builder.append_basic_block("behind")
-        start = [depth, a, b, fetched, *(builder.load(place, align=4) for place in places)]
-        builder.branch(steps)
-        builder.position_at_end(steps)
-        states = [builder.phi(value.type) for value in start]
-        left, row, line, fetched, *totals = states
-        totals = self._pair(builder, row, line, fetched, totals)
-        left = builder.sub(left, _INT64(1))
-        moved = [
-            builder.add(address, _INT64(size))
-            for address, size in ((row, PAIR_BYTES), (line, PAIR_BYTES), (fetched, TILE_BYTES))
-        ]
-        end = [left, *moved, *totals]
-        for state, first, later in zip(states, start, end, strict=True):
-            state.add_incoming(first, before)
-            state.add_incoming(later, steps)
-        builder.cbranch(builder.icmp_signed(">", left, _INT64(0)), steps, behind)
-        builder.position_at_end(behind)
+        def turn(states: States) -> States:
+            row, tiles, ahead, *totals = states
+            for line in range(TILE_LINES):
+                if fetches:
+                    FETCH(builder, builder.add(ahead, INT64(line * LINE_BYTES)))
+                weights = [
+                    load(builder, tiles, _INTS, tile + line * LINE_BYTES, align=LINE_BYTES) for tile in (0, TILE_BYTES)
+                ]
+                for number in range(_ROWS):
+                    four = load(builder, row, INT32, number * LINE_BYTES + line * 4)
+                    inputs = everywhere(builder, four, _INTS)
+                    for place, weight in enumerate(weights, start=2 * number):
+                        totals[place] = dot(builder, totals[place], inputs, weight)
+            sizes = (row, PAIR_BYTES), (tiles, PAIR_BYTES), (ahead, TILE_BYTES)
+            return *(builder.add(address, INT64(size)) for address, size in sizes), *totals
+
+        start = [a, b, fetched, *(builder.load(place, align=4) for place in places)]
+        _, _, _, *totals = repeated(builder, depth, start, turn)
         for total, place in zip(totals, places, strict=True):
             builder.store(total, place, align=4)
 
-    def _pair(self, builder: Any, a: Any, b: Any, fetched: Any, totals: list[Any]) -> list[Any]:
-        for line in range(TILE_LINES):
-            if self._fetches:
-                FETCH(builder, builder.add(fetched, _INT64(line * LINE_BYTES)))
-            weights = [
-                builder.load(_at(builder, b, tile + line * LINE_BYTES, _INTS), align=64) for tile in (0, TILE_BYTES)
-            ]
-            for row in range(_ROWS):
-                inputs = _everywhere(
-                    builder, builder.load(_at(builder, a, row * LINE_BYTES + line * 4, _INT32), align=4)
-                )
-                for half, weight in enumerate(weights):
-                    place = 2 * row + half
-                    totals[place] = self._dot(builder, totals[place], inputs, weight)
-        return totals
-
-
-def _at(builder: Any, address: Any, offset: int, kind: Any) -> Any:
-    return builder.inttoptr(builder.add(address, _INT64(offset)), kind.as_pointer())
-
-
-def _everywhere(builder: Any, inputs: Any) -> Any:
-    undefined = ir.Constant(_INTS, ir.Undefined)
-    first = builder.insert_element(undefined, inputs, _INT32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(_INTS, [0] * 16))
+    return operation(types.void, [types.intp] * 6, write)
 
 
 def _of(dot: Dot, sums: Any) -> Any:
     """Make the function for a type of numbers, out of the instruction that multiplies and adds them."""
-    addresses = [types.intp] * 6
-    add_rows = operation(types.void, addresses, _Writer(dot, sums, fetches=False).write)
-    add_rows_and_fetch = operation(types.void, addresses, _Writer(dot, sums, fetches=True).write)
+    add_rows = _adding_rows(dot, sums, fetches=False)
+    add_rows_and_fetch = _adding_rows(dot, sums, fetches=True)
     nothing = np.float32(0)
 
     @kernel

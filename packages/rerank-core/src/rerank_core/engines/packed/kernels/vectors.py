@@ -14,12 +14,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
+from rerank_core.engines.packed.kernels.writing import FLOAT, INT32, everywhere, pointer
+
 LANES = 16
 
 Emit = Callable[..., Any]
 """Writes the instructions of an operation: takes a builder and its arguments, returns its value."""
 
-_INT8, _INT16, _INT32, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+_INT8, _INT16 = ir.IntType(8), ir.IntType(16)
 
 
 class _BFloat16(ir.Type):
@@ -36,7 +38,7 @@ class _BFloat16(ir.Type):
 
 
 _BYTES, _SHORTS = ir.VectorType(_INT8, LANES), ir.VectorType(_INT16, LANES)
-_INTS, _FLOATS = ir.VectorType(_INT32, LANES), ir.VectorType(_FLOAT, LANES)
+_INTS, _FLOATS = ir.VectorType(INT32, LANES), ir.VectorType(FLOAT, LANES)
 BFLOAT = _BFloat16()
 _BFLOATS = ir.VectorType(BFLOAT, LANES)
 
@@ -98,18 +100,8 @@ def instruction(name: str, result: Any, arguments: Sequence[Any]) -> Emit:
     return emit
 
 
-def _at(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
 def _all(value: int) -> Any:
     return ir.Constant(_INTS, [value] * LANES)
-
-
-def _splat(builder: Any, value: Any) -> Any:
-    undefined = ir.Constant(_FLOATS, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
-    return builder.shuffle_vector(first, undefined, _all(0))
 
 
 def _to_bfloat16(builder: Any, value: Any) -> Any:
@@ -133,51 +125,53 @@ def _power_of_two(builder: Any, exponent: Any) -> Any:
 
 _address = types.intp
 
-load = operation(FLOATS, [_address], lambda b, at: b.load(_at(b, at, _FLOATS), align=4))
-load_ints = operation(FLOATS, [_address], lambda b, at: b.sitofp(b.load(_at(b, at, _INTS), align=4), _FLOATS))
-store = operation(types.void, [_address, FLOATS], lambda b, at, x: b.store(x, _at(b, at, _FLOATS), align=4))
+load = operation(FLOATS, [_address], lambda b, at: b.load(pointer(b, at, _FLOATS), align=4))
+load_ints = operation(FLOATS, [_address], lambda b, at: b.sitofp(b.load(pointer(b, at, _INTS), align=4), _FLOATS))
+store = operation(types.void, [_address, FLOATS], lambda b, at, x: b.store(x, pointer(b, at, _FLOATS), align=4))
 store_bfloat16 = operation(
-    types.void, [_address, FLOATS], lambda b, at, x: b.store(_to_bfloat16(b, x), _at(b, at, _SHORTS), align=2)
+    types.void, [_address, FLOATS], lambda b, at, x: b.store(_to_bfloat16(b, x), pointer(b, at, _SHORTS), align=2)
 )
 # Sixteen pairs of bfloat16: (even[0], odd[0]), (even[1], odd[1]) ...
 store_pairs = operation(
-    types.void, [_address, FLOATS, FLOATS], lambda b, at, x, y: b.store(_pairs(b, x, y), _at(b, at, _INTS), align=4)
+    types.void, [_address, FLOATS, FLOATS], lambda b, at, x, y: b.store(_pairs(b, x, y), pointer(b, at, _INTS), align=4)
 )
 # Sixteen bytes of what is 0 to 255 already; cuts off what is behind the point.
 store_bytes = operation(
     types.void,
     [_address, FLOATS],
-    lambda b, at, x: b.store(b.trunc(b.fptosi(x, _INTS), _BYTES), _at(b, at, _BYTES), align=1),
+    lambda b, at, x: b.store(b.trunc(b.fptosi(x, _INTS), _BYTES), pointer(b, at, _BYTES), align=1),
 )
-load_float = operation(types.float32, [_address], lambda b, at: b.load(_at(b, at, _FLOAT), align=4))
-store_float = operation(types.void, [_address, types.float32], lambda b, at, x: b.store(x, _at(b, at, _FLOAT), align=4))
-load_int = operation(types.int32, [_address], lambda b, at: b.load(_at(b, at, _INT32), align=4))
-store_int = operation(types.void, [_address, types.int32], lambda b, at, x: b.store(x, _at(b, at, _INT32), align=4))
+load_float = operation(types.float32, [_address], lambda b, at: b.load(pointer(b, at, FLOAT), align=4))
+store_float = operation(
+    types.void, [_address, types.float32], lambda b, at, x: b.store(x, pointer(b, at, FLOAT), align=4)
+)
+load_int = operation(types.int32, [_address], lambda b, at: b.load(pointer(b, at, INT32), align=4))
+store_int = operation(types.void, [_address, types.int32], lambda b, at, x: b.store(x, pointer(b, at, INT32), align=4))
 
 # Fetch a cache line ahead: into the core's own cache for reading, or to be written.
-_prefetch = instruction("llvm.prefetch.p0", ir.VoidType(), [_INT8.as_pointer(), _INT32, _INT32, _INT32])
+_prefetch = instruction("llvm.prefetch.p0", ir.VoidType(), [_INT8.as_pointer(), INT32, INT32, INT32])
 
 
 def _ahead(*, write: int, locality: int) -> Emit:
-    kind = [ir.Constant(_INT32, number) for number in (write, locality, 1)]
-    return lambda b, at: _prefetch(b, _at(b, at, _INT8), *kind)
+    kind = [ir.Constant(INT32, number) for number in (write, locality, 1)]
+    return lambda b, at: _prefetch(b, pointer(b, at, _INT8), *kind)
 
 
 FETCH = _ahead(write=0, locality=2)
 fetch_to_read = operation(types.void, [_address], FETCH)
 fetch_to_write = operation(types.void, [_address], _ahead(write=1, locality=3))
 
-splat = operation(FLOATS, [types.float32], _splat)
+splat = operation(FLOATS, [types.float32], lambda b, x: everywhere(b, x, _FLOATS))
 fma = operation(FLOATS, [FLOATS] * 3, instruction("llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3))
 round_even = operation(FLOATS, [FLOATS], instruction("llvm.rint.v16f32", _FLOATS, [_FLOATS]))
 larger = operation(FLOATS, [FLOATS] * 2, lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
 smaller = operation(FLOATS, [FLOATS] * 2, lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y))
 rounded_to_bfloat16 = operation(FLOATS, [FLOATS], lambda b, x: _from_bfloat16(b, _to_bfloat16(b, x)))
 power_of_two = operation(FLOATS, [FLOATS], _power_of_two)  # of whole numbers between -126 and 127
-_add_up = instruction("llvm.vector.reduce.fadd.v16f32", _FLOAT, [_FLOAT, _FLOATS])  # one after the other
-total = operation(types.float32, [FLOATS], lambda b, x: _add_up(b, ir.Constant(_FLOAT, -0.0), x))
-largest = operation(types.float32, [FLOATS], instruction("llvm.vector.reduce.fmax.v16f32", _FLOAT, [_FLOATS]))
-smallest = operation(types.float32, [FLOATS], instruction("llvm.vector.reduce.fmin.v16f32", _FLOAT, [_FLOATS]))
+_add_up = instruction("llvm.vector.reduce.fadd.v16f32", FLOAT, [FLOAT, _FLOATS])  # one after the other
+total = operation(types.float32, [FLOATS], lambda b, x: _add_up(b, ir.Constant(FLOAT, -0.0), x))
+largest = operation(types.float32, [FLOATS], instruction("llvm.vector.reduce.fmax.v16f32", FLOAT, [_FLOATS]))
+smallest = operation(types.float32, [FLOATS], instruction("llvm.vector.reduce.fmin.v16f32", FLOAT, [_FLOATS]))
 
 
 def _overload(function: Any, emit: Emit) -> None:
