@@ -210,7 +210,8 @@ def _readme(found: Published, chart: Chart) -> str:
     return f"""\
 ![{chart.title}](docs/images/speed.svg)
 
-- **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).{_smaller_peers(run)}{_elsewhere(found.avx512)}
+- **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).\
+{_smaller_peers(run)}{_elsewhere(found.avx512)}
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
 - **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 with AMX and the extra `kernels`, int8 \
