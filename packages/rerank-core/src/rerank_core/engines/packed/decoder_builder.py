@@ -151,6 +151,10 @@ class DecoderBuilder:
                 head_width=config.head_width,
                 window=window_of(is_causal=config.is_causal, reach=reach),
             )
+        if reach is None and config.head_width % 32 == 0:
+            own = dtypes.own_decoder_attention(self._device, config.hidden, is_causal=config.is_causal)
+            if own is not None:
+                return own
         return decoder_attention(
             is_causal=config.is_causal,
             reach=reach,

@@ -13,6 +13,7 @@ from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.attention import Attention
+from rerank_core.engines.packed.ops.continued import ContinuedAttention
 from rerank_core.engines.packed.ops.linear import (
     BFloat16Linear,
     DeviceLinear,
@@ -96,12 +97,24 @@ def own_attention(device: str, dtype: str, hidden: int) -> Attention | None:
         from rerank_core.engines.packed.kernels.attention import KernelAttention
 
         return KernelAttention()
-    exact = device == "cpu" and dtype in ("float32", "float16-weights")
-    if exact and 3 * hidden**2 >= _LEAST_NUMBERS and instructions.reads_rows():
-        from rerank_core.engines.packed.kernels.float_attention import attend
+    if dtype not in ("float32", "float16-weights") or not _attends_in_float32(device, hidden):
+        return None
+    from rerank_core.engines.packed.kernels.float_attention import attend
 
-        return attend
-    return None
+    return attend
+
+
+def own_decoder_attention(device: str, hidden: int, *, is_causal: bool) -> ContinuedAttention | None:
+    """Return the attention of a decoder's layer of our own kernels, as ``own_attention``: in float32 for each dtype."""
+    if not _attends_in_float32(device, hidden):
+        return None
+    from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention
+
+    return ContinuedFloatAttention(is_causal)
+
+
+def _attends_in_float32(device: str, hidden: int) -> bool:
+    return device == "cpu" and 3 * hidden**2 >= _LEAST_NUMBERS and instructions.reads_rows()
 
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:

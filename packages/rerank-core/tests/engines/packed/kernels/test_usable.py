@@ -118,6 +118,19 @@ def test_a_large_weight_is_read_as_it_lies_where_float32_is_best_computed_so(mac
     assert isinstance(widening(small.bfloat16(), None), WideningLinear)
 
 
+def test_attention_of_large_models_is_our_own_where_float32_is_best_computed_so(machine):
+    pytest.importorskip("numba")
+    machine(has=False, dots=False, rows=True)
+
+    assert [dtypes.own_attention("cpu", dtype, 1024) is not None for dtype in ("float32", "float16-weights")] == [
+        True
+    ] * 2
+    assert dtypes.own_attention("cpu", "bfloat16", 1024) is None
+    assert dtypes.own_attention("cpu", "float32", 384) is None
+    assert dtypes.own_decoder_attention("cpu", 1024, is_causal=True) is not None
+    assert dtypes.own_decoder_attention("cpu", 64, is_causal=True) is None
+
+
 def test_without_numba_the_log_says_once_what_it_would_bring_to_float32(machine, caplog):
     machine(rows=True, numba=False)
 

@@ -1,13 +1,14 @@
 """Attention in float32.
 
-For each head of each sequence keys are turned round, so that 64 of them stand side by side, and values are laid end to
-end: in rows that are far apart they would meet in the same places of the cache. Then, for six queries at a time, all
+For each key head of each sequence keys are turned round, so that 64 of them stand side by side, and values are laid end
+to end: in rows that are far apart they would meet in the same places of the cache. Then, for six queries at a time, all
 scores are computed, turned into weights and multiplied with the values. Nothing is shared between sequences.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +30,7 @@ from rerank_core.engines.packed.kernels.vectors import (
     total,
 )
 from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.packed.ops.continued import Join, LayerKeys
 
 _KEYS = 64  # that scores are computed of at a time
 _GROUP_BYTES = _KEYS * 4
@@ -53,13 +55,18 @@ def _lay_end_to_end(x: Any, tokens: Any, row_bytes: Any, width: Any, out: Any) -
 
 
 @kernel
-def _weigh(scores: Any, rows: Any, row_bytes: Any, tokens: Any, scale: Any) -> None:
-    """Turn rows of scores into weights, whose sum is one. ``scale``: of scores, to powers of two."""
+def _weigh(scores: Any, rows: Any, row_bytes: Any, seen: Any, more: Any, scale: Any) -> None:
+    """Turn rows of scores into weights, whose sum is one. ``scale``: of scores, to powers of two.
+
+    The first row sees ``seen`` keys, each other one ``more`` than the one before it. What a row does not see weighs
+    nothing, as far as the last row sees.
+    """
     factor = splat(scale)
+    bytes_of_all = (seen + (rows - 1) * more + 15) // 16 * 64
     for row in range(rows):
         source = scores + row * row_bytes
-        end = source + (tokens + 15) // 16 * 64
-        for place in range(source + tokens * 4, end, 4):
+        end = source + bytes_of_all
+        for place in range(source + (seen + row * more) * 4, end, 4):
             store_float(place, NEVER)
         most = load(source)
         for place in range(source + 64, end, 64):
@@ -76,75 +83,104 @@ def _weigh(scores: Any, rows: Any, row_bytes: Any, tokens: Any, scale: Any) -> N
 
 
 @kernel
-def attend_to_all(
+def attend_within(
     query: Any,
+    query_bytes: Any,
+    rows: Any,
     key: Any,
     value: Any,
-    row_bytes: Any,
+    key_bytes: Any,
     tokens: Any,
-    heads: Any,
+    key_heads: Any,
+    shared: Any,
     width: Any,
+    is_causal: Any,
     scale: Any,
     out: Any,
     out_bytes: Any,
     buffer: Any,
 ) -> None:
-    """Attend within one sequence. ``buffer`` holds what ``buffer_bytes`` says."""
-    groups = (tokens + _KEYS - 1) // _KEYS
-    padded = groups * _GROUP_BYTES  # bytes of a row of scores
+    """Attend within one sequence, with the queries of its last ``rows`` tokens.
+
+    ``shared`` query heads, side by side, have a key head together. ``is_causal``: a token sees those up to its own
+    place. ``buffer`` holds what ``buffer_bytes`` says.
+    """
+    padded = (tokens + _KEYS - 1) // _KEYS * _GROUP_BYTES  # bytes of a row of scores
     scores = buffer + width * padded
     values = scores + ROWS * padded
-    for head in range(heads):
-        side = head * width * 4
-        _turn_round(key + side, tokens, row_bytes, width, buffer)
-        _lay_end_to_end(value + side, tokens, row_bytes, width, values)
-        for first in range(0, tokens, ROWS):
-            last = min(tokens - first, ROWS) - 1
-            queries = query + first * row_bytes + side
-            for group in range(groups):
+    for head in range(key_heads * shared):
+        if head % shared == 0:
+            side = head // shared * width * 4
+            _turn_round(key + side, tokens, key_bytes, width, buffer)
+            _lay_end_to_end(value + side, tokens, key_bytes, width, values)
+        for first in range(0, rows, ROWS):
+            last = min(rows - first, ROWS) - 1
+            more = 1 if is_causal else 0
+            seen = tokens - rows + first + 1 if is_causal else tokens
+            depth = seen + last * more
+            queries = query + first * query_bytes + head * width * 4
+            for group in range((depth + _KEYS - 1) // _KEYS):
                 keys, place = buffer + group * width * _GROUP_BYTES, scores + group * _GROUP_BYTES
                 if tokens - group * _KEYS > 32:
-                    add_up_64(queries, row_bytes, last, keys, _GROUP_BYTES, width, place, padded)
+                    add_up_64(queries, query_bytes, last, keys, _GROUP_BYTES, width, place, padded)
                 else:
-                    add_up_32(queries, row_bytes, last, keys, _GROUP_BYTES, width, place, padded)
-            _weigh(scores, last + 1, padded, tokens, scale)
-            target = out + first * out_bytes + side
+                    add_up_32(queries, query_bytes, last, keys, _GROUP_BYTES, width, place, padded)
+            _weigh(scores, last + 1, padded, seen, more, scale)
+            target = out + first * out_bytes + head * width * 4
             whole = width // 64 * 64
             for part in range(0, whole * 4, 64 * 4):
-                add_up_64(scores, padded, last, values + part, width * 4, tokens, target + part, out_bytes)
+                add_up_64(scores, padded, last, values + part, width * 4, depth, target + part, out_bytes)
             for part in range(whole * 4, width * 4, 32 * 4):
-                add_up_32(scores, padded, last, values + part, width * 4, tokens, target + part, out_bytes)
+                add_up_32(scores, padded, last, values + part, width * 4, depth, target + part, out_bytes)
 
 
 def buffer_bytes(tokens: int, width: int) -> int:
-    """Return the bytes that ``attend_to_all`` needs for a sequence."""
+    """Return the bytes that ``attend_within`` needs for a sequence."""
     return (width + ROWS) * -(-tokens // _KEYS) * _GROUP_BYTES + tokens * width * 4
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
     """See ``Attention``: in one call for each sequence. The width of heads is a multiple of 32."""
-    heads, width = query.shape[1:]
-    buffer = SCRATCH.address("attention", buffer_bytes(bounds.longest, width))
-    rows, inner = len(query), heads * width
-    queries, keys, values, outs = (
-        address_of_rows(x.view(len(x), inner), rows, inner) for x in (query, key, value, out)
-    )
-    if not query.stride(0) == key.stride(0) == value.stride(0):
-        strides = f"{query.stride(0)}, {key.stride(0)} and {value.stride(0)}"
-        raise TypeError(f"strides of one size are needed, not {strides}")
-    row_bytes, out_bytes = query.stride(0) * 4, out.stride(0) * 4
-    scale = np.float32(LOG2_E / math.sqrt(width))
     for start, end in pairwise(bounds.places):
-        attend_to_all(
-            queries + start * row_bytes,
-            keys + start * row_bytes,
-            values + start * row_bytes,
-            row_bytes,
-            end - start,
-            heads,
-            width,
-            scale,
-            outs + start * out_bytes,
-            out_bytes,
-            buffer,
-        )
+        rows = slice(start, end)
+        _attend(query[rows], key[rows], value[rows], out[rows], is_causal=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuedFloatAttention:
+    """See ``ContinuedAttention``: in one call for each sequence. The width of heads is a multiple of 32."""
+
+    is_causal: bool
+
+    def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
+        """See ``ContinuedAttention``."""
+        join = Join(keys)
+        for number, (start, end) in enumerate(pairwise(keys.places.queries.places)):
+            key, value = join(number)
+            _attend(query[start:end], key, value, out[start:end], is_causal=self.is_causal)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, is_causal: bool) -> None:
+    rows, heads, width = query.shape
+    tokens, key_heads = key.shape[:2]
+    if key.stride(0) != value.stride(0):
+        raise TypeError(f"strides of one size are needed, not {key.stride(0)} and {value.stride(0)}")
+    queries, outs = (address_of_rows(x.view(rows, -1), rows, heads * width) for x in (query, out))
+    keys, values = (address_of_rows(x.view(tokens, -1), tokens, key_heads * width) for x in (key, value))
+    attend_within(
+        queries,
+        query.stride(0) * 4,
+        rows,
+        keys,
+        values,
+        key.stride(0) * 4,
+        tokens,
+        key_heads,
+        heads // key_heads,
+        width,
+        is_causal,
+        np.float32(LOG2_E / math.sqrt(width)),
+        outs,
+        out.stride(0) * 4,
+        SCRATCH.address("attention", buffer_bytes(tokens, width)),
+    )

@@ -105,7 +105,7 @@ class AttentionInBlocks:
 
     def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
         """See ``ContinuedAttention``."""
-        join = _Join(keys)
+        join = Join(keys)
         for number, (first, end) in enumerate(pairwise(keys.places.queries.places)):
             key, value = join(number)
             behind = len(key) - end  # from a query's row to its place in the sequence
@@ -174,7 +174,7 @@ def decoder_attention(
     return AttentionInBlocks(reach=reach, positions=positions, device=device, dtype=dtype)
 
 
-class _Join:
+class Join:
     """Lays the keys and the values of a prefix and a sequence's own end to end, in buffers for all sequences.
 
     A prefix that the last sequence had too lies there already.
