@@ -181,7 +181,7 @@ def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, produ
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": name})
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
 
-    assert dtypes.numbers("cpu", "float32")[1] is product
+    assert type(dtypes.numbers("cpu", "float32")[1](torch.zeros(64, 64), None)) is product
     assert dtypes.float_product("cuda:0") is DeviceLinear
 
 

@@ -153,8 +153,12 @@ def test_a_score_does_not_depend_on_what_the_program_around_has_set(loaded, tiny
         loaded_while_set = other.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
         after = settings()
 
-    assert while_set == loaded_while_set == wanted
-    assert other.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values == wanted
+    afterwards = other.score("a panda", DOCUMENTS, ScoreOptions(raw=True)).values
+    if engine == "reference":  # it has the threads of its load, whose number changes MKL's sums on some processors
+        wanted = pytest.approx(wanted, abs=1e-6 if dtype == "float32" else 1e-2)
+    assert while_set == wanted
+    assert loaded_while_set == wanted
+    assert afterwards == wanted
     assert after == before
 
 

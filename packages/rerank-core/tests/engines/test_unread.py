@@ -93,7 +93,8 @@ def test_a_parameter_of_a_layer_that_is_not_computed_is_refused_by_name(copy, ki
     "name", ["cls.predictions.bias", "bert.encoder.layer.2.output.dense.bias", "bert.embeddings.position_ids"]
 )
 def test_other_heads_layers_that_are_left_out_and_buffers_are_not_refused(copy, tiny, name):
-    assert scores(copy(parameters=(name,))) == scores(tiny("bert"))
+    # Weights that lie at other places of a file are added up in another order by MKL, on some processors.
+    assert scores(copy(parameters=(name,))) == pytest.approx(scores(tiny("bert")), abs=1e-6)
 
 
 def test_a_buffer_that_an_older_file_has_in_a_layer_is_not_missed():
