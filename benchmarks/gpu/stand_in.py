@@ -48,6 +48,7 @@ def as_on_a_gpu() -> Iterator[None]:
         mock.patch.object(instructions, "found", return_value=None),  # a GPU has none of a CPU's kernels
         mock.patch.object(instructions, "reads_rows", return_value=False),
         mock.patch.object(dtypes, "numbers", lambda device, dtype: (getattr(torch, dtype), DeviceLinear)),
+        mock.patch.object(dtypes, "float_product", return_value=DeviceLinear),
         mock.patch.dict(DEVICE_CLASSES, cpu=replace(DEVICE_CLASSES["cuda"], pins_memory=False)),
         mock.patch.object(graphs, "capture_on", return_value=capture),
         mock.patch("torch.nn.attention.varlen.varlen_attn", attend),
