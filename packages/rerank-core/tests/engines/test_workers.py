@@ -6,9 +6,9 @@ import weakref
 import pytest
 import rerank_core
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from rerank_core.engines.workers import WorkerPool, balanced
+from rerank_core.engines.workers import WorkerPool, balanced, in_pieces
 
 
 @given(sizes=st.lists(st.integers(1, 600), min_size=1, max_size=60), workers=st.integers(1, 8))
@@ -83,6 +83,91 @@ def test_an_error_is_freed_with_what_it_holds_once_it_is_handled():
         assert held[0]() is None
     finally:
         gc.enable()
+
+
+MANY = 1e9  # microseconds
+TRIES = 10_000  # until all other workers wait: they do so within the first few
+
+
+@given(size=st.integers(1, 100), unit=st.integers(1, 40), count=st.integers(1, 4))
+@settings(max_examples=50)
+def test_pieces_are_all_of_the_work_once_in_whole_units(size, unit, count):
+    done = []
+
+    def work(_: int) -> None:
+        in_pieces(lambda first, end: done.append((first, end)), size, unit, MANY)
+
+    WorkerPool(count, lambda: None).map(work, [0])
+
+    places = sorted(done)
+    assert [first for first, _ in places] == [0, *(end for _, end in places[:-1])]
+    assert places[-1][1] == size
+    assert all(first % unit == 0 and first < end for first, end in places)
+
+
+def test_workers_that_are_idle_help_with_the_pieces(monkeypatch):
+    monkeypatch.setattr("rerank_core.engines.workers._PIECES", 1)
+    workers, together, threads = WorkerPool(3, lambda: None), threading.Barrier(3), set()
+
+    def piece(first: int, end: int) -> None:
+        if end - first == 2:  # a third of it: each worker has begun to wait
+            together.wait(10)  # until three threads are here
+            threads.add(threading.get_ident())
+
+    def work(_: int) -> None:
+        for _ in range(TRIES):
+            if not threads:
+                in_pieces(piece, 6, 1, MANY)
+
+    workers.map(work, [0])
+
+    assert len(threads) == 3
+
+
+def test_what_is_small_and_what_no_worker_does_stays_in_one_piece():
+    workers, pieces = WorkerPool(3, lambda: None), []
+
+    workers.map(lambda _: in_pieces(lambda first, end: pieces.append((first, end)), 64, 1, microseconds=10), [0])
+    in_pieces(lambda first, end: pieces.append((first, end)), 64, 1, MANY)
+
+    assert pieces == [(0, 64), (0, 64)]
+
+
+def test_workers_that_all_want_help_wait_for_nobody():
+    """A worker that seemed idle may want help with its own work: each then does its pieces itself."""
+    workers, done = WorkerPool(4, lambda: None), []
+
+    def work(_: int) -> None:
+        for _ in range(200):
+            in_pieces(lambda first, end: done.append(end - first), 16, 1, MANY)
+
+    callers = [threading.Thread(target=workers.map, args=[work, range(parts)]) for parts in (1, 2, 1)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+
+    assert sum(done) == 4 * 200 * 16
+
+
+@pytest.mark.parametrize("failing", [0, 1], ids=["its own", "a helper's"])
+def test_a_piece_that_fails_is_an_error_once_the_others_are_done(failing):
+    workers, together, done = WorkerPool(2, lambda: None), threading.Barrier(2), []
+
+    def piece(first: int, end: int) -> None:
+        if end - first == 1:  # a half of it: the other worker has begun to wait
+            together.wait(10)
+            if first == failing:
+                raise IndexError(f"piece {first}")
+            done.append(first)
+
+    def work(_: int) -> None:
+        for _ in range(TRIES):
+            in_pieces(piece, 2, 1, MANY)
+
+    with pytest.raises(IndexError, match=f"piece {failing}"):
+        workers.map(work, [0])
+    assert done == [1 - failing]
 
 
 def test_the_threads_of_a_model_end_with_it(tiny):

@@ -1,7 +1,9 @@
 """Worker threads: each computes whole sequences alone, with one thread of torch's.
 
-A product that several threads share is split differently for different numbers of threads and rows, and its last bits
-with it. Here no two workers share a product, so a score does not depend on how many workers there are.
+A product that several threads share in a library is split differently for different numbers of threads and rows, and
+its last bits with it. Here no two workers share such a product, so a score does not depend on how many workers there
+are. Where each number's bits are the same however the work is divided, a worker does it with the help of those that
+have nothing to do: ``in_pieces``.
 
 Nor does it depend on what the caller has set for its own thread: autocast, a default device, the modes of torch. A
 worker is nobody else's thread. After a fork the child has none of them, nor the threads that OpenMP had for its parent,
@@ -12,9 +14,11 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
@@ -26,6 +30,50 @@ from rerank_core.forking import PerProcess, start_helper
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 _Call: TypeAlias = Callable[[], None]
+
+_LEAST_PIECE = 200  # microseconds: a worker that waits begins after about a hundred
+_PIECES = 4  # for each worker: who began late, or is slower, does fewer
+
+_CURRENT = threading.local()  # ``crew``: that of the worker which is asked
+
+
+def in_pieces(work: Callable[[int, int], None], size: int, unit: int, microseconds: float) -> None:
+    """Call ``work`` with bounds that divide ``range(size)``, at once in this worker and in those that are idle.
+
+    ``unit``: each piece but the last is a multiple of it. ``microseconds`` are what the whole takes one worker, about;
+    what is short stays in one piece. Returns when all is done. The bits of what ``work`` computes must not depend on
+    the bounds.
+    """
+    crew: _Crew | None = getattr(_CURRENT, "crew", None)
+    units = -(-size // unit)
+    most = min(units, int(microseconds / _LEAST_PIECE))
+    helpers = 0 if crew is None else min(len(crew.idle), most - 1)
+    if crew is None or helpers < 1:
+        work(0, size)
+        return
+    count = (1 + helpers) * min(most // (1 + helpers), _PIECES)
+    places = [min(units * number // count * unit, size) for number in range(count + 1)]
+    left = deque(pairwise(places))
+
+    def take_what_is_left(_: int = 0) -> None:
+        while True:
+            try:
+                bounds = left.popleft()
+            except IndexError:  # others have taken it
+                return
+            work(*bounds)
+
+    given = [crew.submit(take_what_is_left, number) for number in range(helpers)]
+    try:
+        take_what_is_left()
+    finally:
+        left.clear()  # after a failure
+        # Those that have not begun are not waited for: a worker that was idle may have found something else to do, or
+        # want help itself.
+        given = [future for future in given if not future.cancel()]
+        wait(given)
+    while given:  # each is let go before it may raise, see ``_run``
+        given.pop().result()
 
 
 class WorkerPool:
@@ -52,10 +100,10 @@ class _Workers:
     """
 
     def __init__(self, count: int, warm_up: Callable[[], object], threads: int) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        weakref.finalize(self, _end, self._calls, count).atexit = False
+        self._crew = _Crew()
+        weakref.finalize(self, self._crew.end, count).atexit = False
         for number in range(count):
-            threading.Thread(target=_serve, args=[self._calls], name=f"worker_{number}", daemon=True).start()
+            threading.Thread(target=self._crew.serve, name=f"worker_{number}", daemon=True).start()
         everybody, one_by_one = threading.Barrier(count), threading.Lock()
 
         def begin(_: int) -> int:
@@ -75,7 +123,7 @@ class _Workers:
 
     def map(self, work: Callable[[Work], Result], parts: Sequence[Work]) -> list[Result]:
         with our_settings():
-            futures = [self._submit(work, part) for part in parts]
+            futures = [self._crew.submit(work, part) for part in parts]
             try:
                 wait(futures)
                 results = []
@@ -87,10 +135,36 @@ class _Workers:
                 wait([future for future in futures if not future.cancel()])
                 futures.clear()
 
-    def _submit(self, work: Callable[[Work], Result], part: Work) -> Future[Result]:
+
+class _Crew:
+    """What the threads of a pool share."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self.idle: set[int] = set()  # threads that wait for a call, or are about to take one
+
+    def submit(self, work: Callable[[Work], Result], part: Work) -> Future[Result]:
+        """Let a thread do it as soon as one is free."""
         future: Future[Result] = Future()
         self._calls.put(partial(_run, future, work, part))
         return future
+
+    def serve(self) -> None:
+        """Do what is submitted, until the end."""
+        _CURRENT.crew, me = self, threading.get_ident()
+        while True:
+            self.idle.add(me)
+            call = self._calls.get()
+            self.idle.discard(me)
+            if call is None:
+                return
+            call()
+            del call  # and what it holds, while there is nothing to do
+
+    def end(self, count: int) -> None:
+        """Let so many threads end."""
+        for _ in range(count):
+            self._calls.put(None)
 
 
 def _run(future: Future[Result], work: Callable[[Work], Result], part: Work) -> None:
@@ -105,19 +179,6 @@ def _run(future: Future[Result], work: Callable[[Work], Result], part: Work) -> 
         del future
     else:
         future.set_result(result)
-
-
-def _serve(calls: SimpleQueue[_Call | None]) -> None:
-    call = calls.get()
-    while call is not None:
-        call()
-        del call  # and what it holds, while there is nothing to do
-        call = calls.get()
-
-
-def _end(calls: SimpleQueue[_Call | None], count: int) -> None:
-    for _ in range(count):
-        calls.put(None)
 
 
 def in_own_thread(work: Callable[[], Result]) -> Result:

@@ -17,7 +17,7 @@ from torch import Tensor
 from rerank_core.engines.packed.kernels.activations import LOG2_E, NEVER, power_of
 from rerank_core.engines.packed.kernels.instructions import best_sums
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows
-from rerank_core.engines.packed.kernels.products import place_of
+from rerank_core.engines.packed.kernels.products import OPERATIONS_PER_MICROSECOND, place_of
 from rerank_core.engines.packed.kernels.sums import BLOCK_BYTES, PAIR_BYTES, ROW_BYTES, TILE_BYTES, Sums, kernel
 from rerank_core.engines.packed.kernels.vectors import (
     larger,
@@ -34,6 +34,7 @@ from rerank_core.engines.packed.kernels.vectors import (
     total,
 )
 from rerank_core.engines.packed.ops.attention import Bounds
+from rerank_core.engines.workers import in_pieces
 
 
 @kernel
@@ -169,7 +170,6 @@ class KernelAttention:
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
         """See ``Attention``."""
         heads, width = query.shape[1:]
-        buffer = SCRATCH.address("attention", buffer_bytes(bounds.longest, width))
         rows, inner = len(query), heads * width
         queries, keys, values, outs = (
             address_of_rows(x.view(len(x), inner), rows, inner) for x in (query, key, value, out)
@@ -181,16 +181,23 @@ class KernelAttention:
         row_bytes, out_bytes = query.stride(0) * 4, out.stride(0) * 4
         scale = np.float32(LOG2_E / math.sqrt(width))
         for start, end in pairwise(bounds.places):
-            self._attend(
-                queries + start * row_bytes,
-                keys + start * row_bytes,
-                values + start * row_bytes,
-                row_bytes,
-                end - start,
-                heads,
-                width,
-                scale,
-                outs + start * out_bytes,
-                out_bytes,
-                buffer,
-            )
+            tokens = end - start
+
+            def attend(first: int, last: int, start: int = start, tokens: int = tokens) -> None:
+                """Attend with some of the heads."""
+                side = start * row_bytes + first * width * 4
+                self._attend(
+                    queries + side,
+                    keys + side,
+                    values + side,
+                    row_bytes,
+                    tokens,
+                    last - first,
+                    width,
+                    scale,
+                    outs + start * out_bytes + first * width * 4,
+                    out_bytes,
+                    SCRATCH.address("attention", buffer_bytes(tokens, width)),
+                )
+
+            in_pieces(attend, heads, 1, 2 * tokens**2 * inner / OPERATIONS_PER_MICROSECOND)

@@ -18,6 +18,7 @@ from torch import Tensor
 from rerank_core.engines.packed.kernels.activations import LOG2_E, NEVER, power_of
 from rerank_core.engines.packed.kernels.broadcast_sums import ROWS, add_up_32, add_up_64
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows
+from rerank_core.engines.packed.kernels.row_products import OPERATIONS_PER_MICROSECOND
 from rerank_core.engines.packed.kernels.sums import kernel
 from rerank_core.engines.packed.kernels.vectors import (
     larger,
@@ -31,6 +32,7 @@ from rerank_core.engines.packed.kernels.vectors import (
 )
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.continued import Join, LayerKeys
+from rerank_core.engines.workers import in_pieces
 
 _KEYS = 64  # that scores are computed of at a time
 _GROUP_BYTES = _KEYS * 4
@@ -167,20 +169,27 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, is_causal
         raise TypeError(f"strides of one size are needed, not {key.stride(0)} and {value.stride(0)}")
     queries, outs = (address_of_rows(x.view(rows, -1), rows, heads * width) for x in (query, out))
     keys, values = (address_of_rows(x.view(tokens, -1), tokens, key_heads * width) for x in (key, value))
-    attend_within(
-        queries,
-        query.stride(0) * 4,
-        rows,
-        keys,
-        values,
-        key.stride(0) * 4,
-        tokens,
-        key_heads,
-        heads // key_heads,
-        width,
-        is_causal,
-        np.float32(LOG2_E / math.sqrt(width)),
-        outs,
-        out.stride(0) * 4,
-        SCRATCH.address("attention", buffer_bytes(tokens, width)),
-    )
+    shared = heads // key_heads
+
+    def attend_in(first: int, end: int) -> None:
+        """Attend with some of the key heads."""
+        side, key_side = first * shared * width * 4, first * width * 4
+        attend_within(
+            queries + side,
+            query.stride(0) * 4,
+            rows,
+            keys + key_side,
+            values + key_side,
+            key.stride(0) * 4,
+            tokens,
+            end - first,
+            shared,
+            width,
+            is_causal,
+            np.float32(LOG2_E / math.sqrt(width)),
+            outs + side,
+            out.stride(0) * 4,
+            SCRATCH.address("attention", buffer_bytes(tokens, width)),
+        )
+
+    in_pieces(attend_in, key_heads, 1, 2 * rows * tokens * heads * width / OPERATIONS_PER_MICROSECOND)

@@ -13,6 +13,7 @@ from rerank_core.engines.packed.kernels import products
 from rerank_core.engines.packed.kernels.instructions import best_sums
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows, as_rows
 from rerank_core.engines.packed.kernels.sums import BLOCK_BYTES, PAIR_BYTES, Sums
+from rerank_core.engines.workers import in_pieces
 
 
 class _KernelLinear(ABC):
@@ -57,26 +58,43 @@ class BFloat16Linear(_KernelLinear):
         self._multiply_into(address_of_rows(out, len(out), self._outputs), len(out), x, out.stride(0) * 4, then)
 
     def _multiply_into(self, out: int, rows: int, x: Tensor, row_bytes: int, then: int) -> None:
-        sums, partial = _sums(rows, self._depth)
         if x.shape == (_pairs(rows), self._depth, 2, 16, 32):  # laid out already
             tiles = x.data_ptr()
         else:
             tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
             x = as_rows(x)
-            address = address_of_rows(x, rows, self._inputs)
-            products.lay_out_bfloat16(address, rows, self._inputs, x.stride(0) * 4, tiles, sums)
-        self._products.multiply_bfloat16(
-            tiles,
-            rows,
-            self._weight.data_ptr(),
-            self._depth,
-            self._outputs,
-            out,
-            row_bytes,
-            then,
-            (self._bias.data_ptr(),),
-            sums,
-            partial,
+            source, x_bytes = address_of_rows(x, rows, self._inputs), x.stride(0) * 4
+
+            def lay_out(first: int, last: int) -> None:
+                products.lay_out_bfloat16(
+                    source + first * x_bytes,
+                    last - first,
+                    self._inputs,
+                    x_bytes,
+                    tiles + first // 32 * self._depth * PAIR_BYTES,
+                    SCRATCH.address("sums", BLOCK_BYTES),
+                )
+
+            in_pieces(lay_out, rows, 32, rows * self._inputs / products.NUMBERS_PER_MICROSECOND)
+
+        def multiply(first: int, last: int) -> None:
+            self._products.multiply_bfloat16(
+                tiles,
+                rows,
+                self._weight.data_ptr(),
+                self._depth,
+                first,
+                last,
+                self._outputs,
+                out,
+                row_bytes,
+                then,
+                (self._bias.data_ptr(),),
+                *_sums(rows, self._depth),
+            )
+
+        in_pieces(
+            multiply, self._outputs, 32, rows * self._outputs * self._inputs / products.OPERATIONS_PER_MICROSECOND
         )
 
 
@@ -120,34 +138,45 @@ class Int8Linear(_KernelLinear):
         tiles = SCRATCH.address("tiles", _pairs(rows) * self._depth * PAIR_BYTES)
         beside = SCRATCH.address("beside", _pairs(rows) * PAIR_BYTES)
         scales = SCRATCH.address("scales", rows * 8)
-        row = SCRATCH.address("row", self._depth * 256 + 64)
-        left_out = SCRATCH.address("left out", 2 * BLOCK_BYTES)
-        sums, partial = _sums(rows, self._depth)
         x = as_rows(x)
-        products.lay_out_bytes(
-            address_of_rows(x, rows, self._inputs),
-            rows,
-            self._inputs,
-            x.stride(0) * 4,
-            self._columns,
-            self._steps,
-            tiles,
-            beside,
-            scales,
-            row,
-        )
-        self._products.multiply_bytes(
-            tiles,
-            rows,
-            self._weight.data_ptr(),
-            self._depth,
-            self._outputs,
-            address_of_rows(out, rows, self._outputs),
-            out.stride(0) * 4,
-            then,
-            (self._terms.data_ptr(), beside, self._beside.data_ptr(), scales, left_out),
-            sums,
-            partial,
+        source, x_bytes = address_of_rows(x, rows, self._inputs), x.stride(0) * 4
+        target, out_bytes = address_of_rows(out, rows, self._outputs), out.stride(0) * 4
+
+        def lay_out(first: int, last: int) -> None:
+            products.lay_out_bytes(
+                source + first * x_bytes,
+                last - first,
+                self._inputs,
+                x_bytes,
+                self._columns,
+                self._steps,
+                tiles + first // 32 * self._depth * PAIR_BYTES,
+                beside + first // 32 * PAIR_BYTES,
+                scales + first * 8,
+                SCRATCH.address("row", self._depth * 256 + 64),
+            )
+
+        in_pieces(lay_out, rows, 32, rows * self._inputs / products.NUMBERS_PER_MICROSECOND)
+
+        def multiply(first: int, last: int) -> None:
+            left_out = SCRATCH.address("left out", 2 * BLOCK_BYTES)
+            self._products.multiply_bytes(
+                tiles,
+                rows,
+                self._weight.data_ptr(),
+                self._depth,
+                first,
+                last,
+                self._outputs,
+                target,
+                out_bytes,
+                then,
+                (self._terms.data_ptr(), beside, self._beside.data_ptr(), scales, left_out),
+                *_sums(rows, self._depth),
+            )
+
+        in_pieces(
+            multiply, self._outputs, 32, rows * self._outputs * self._inputs / products.OPERATIONS_PER_MICROSECOND
         )
 
 

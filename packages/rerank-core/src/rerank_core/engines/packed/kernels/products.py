@@ -43,6 +43,10 @@ WRITE, ADD, LAY_OUT = 0, 1, 2  # what is done with a product
 COLUMNS = 256
 DEPTH = 32  # pairs of tiles
 
+# On a core, about; with AMX more.
+OPERATIONS_PER_MICROSECOND = 200_000
+NUMBERS_PER_MICROSECOND = 2_000  # that are laid out
+
 _LEAST_STEP = np.float32(1.1754944e-38)
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -214,6 +218,8 @@ def _multiplying(sums_of: Sums, add_up: Any, put: Any) -> Any:
         rows: Any,
         weight: Any,
         depth: Any,
+        first_column: Any,
+        last_column: Any,
         columns: Any,
         out: Any,
         row_bytes: Any,
@@ -222,16 +228,17 @@ def _multiplying(sums_of: Sums, add_up: Any, put: Any) -> Any:
         sums: Any,
         partial: Any,
     ) -> None:
-        """Write ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU, as ``then`` says.
+        """Write some of ``rows`` x ``columns`` of float32, or add to them, or lay them out after GELU.
 
+        ``then`` says what. Of the columns only those from ``first_column``, a multiple of 32, to ``last_column``.
         ``terms``: the addresses of what else ``put`` needs. What has a number for each column is filled up to a
         multiple of 32, as are the columns that are laid out.
         """
         begin_sums()
         step = depth * PAIR_BYTES
         next_step = (columns + 31) // 32 * PAIR_BYTES
-        for start in range(0, columns, COLUMNS):
-            end = min(start + COLUMNS, columns)
+        for start in range(first_column, last_column, COLUMNS):
+            end = min(start + COLUMNS, last_column)
             for begin in range(0, depth, DEPTH):
                 count = min(DEPTH, depth - begin)
                 is_last = begin + count == depth

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows, as_rows
-from rerank_core.engines.packed.kernels.row_products import SPARE_BYTES, product_of
+from rerank_core.engines.packed.kernels.row_products import (
+    COLUMNS,
+    OPERATIONS_PER_MICROSECOND,
+    SPARE_BYTES,
+    product_of,
+)
 from rerank_core.engines.packed.kernels.row_sums import INPUTS, OUTPUTS
+from rerank_core.engines.workers import in_pieces
 
 _NOTHING = torch.zeros(16)
 
@@ -46,21 +52,27 @@ class RowLinear:
     def _multiply_into(self, out: Tensor, x: Tensor, *, add: bool) -> None:
         x, weight = as_rows(x), self._weight
         outputs, inputs = weight.shape
-        self._multiply(
-            address_of_rows(x, len(out), inputs),
-            len(out),
-            x.stride(0) * 4,
-            weight.data_ptr(),
-            inputs,
-            outputs,
-            weight.stride(0) * weight.element_size(),
-            self._bias.data_ptr(),
-            address_of_rows(out, len(out), outputs),
-            out.stride(0) * 4,
-            add,
-            _NOTHING.data_ptr(),
-            SCRATCH.address("weight", SPARE_BYTES) if self._is_copied else 0,
-        )
+        source, target = address_of_rows(x, len(out), inputs), address_of_rows(out, len(out), outputs)
+        weight_bytes = weight.stride(0) * weight.element_size()
+
+        def multiply(first: int, end: int) -> None:
+            self._multiply(
+                source,
+                len(out),
+                x.stride(0) * 4,
+                weight.data_ptr() + first * weight_bytes,
+                inputs,
+                end - first,
+                weight_bytes,
+                self._bias.data_ptr() + first * 4,
+                target + first * 4,
+                out.stride(0) * 4,
+                add,
+                _NOTHING.data_ptr(),
+                SCRATCH.address("weight", SPARE_BYTES) if self._is_copied else 0,
+            )
+
+        in_pieces(multiply, outputs, COLUMNS, len(out) * outputs * inputs / OPERATIONS_PER_MICROSECOND)
 
 
 def fits(weight: Tensor) -> bool:

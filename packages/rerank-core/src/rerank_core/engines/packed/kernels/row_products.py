@@ -18,6 +18,8 @@ COLUMNS = 64
 DEPTH = 1024
 SPARE_BYTES = COLUMNS * DEPTH * 4
 
+OPERATIONS_PER_MICROSECOND = 50_000  # of float32 on a core, about
+
 _SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
