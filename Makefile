@@ -206,8 +206,16 @@ WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(SETUP) ## the tests of every day; what had to be skipped is listed at the end
 	$(PYTEST) -m everyday $(PARALLEL) --numprocesses $(WORKERS)
 
+# As on a processor with AVX2 only: what the libraries may use, and with them our own code (engines/hardware).
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+ENGINE_TESTS := $(addprefix packages/rerank-core/tests/,engines test_contract.py)
+
+.PHONY: test-avx2
+test-avx2: $(SETUP) ## the engines' tests, as on a processor with AVX2 only
+	$(AVX2) $(PYTEST) -m 'everyday or full' $(PARALLEL) --numprocesses auto $(ENGINE_TESTS)
+
 .PHONY: test-all
-test-all: test ## and parity of all families and dtypes, forks, command lines, real servers, installation, browser
+test-all: test test-avx2 ## and parity of all families and dtypes, engines as with AVX2 only, forks, command lines, real servers, installation, browser
 	$(PYTEST) -m full $(PARALLEL) --numprocesses auto
 
 .PHONY: test-release

@@ -179,6 +179,8 @@ def test_a_product_by_mkl_is_the_same_written_and_returned():
 )
 def test_onednn_multiplies_where_mkl_does_not_use_avx512(has_avx512, name, product, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": has_avx512, "cpu_name": name})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
 
     assert type(dtypes.numbers("cpu", "float32")[1](torch.zeros(64, 64), None)) is product
@@ -355,21 +357,3 @@ def test_a_processor_without_the_instructions_is_refused_with_the_way_out(tiny, 
 def test_what_the_packed_engine_does_not_run_is_not_run_in_its_types(tiny, wanted):
     with pytest.raises(CheckpointError, match=rf"no engine runs .* in {wanted}: .*not albert; .*use float32"):
         rerank_core.load(str(tiny("albert")), device="cpu", dtype=wanted)
-
-
-def test_the_instructions_are_those_that_torch_reports(monkeypatch):
-    def has(**instructions: bool | str) -> None:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
-
-    has(avx512_vnni=True, avx512_bf16=False, amx_bf16=True)
-    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (256, True)
-    has(avx512_f=True, cpu_name="Intel Xeon")
-    assert cpu_features.widens_float16()
-    has(avx512_f=True, cpu_name="AMD EPYC")
-    assert not cpu_features.widens_float16()
-    has(avx2=True, cpu_name="Intel Core")
-    assert not cpu_features.widens_float16()
-    has(avx2=True)
-    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (128, False)
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert (cpu_features.int8_levels(), cpu_features.has_bfloat16()) == (128, False)

@@ -1,13 +1,34 @@
-"""The features of this machine's processor that decide how engines compute."""
+"""The features of this machine's processor that decide how engines compute.
+
+What the environment takes away from oneDNN (``ONEDNN_MAX_CPU_ISA``) or from torch (``ATEN_CPU_CAPABILITY``) does not
+count: their products would be those of a lesser processor, and our own kernels are not used on one either.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Mapping
 
 # Linux on x86-64: a system call, its request for a part of the processor's state, and that part: what tiles hold.
 _ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18
+
+# What oneDNN still uses of the features that are asked for here, by the value of its variable. Other values take
+# nothing of these away.
+_AVX512 = frozenset({"avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"})
+_ONEDNN = {
+    "SSE41": frozenset[str](),
+    "AVX": frozenset[str](),
+    "AVX2": frozenset[str](),
+    "AVX2_VNNI": frozenset({"avx_vnni"}),
+    "AVX2_VNNI_2": frozenset({"avx_vnni"}),
+    "AVX512_CORE": _AVX512,
+    "AVX512_CORE_VNNI": _AVX512 | {"avx512_vnni"},
+    "AVX512_CORE_BF16": _AVX512 | {"avx512_vnni", "avx512_bf16"},
+    "AVX512_CORE_FP16": _AVX512 | {"avx512_vnni", "avx512_bf16"},
+    "AVX10_1_512": _AVX512 | {"avx512_vnni", "avx512_bf16"},
+}
 
 
 def has_float16_weights() -> bool:
@@ -87,4 +108,15 @@ def _capabilities() -> Mapping[str, object]:
     import torch
 
     known: Mapping[str, object] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return known
+    return {name: value for name, value in known.items() if not _is_taken_away(name)}
+
+
+def _is_taken_away(name: str) -> bool:
+    import torch
+
+    if not name.startswith(("avx", "amx")):
+        return False
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    left = _ONEDNN.get(limit.upper())
+    by_torch = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2") and not name.startswith("avx_")
+    return by_torch or (left is not None and name not in left)

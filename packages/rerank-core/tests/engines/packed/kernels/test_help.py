@@ -8,6 +8,7 @@ import rerank_core
 import torch
 from rerank_core import ScoreOptions
 from rerank_core.engines import workers
+from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.continued import LayerKeys, Places
@@ -124,6 +125,8 @@ def test_attention_in_float32(is_causal, with_help):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_one_lone_pair_has_the_score_that_it_has_in_one_thread(dtype, tiny, monkeypatch):
+    if dtype == "bfloat16" and not cpu_features.has_bfloat16():
+        pytest.skip("SKIPPED LOUDLY: this processor does not compute in bfloat16")
     monkeypatch.setattr(workers, "_LEAST_PIECE", 1e-9)
     before, scores = torch.get_num_threads(), set()
     try:

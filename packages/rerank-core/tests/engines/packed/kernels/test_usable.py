@@ -26,8 +26,17 @@ def forget() -> None:
     instructions.reads_rows.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def numba_knows_this_machine() -> None:
+    """Let numba look at the real features first: it does so once, before it compiles anything."""
+    if importlib.util.find_spec("numba") is not None:
+        import numba
+
+        numba.njit(lambda: 0)()
+
+
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch, numba_knows_this_machine):
     """A processor with AMX and AVX-512, on a system that allows it, with numba: each can be taken away."""
 
     def change(
