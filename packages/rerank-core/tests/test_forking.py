@@ -110,7 +110,13 @@ for dtype in ("float16-weights", "int8", "bfloat16"):
     except rerank_core.InvalidRequest:  # not on this processor
         continue
     wanted = model.score(QUERY, DOCUMENTS)
-    assert finish(in_child(lambda: model.score(QUERY, DOCUMENTS) == wanted)) == [0], dtype
+    def is_the_same():
+        found = model.score(QUERY, DOCUMENTS)
+        if found != wanted:
+            print([one - other for one, other in zip(found.values, wanted.values)], flush=True)
+        return found == wanted
+    ended = finish(in_child(is_the_same))
+    assert ended == [0], (dtype, ended)
 print("right")
 """,
         tiny("bert"),
