@@ -216,8 +216,8 @@ class Builder:
         kernel = self._kernel(reach)
         if kernel is not None:
             return VarlenAttention(kernel)
-        if reach is None and self._config.head_width % 32 == 0:
-            own = dtypes.own_attention(self._device, self._wanted, self._config.hidden)
+        if self._config.head_width % 32 == 0:
+            own = dtypes.own_attention(self._device, self._wanted, self._config.hidden, reach)
             if own is not None:
                 return own
         return per_sequence if reach is None else LocalAttention(reach, device=self._device, dtype=self._dtype)

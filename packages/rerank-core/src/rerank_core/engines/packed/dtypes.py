@@ -91,17 +91,20 @@ def has_kernels(device: str, dtype: str) -> bool:
     return device == "cpu" and dtype in ("bfloat16", "int8") and instructions.found() is not None
 
 
-def own_attention(device: str, dtype: str, hidden: int) -> Attention | None:
-    """Return the attention of our own kernels, where there is one for heads of a multiple of 32; else None."""
+def own_attention(device: str, dtype: str, hidden: int, reach: int | None) -> Attention | None:
+    """Return the attention of our own kernels, where there is one for heads of a multiple of 32; else None.
+
+    ``reach``: how far away a token sees others; None: everywhere.
+    """
     if has_kernels(device, dtype):
         from rerank_core.engines.packed.kernels.attention import KernelAttention
 
-        return KernelAttention()
+        return KernelAttention(reach)
     if dtype not in ("float32", "float16-weights") or not _attends_in_float32(device, hidden):
         return None
-    from rerank_core.engines.packed.kernels.float_attention import attend
+    from rerank_core.engines.packed.kernels.float_attention import FloatAttention
 
-    return attend
+    return FloatAttention(reach)
 
 
 def own_decoder_attention(device: str, hidden: int, *, is_causal: bool) -> ContinuedAttention | None:

@@ -35,7 +35,7 @@ def sums(request) -> Sums:
 
 @pytest.fixture(scope="module")
 def per_sequence(sums) -> KernelAttention:
-    return KernelAttention(sums)
+    return KernelAttention(sums=sums)
 
 
 def some_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -233,6 +233,20 @@ def test_attention_is_near_that_in_float32(per_sequence, heads, width):
 
     assert float((found - golden).abs().max()) < 0.1
     assert float((found - golden).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize("reach", [0, 1, 5, 31, 32, 64, 200])
+def test_local_attention_is_near_that_in_float32_and_has_its_bits_among_any_sequences(sums, reach):
+    numbers, bounds = sequences_of([1, 2, 31, 32, 33, 64, 65, 150, 300], 2, 64)
+    golden = attended(attention.LocalAttention(reach, device="cpu", dtype=torch.float32), numbers, bounds, 2)
+
+    found = attended(KernelAttention(reach, sums), numbers, bounds, 2)
+
+    assert float((found - golden).abs().max()) < 0.2  # of few keys, rounding evens out less
+    assert float((found - golden).abs().mean()) < 0.01
+    for start, end in itertools.pairwise(bounds.places):
+        alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
+        assert torch.equal(attended(KernelAttention(reach, sums), numbers[start:end], alone, 2), found[start:end])
 
 
 def test_attention_of_scores_far_apart_takes_the_largest_alone(per_sequence):

@@ -13,7 +13,7 @@ from rerank_core.engines.packed.ops.continued import ContinuedAttention, LayerKe
 if not instructions.reads_rows():
     pytest.skip("SKIPPED LOUDLY: float32 is not best computed by kernels here, or no numba", allow_module_level=True)
 
-from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention, attend
+from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention, FloatAttention
 from rerank_core.engines.packed.kernels.row_linear import RowLinear, fits
 
 # Inputs and outputs: less than one part of the weight, and around the ends of parts.
@@ -124,16 +124,29 @@ def attended(function: attention.Attention, numbers: torch.Tensor, bounds: Bound
 def test_attention_is_torchs_to_the_rounding_of_float32(heads, width):
     numbers, bounds = sequences_of([1, 2, 5, 6, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 97, 300], heads, width)
 
-    found = attended(attend, numbers, bounds, heads)
+    found = attended(FloatAttention(), numbers, bounds, heads)
 
     assert torch.allclose(found, attended(attention.per_sequence, numbers, bounds, heads), atol=2e-5)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 5, 31, 32, 64, 200])
+def test_local_attention_is_torchs_to_the_rounding_of_float32_and_has_its_bits_among_any_sequences(reach):
+    numbers, bounds = sequences_of([1, 2, 5, 6, 63, 64, 65, 129, 150, 300], 2, 64)
+    golden = attended(attention.LocalAttention(reach, device="cpu", dtype=torch.float32), numbers, bounds, 2)
+
+    found = attended(FloatAttention(reach), numbers, bounds, 2)
+
+    assert torch.allclose(found, golden, atol=2e-5)
+    for start, end in itertools.pairwise(bounds.places):
+        alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
+        assert torch.equal(attended(FloatAttention(reach), numbers[start:end], alone, 2), found[start:end])
 
 
 def test_attention_of_scores_far_apart_takes_the_largest_alone():
     numbers, bounds = sequences_of([40], 1, 32)
     numbers[:, :64] *= 1000
 
-    found = attended(attend, numbers, bounds, 1)
+    found = attended(FloatAttention(), numbers, bounds, 1)
 
     assert torch.allclose(found, attended(attention.per_sequence, numbers, bounds, 1), atol=1e-2)
 
@@ -141,18 +154,18 @@ def test_attention_of_scores_far_apart_takes_the_largest_alone():
 def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences():
     heads, lengths = 2, [33, 1, 100, 16]
     numbers, bounds = sequences_of(lengths, heads, 64)
-    golden = attended(attend, numbers, bounds, heads)
+    golden = attended(FloatAttention(), numbers, bounds, heads)
 
     for start, end in itertools.pairwise(bounds.places):
         alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
-        assert torch.equal(attended(attend, numbers[start:end], alone, heads), golden[start:end])
+        assert torch.equal(attended(FloatAttention(), numbers[start:end], alone, heads), golden[start:end])
 
 
 def test_rows_behind_the_last_sequence_are_left():
     numbers, _ = sequences_of([32], 2, 32)
     bounds = Bounds([0, 20], torch.tensor([0, 20], dtype=torch.int32))
 
-    out = attended(attend, numbers, bounds, 2)
+    out = attended(FloatAttention(), numbers, bounds, 2)
 
     assert (out[20:] == 5).all()
     assert (out[:20] != 5).all()
@@ -163,7 +176,7 @@ def test_keys_of_other_strides_than_values_are_refused():
     query, key, value = numbers.view(20, 3, 2, 32).unbind(1)
 
     with pytest.raises(TypeError, match="strides of one size"):
-        attend(query, key.contiguous(), value, bounds, torch.zeros(20, 2, 32))
+        FloatAttention()(query, key.contiguous(), value, bounds, torch.zeros(20, 2, 32))
 
 
 # A prefix's tokens, a sequence's own, and its queries: those of all its own tokens, or of the last one.

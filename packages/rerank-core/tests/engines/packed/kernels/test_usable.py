@@ -131,11 +131,11 @@ def test_attention_of_large_models_is_our_own_where_float32_is_best_computed_so(
     pytest.importorskip("numba")
     machine(has=False, dots=False, rows=True)
 
-    assert [dtypes.own_attention("cpu", dtype, 1024) is not None for dtype in ("float32", "float16-weights")] == [
+    assert [dtypes.own_attention("cpu", dtype, 1024, None) is not None for dtype in ("float32", "float16-weights")] == [
         True
     ] * 2
-    assert dtypes.own_attention("cpu", "bfloat16", 1024) is None
-    assert dtypes.own_attention("cpu", "float32", 384) is None
+    assert dtypes.own_attention("cpu", "bfloat16", 1024, None) is None
+    assert dtypes.own_attention("cpu", "float32", 384, None) is None
     assert dtypes.own_decoder_attention("cpu", 1024, is_causal=True) is not None
     assert dtypes.own_decoder_attention("cpu", 64, is_causal=True) is None
 
@@ -156,7 +156,7 @@ def test_a_gpu_has_none(machine):
     machine(rows=True)
 
     assert not dtypes.has_kernels("cuda:0", "bfloat16")
-    assert dtypes.own_attention("cuda:0", "float32", 1024) is None
+    assert dtypes.own_attention("cuda:0", "float32", 1024, None) is None
 
 
 @pytest.mark.skipif(

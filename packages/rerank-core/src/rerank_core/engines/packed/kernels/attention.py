@@ -36,6 +36,8 @@ from rerank_core.engines.packed.kernels.vectors import (
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.workers import in_pieces
 
+_EVERYWHERE = 2**40  # tokens
+
 
 @kernel
 def _lay_out_queries(x: Any, tokens: Any, row_bytes: Any, width: Any, scale: Any, tiles: Any) -> None:
@@ -78,21 +80,29 @@ def _lay_out_values(x: Any, tokens: Any, row_bytes: Any, width: Any, tiles: Any)
 
 
 @kernel
-def _weigh(scores: Any, rows: Any, tokens: Any, weights: Any, sums: Any) -> None:
-    """Turn rows of scores into powers of two in bfloat16, and keep one over each row's sum."""
-    depth = (tokens + 31) // 32
+def _weigh(
+    scores: Any, rows: Any, row_bytes: Any, depth: Any, place: Any, keys: Any, reach: Any, weights: Any, sums: Any
+) -> None:
+    """Turn rows of scores into powers of two in bfloat16, and keep one over each row's sum.
+
+    There are scores of 32 times ``depth`` keys. The first row stands at the key ``place`` and sees those at most
+    ``reach`` away, of the first ``keys``; each other row stands one further.
+    """
     for row in range(rows):
-        source = scores + row * depth * ROW_BYTES
-        for token in range(tokens, depth * 32):
-            store_float(source + token * 4, NEVER)
+        source = scores + row * row_bytes
+        end = source + depth * ROW_BYTES
+        for unseen in range(source, source + max(place + row - reach, 0) * 4, 4):
+            store_float(unseen, NEVER)
+        for unseen in range(source + min(place + row + 1 + reach, keys) * 4, end, 4):
+            store_float(unseen, NEVER)
         most = load(source)
-        for place in range(source + 64, source + depth * ROW_BYTES, 64):
-            most = larger(load(place), most)
+        for part in range(source + 64, end, 64):
+            most = larger(load(part), most)
         top = splat(largest(most))
         target = place_of(weights, row, depth)
         added = splat(np.float32(0))
-        for place in range(source, source + depth * ROW_BYTES, ROW_BYTES):
-            first, second = power_of(load(place) - top), power_of(load(place + 64) - top)
+        for part in range(source, end, ROW_BYTES):
+            first, second = power_of(load(part) - top), power_of(load(part + 64) - top)
             added = added + first + second
             store_bfloat16(target, first)
             store_bfloat16(target + 32, second)
@@ -114,12 +124,16 @@ def _attending(sums_of: Sums) -> Any:
         tokens: Any,
         heads: Any,
         width: Any,
+        reach: Any,
         scale: Any,
         out: Any,
         out_bytes: Any,
         buffer: Any,
     ) -> None:
-        """Attend within one sequence. ``buffer`` holds what ``buffer_bytes`` says, on a cache line."""
+        """Attend within one sequence, to tokens at most ``reach`` away.
+
+        ``buffer`` holds what ``buffer_bytes`` says, on a cache line.
+        """
         depth, inner = (tokens + 31) // 32, width // 32
         queries = buffer + BLOCK_BYTES
         keys = queries + depth * inner * PAIR_BYTES
@@ -136,14 +150,19 @@ def _attending(sums_of: Sums) -> Any:
             for first in range(0, tokens, 32):
                 rows = min(tokens - first, 32)
                 query_tiles = queries + first // 32 * inner * PAIR_BYTES
-                for group in range(depth):
-                    key_tiles = keys + group * inner * PAIR_BYTES
+                start = max(first - reach, 0) // 32
+                count = (min(first + rows + reach, tokens) + 31) // 32 - start
+                for group in range(count):
+                    key_tiles = keys + (start + group) * inner * PAIR_BYTES
                     place = scores + group * ROW_BYTES
                     add_up_bfloat16(query_tiles, key_tiles, inner, rows, False, place, depth * ROW_BYTES, 0, 0, 0)
-                _weigh(scores, rows, tokens, weights, shares)
+                skipped = start * 32
+                _weigh(
+                    scores, rows, depth * ROW_BYTES, count, first - skipped, tokens - skipped, reach, weights, shares
+                )
                 for part in range(inner):
-                    value_tiles = values + part * depth * PAIR_BYTES
-                    add_up_bfloat16(weights, value_tiles, depth, rows, False, buffer, ROW_BYTES, 0, 0, 0)
+                    value_tiles = values + (part * depth + start) * PAIR_BYTES
+                    add_up_bfloat16(weights, value_tiles, count, rows, False, buffer, ROW_BYTES, 0, 0, 0)
                     for row in range(rows):
                         share = splat(load_float(shares + row * 4))
                         place = out + (first + row) * out_bytes + side + part * ROW_BYTES
@@ -163,8 +182,12 @@ def buffer_bytes(tokens: int, width: int) -> int:
 class KernelAttention:
     """Attends in one call for each sequence. The width of heads is a multiple of 32."""
 
-    def __init__(self, sums: Sums | None = None) -> None:
-        """``sums``: what it is made of; by default the fastest that this machine has."""
+    def __init__(self, reach: int | None = None, sums: Sums | None = None) -> None:
+        """``reach``: how far away a token sees others; None: everywhere.
+
+        ``sums``: what it is made of; by default the fastest that this machine has.
+        """
+        self._reach = _EVERYWHERE if reach is None else reach
         self._attend = _attending(best_sums() if sums is None else sums)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
@@ -194,10 +217,13 @@ class KernelAttention:
                     tokens,
                     last - first,
                     width,
+                    self._reach,
                     scale,
                     outs + start * out_bytes + first * width * 4,
                     out_bytes,
                     SCRATCH.address("attention", buffer_bytes(tokens, width)),
                 )
 
-            in_pieces(attend, heads, 1, 2 * tokens**2 * inner / OPERATIONS_PER_MICROSECOND)
+            in_pieces(
+                attend, heads, 1, 2 * tokens * min(tokens, 2 * self._reach + 1) * inner / OPERATIONS_PER_MICROSECOND
+            )

@@ -37,6 +37,8 @@ from rerank_core.engines.workers import in_pieces
 _KEYS = 64  # that scores are computed of at a time
 _GROUP_BYTES = _KEYS * 4
 
+EVERYWHERE = 2**40  # tokens
+
 
 @kernel
 def _turn_round(x: Any, tokens: Any, row_bytes: Any, width: Any, out: Any) -> None:
@@ -57,31 +59,33 @@ def _lay_end_to_end(x: Any, tokens: Any, row_bytes: Any, width: Any, out: Any) -
 
 
 @kernel
-def _weigh(scores: Any, rows: Any, row_bytes: Any, seen: Any, more: Any, scale: Any) -> None:
+def _weigh(scores: Any, rows: Any, row_bytes: Any, place: Any, keys: Any, behind: Any, ahead: Any, scale: Any) -> None:
     """Turn rows of scores into weights, whose sum is one. ``scale``: of scores, to powers of two.
 
-    The first row sees ``seen`` keys, each other one ``more`` than the one before it. What a row does not see weighs
-    nothing, as far as the last row sees.
+    The first row stands at the key ``place`` and sees so many keys ``behind`` and ``ahead`` of its own, of the first
+    ``keys``; each other row stands one further. What a row does not see weighs nothing, as far as the last row sees.
     """
     factor = splat(scale)
-    bytes_of_all = (seen + (rows - 1) * more + 15) // 16 * 64
+    bytes_of_all = (min(place + rows + ahead, keys) + 15) // 16 * 64
     for row in range(rows):
         source = scores + row * row_bytes
         end = source + bytes_of_all
-        for place in range(source + (seen + row * more) * 4, end, 4):
-            store_float(place, NEVER)
+        for unseen in range(source, source + max(place + row - behind, 0) * 4, 4):
+            store_float(unseen, NEVER)
+        for unseen in range(source + min(place + row + 1 + ahead, keys) * 4, end, 4):
+            store_float(unseen, NEVER)
         most = load(source)
-        for place in range(source + 64, end, 64):
-            most = larger(load(place), most)
+        for part in range(source + 64, end, 64):
+            most = larger(load(part), most)
         top = splat(largest(most))
         added = splat(np.float32(0))
-        for place in range(source, end, 64):
-            power = power_of((load(place) - top) * factor)
+        for part in range(source, end, 64):
+            power = power_of((load(part) - top) * factor)
             added = added + power
-            store(place, power)
+            store(part, power)
         share = splat(np.float32(1) / total(added))
-        for place in range(source, end, 64):
-            store(place, load(place) * share)
+        for part in range(source, end, 64):
+            store(part, load(part) * share)
 
 
 @kernel
@@ -96,7 +100,8 @@ def attend_within(
     key_heads: Any,
     shared: Any,
     width: Any,
-    is_causal: Any,
+    behind: Any,
+    ahead: Any,
     scale: Any,
     out: Any,
     out_bytes: Any,
@@ -104,8 +109,8 @@ def attend_within(
 ) -> None:
     """Attend within one sequence, with the queries of its last ``rows`` tokens.
 
-    ``shared`` query heads, side by side, have a key head together. ``is_causal``: a token sees those up to its own
-    place. ``buffer`` holds what ``buffer_bytes`` says.
+    ``shared`` query heads, side by side, have a key head together. A token sees so many tokens ``behind`` and ``ahead``
+    of it. ``buffer`` holds what ``buffer_bytes`` says.
     """
     padded = (tokens + _KEYS - 1) // _KEYS * _GROUP_BYTES  # bytes of a row of scores
     scores = buffer + width * padded
@@ -117,23 +122,25 @@ def attend_within(
             _lay_end_to_end(value + side, tokens, key_bytes, width, values)
         for first in range(0, rows, ROWS):
             last = min(rows - first, ROWS) - 1
-            more = 1 if is_causal else 0
-            seen = tokens - rows + first + 1 if is_causal else tokens
-            depth = seen + last * more
+            place = tokens - rows + first
+            start = max(place - behind, 0) // _KEYS
+            skipped = start * _KEYS
+            depth = min(place + last + 1 + ahead, tokens) - skipped
             queries = query + first * query_bytes + head * width * 4
-            for group in range((depth + _KEYS - 1) // _KEYS):
-                keys, place = buffer + group * width * _GROUP_BYTES, scores + group * _GROUP_BYTES
+            for group in range(start, start + (depth + _KEYS - 1) // _KEYS):
+                keys, target = buffer + group * width * _GROUP_BYTES, scores + (group - start) * _GROUP_BYTES
                 if tokens - group * _KEYS > 32:
-                    add_up_64(queries, query_bytes, last, keys, _GROUP_BYTES, width, place, padded)
+                    add_up_64(queries, query_bytes, last, keys, _GROUP_BYTES, width, target, padded)
                 else:
-                    add_up_32(queries, query_bytes, last, keys, _GROUP_BYTES, width, place, padded)
-            _weigh(scores, last + 1, padded, seen, more, scale)
+                    add_up_32(queries, query_bytes, last, keys, _GROUP_BYTES, width, target, padded)
+            _weigh(scores, last + 1, padded, place - skipped, tokens - skipped, behind, ahead, scale)
+            seen = values + skipped * width * 4
             target = out + first * out_bytes + head * width * 4
             whole = width // 64 * 64
             for part in range(0, whole * 4, 64 * 4):
-                add_up_64(scores, padded, last, values + part, width * 4, depth, target + part, out_bytes)
+                add_up_64(scores, padded, last, seen + part, width * 4, depth, target + part, out_bytes)
             for part in range(whole * 4, width * 4, 32 * 4):
-                add_up_32(scores, padded, last, values + part, width * 4, depth, target + part, out_bytes)
+                add_up_32(scores, padded, last, seen + part, width * 4, depth, target + part, out_bytes)
 
 
 def buffer_bytes(tokens: int, width: int) -> int:
@@ -141,11 +148,21 @@ def buffer_bytes(tokens: int, width: int) -> int:
     return (width + ROWS) * -(-tokens // _KEYS) * _GROUP_BYTES + tokens * width * 4
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-    """See ``Attention``: in one call for each sequence. The width of heads is a multiple of 32."""
-    for start, end in pairwise(bounds.places):
-        rows = slice(start, end)
-        _attend(query[rows], key[rows], value[rows], out[rows], is_causal=False)
+@dataclass(frozen=True, slots=True)
+class FloatAttention:
+    """See ``Attention``: in one call for each sequence. The width of heads is a multiple of 32.
+
+    ``reach``: how far away a token sees others; None: everywhere.
+    """
+
+    reach: int | None = None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
+        """See ``Attention``."""
+        reach = EVERYWHERE if self.reach is None else self.reach
+        for start, end in pairwise(bounds.places):
+            rows = slice(start, end)
+            _attend(query[rows], key[rows], value[rows], out[rows], behind=reach, ahead=reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +173,13 @@ class ContinuedFloatAttention:
 
     def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
         """See ``ContinuedAttention``."""
-        join = Join(keys)
+        join, ahead = Join(keys), 0 if self.is_causal else EVERYWHERE
         for number, (start, end) in enumerate(pairwise(keys.places.queries.places)):
             key, value = join(number)
-            _attend(query[start:end], key, value, out[start:end], is_causal=self.is_causal)
+            _attend(query[start:end], key, value, out[start:end], behind=EVERYWHERE, ahead=ahead)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, is_causal: bool) -> None:
+def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, behind: int, ahead: int) -> None:
     rows, heads, width = query.shape
     tokens, key_heads = key.shape[:2]
     if key.stride(0) != value.stride(0):
@@ -185,11 +202,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, is_causal
             end - first,
             shared,
             width,
-            is_causal,
+            behind,
+            ahead,
             np.float32(LOG2_E / math.sqrt(width)),
             outs + side,
             out.stride(0) * 4,
             SCRATCH.address("attention", buffer_bytes(tokens, width)),
         )
 
-    in_pieces(attend_in, key_heads, 1, 2 * rows * tokens * heads * width / OPERATIONS_PER_MICROSECOND)
+    seen = min(tokens, behind + 1 + ahead)
+    in_pieces(attend_in, key_heads, 1, 2 * rows * seen * heads * width / OPERATIONS_PER_MICROSECOND)
