@@ -1,4 +1,4 @@
-"""Draw the charts of docs/performance.md, and write the figures of README.md, that page and docs/models.md.
+"""Draw the charts of docs/performance.md, and write the figures of README.md and three pages of docs.
 
 Run by `make charts`.
 
@@ -15,7 +15,7 @@ from published import FIGURES, read
 from results import write_file
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "models.md")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "performance-amd.md", "models.md")))
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -23,7 +23,7 @@ def files(figures: Path = FIGURES) -> dict[Path, str]:
     """Return the content of each file."""
     found = read(figures)
     drawn = charts(found)
-    written = blocks(found, drawn)
+    written = blocks(found, read(figures / "avx512"), drawn)
     images = {IMAGES / f"{name}.svg": chart.svg for name, chart in drawn.items()}
     return images | {page: filled(page.read_text(encoding="utf-8"), written) for page in PAGES}
 

@@ -1,4 +1,4 @@
-"""The sentences and tables with figures in README.md, docs/performance.md and docs/models.md, from the measurements.
+"""The sentences and tables with figures in README.md and three pages of docs, from the measurements.
 
 A page marks their places with two comments, ``<!-- figures: NAME -->`` and ``<!-- /figures -->``.
 """
@@ -13,7 +13,7 @@ from pairs import SHORT
 from performance_charts import LARGE, PADDED, SMALL, UNPADDED, Chart, headline, machine_line, signed
 from published import PACKED, Engines, LanguageModels, Published
 from row_charts import Interval
-from systems import DTYPES, packed, product_dtype
+from systems import DTYPES, packed
 
 _BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -33,17 +33,21 @@ def prose(page: str) -> str:
     return _BLOCK.sub("", page)
 
 
-def blocks(found: Published, charts: Mapping[str, Chart]) -> dict[str, str]:
-    """All blocks, by name."""
+def blocks(found: Published, amd: Published, charts: Mapping[str, Chart]) -> dict[str, str]:
+    """Write all blocks, by name. ``amd``: what was measured on an AMD processor with AVX-512."""
     images = {name: f"![{chart.title}](images/{name}.svg)" for name, chart in charts.items()}
     return {
         "machine": _machine(found),
         "speed": f"{images['speed']}\n\n{_against(found)}",
-        "avx-five-twelve": _on_avx512(found.avx512),
         "growth": f"{images['growth-passages']}\n\n{images['growth-length']}\n\n{_growth(found)}",
         "dtypes": f"{images['dtypes']}\n\n{_dtypes(found)}",
         "language-models": _language_models(found.language_models),
-        "readme": _readme(found, charts["speed"]),
+        "amd-machine": _machine(amd),
+        "amd-speed": _against(amd),
+        "amd-growth": _growth(amd),
+        "amd-dtypes": _dtypes(amd),
+        "amd-language-models": _language_models(amd.language_models),
+        "readme": _readme(found, amd, charts["speed"]),
     }
 
 
@@ -60,7 +64,8 @@ def _machine(found: Published) -> str:
 
 def _peer_versions(found: Published) -> list[str]:
     peers = found.large.content["settings"]["peers"]
-    firsts = dict.fromkeys(requirements[0] for requirements in peers.values())
+    measured = {*found.large.peers, *found.small.peers}
+    firsts = dict.fromkeys(requirements[0] for peer, requirements in peers.items() if peer in measured)
     return [re.sub(r"(\[.*\])?==", " ", requirement) for requirement in firsts]
 
 
@@ -115,27 +120,6 @@ def _small_requests(found: Published) -> list[str]:
     ]
     columns = [f"small requests, default shape: CPU ms of so many pairs of {SHORT} tokens"]
     return [table([*columns, *(request.partition(" ")[0] for request in requests)], rows)] if rows else []
-
-
-def _on_avx512(run: Engines) -> str:
-    """Write the ratios to peers on a processor without AMX, and what smaller dtypes bring there."""
-    requests = run.small_requests
-    rows = []
-    for peer, name in UNPADDED.items():
-        if peer in run.peers:
-            own = packed(product_dtype(peer))
-            times = [(run.milliseconds(peer, request), run.milliseconds(own, request)) for request in requests]
-            ratios = [f"{theirs / ours:.2f}" if theirs and ours else "-" for theirs, ours in times]
-            rows.append([name, f"{run.against(peer):.2f}", *ratios])
-    columns = ["rerank, in the same dtype: times as fast as", "mixed"]
-    columns += [f"{request.partition(' ')[0]} of {SHORT} tokens" for request in requests]
-    against = run.against("sentence-transformers")
-    speeds = ", ".join(f"`{dtype}` {run.dtype_speed(dtype):.2f}" for dtype in DTYPES[1:])
-    return f"""\
-{table(columns, rows)}
-
-Default shape ({machine_line(run.content)}): {against:.2f} times as fast as sentence-transformers. \
-Relative to `float32`: {speeds}."""
 
 
 def _growth(found: Published) -> str:
@@ -200,7 +184,7 @@ A random network of Qwen3-Reranker-0.6B's shape, on one core ({machine_line(run.
 share the first {run.shared_tokens} tokens of the prompt."""
 
 
-def _readme(found: Published, chart: Chart) -> str:
+def _readme(found: Published, amd: Published, chart: Chart) -> str:
     run, large, small = found.large, found.large_growth, found.small_growth
     most = max(small.passages())
     threads = small.passages(1)[most] / small.passages(2)[most]
@@ -211,7 +195,7 @@ def _readme(found: Published, chart: Chart) -> str:
 ![{chart.title}](docs/images/speed.svg)
 
 - **{headline(run)}**, with the same scores (passages of mixed lengths, one core, float32).\
-{_smaller_peers(run)}{_elsewhere(found.avx512)}
+{_smaller_peers(run)}{_elsewhere(amd.large)}
 - **{per_passage[0]:.0f} ms a passage** of {small.length} tokens with {SMALL}, {per_passage[1]:.0f} ms with {LARGE}, \
 on one core. Two threads are {threads:.1f} times as fast.
 - **bfloat16 is {run.dtype_speed("bfloat16"):.1f} times as fast** as float32 with AMX and the extra `kernels`, int8 \

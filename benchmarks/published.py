@@ -155,10 +155,9 @@ class LanguageModels:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """All of them. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM).
+    """All of a processor. *Large* is a random checkpoint of the default model's shape, *small* a trained one (MiniLM).
 
-    ``modernbert``: a random one of ModernBERT-base's shape, where it was measured. ``avx512``: large, on an AMD
-    processor with AVX-512.
+    ``modernbert``: a random one of ModernBERT-base's shape, where it was measured.
     """
 
     large: Engines
@@ -167,7 +166,6 @@ class Published:
     small_growth: Growth
     quality: Quality
     language_models: LanguageModels
-    avx512: Engines
     modernbert: Engines | None = None
 
     @property
@@ -178,7 +176,7 @@ class Published:
 
 
 def read(folder: Path = FIGURES) -> Published:
-    """Read all files of the folder."""
+    """Read all files of a folder; that of an AMD processor with AVX-512 is ``FIGURES / "avx512"``."""
 
     def content(name: str) -> JSON:
         found: JSON = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -187,7 +185,6 @@ def read(folder: Path = FIGURES) -> Published:
     return Published(
         large=Engines(content("engines-large")),
         small=Engines(content("engines-small")),
-        avx512=Engines(content("engines-large-avx512")),
         large_growth=Growth(content("growth-large")),
         small_growth=Growth(content("growth-small")),
         quality=Quality(content("quality-small")),
