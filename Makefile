@@ -385,5 +385,5 @@ clean: ## remove .venv, .uv and every cache
 help: ## this list
 	@echo 'make TARGET [TORCH=cpu]'
 	@awk '/^#@ / { printf "\n%s:\n", substr($$0, 4) } \
-	  match($$0, /^[a-z][a-z-]*:.*## /) { printf "  %-16s %s\n", substr($$0, 1, index($$0, ":") - 1), substr($$0, RLENGTH + 1) }' \
+	  match($$0, /^[a-z][a-z0-9-]*:.*## /) { printf "  %-16s %s\n", substr($$0, 1, index($$0, ":") - 1), substr($$0, RLENGTH + 1) }' \
 	  $(MAKEFILE_LIST)
