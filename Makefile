@@ -215,7 +215,7 @@ test-avx2: $(SETUP) ## the engines' tests, as on a processor with AVX2 only
 	$(AVX2) $(PYTEST) -m 'everyday or full' $(PARALLEL) --numprocesses auto $(ENGINE_TESTS)
 
 .PHONY: test-all
-test-all: test test-avx2 ## and parity of all families and dtypes, engines as with AVX2 only, forks, command lines, real servers, installation, browser
+test-all: test test-avx2 ## and parity of all families and dtypes, with AVX2 only too, forks, commands, real servers, browser
 	$(PYTEST) -m full $(PARALLEL) --numprocesses auto
 
 .PHONY: test-release

@@ -106,7 +106,9 @@ def test_make_runs_each_tier_behind_the_smaller_ones(root: Path) -> None:
     commands = (root / "Makefile").read_text()
 
     for target, before, tier in [
-        ("test", "$(SETUP)", "everyday"), ("test-all", "test test-avx2", "full"), ("test-release", "test-all", "release"),
-    ]:  # fmt: skip
+        ("test", "$(SETUP)", "everyday"),
+        ("test-all", "test test-avx2", "full"),
+        ("test-release", "test-all", "release"),
+    ]:
         assert f"\n{target}: {before} ## " in commands
         assert f"$(PYTEST) -m {tier}" in commands
