@@ -34,7 +34,7 @@ _Call: TypeAlias = Callable[[], None]
 _LEAST_PIECE = 200  # microseconds: a worker that waits begins after about a hundred
 _PIECES = 4  # for each worker: who began late, or is slower, does fewer
 
-_CURRENT = threading.local()  # ``crew``: that of the worker which is asked
+_CURRENT = threading.local()  # ``calls``: of the pool that the asking thread works for
 
 
 def in_pieces(work: Callable[[int, int], None], size: int, unit: int, microseconds: float) -> None:
@@ -44,11 +44,11 @@ def in_pieces(work: Callable[[int, int], None], size: int, unit: int, microsecon
     what is short stays in one piece. Returns when all is done. The bits of what ``work`` computes must not depend on
     the bounds.
     """
-    crew: _Crew | None = getattr(_CURRENT, "crew", None)
+    calls: _Calls | None = getattr(_CURRENT, "calls", None)
     units = -(-size // unit)
     most = min(units, int(microseconds / _LEAST_PIECE))
-    helpers = 0 if crew is None else min(len(crew.idle), most - 1)
-    if crew is None or helpers < 1:
+    helpers = 0 if calls is None else min(len(calls.idle), most - 1)
+    if calls is None or helpers < 1:
         work(0, size)
         return
     count = (1 + helpers) * min(most // (1 + helpers), _PIECES)
@@ -63,7 +63,7 @@ def in_pieces(work: Callable[[int, int], None], size: int, unit: int, microsecon
                 return
             work(*bounds)
 
-    given = [crew.submit(take_what_is_left, number) for number in range(helpers)]
+    given = [calls.submit(take_what_is_left, number) for number in range(helpers)]
     try:
         take_what_is_left()
     finally:
@@ -100,10 +100,10 @@ class _Workers:
     """
 
     def __init__(self, count: int, warm_up: Callable[[], object], threads: int) -> None:
-        self._crew = _Crew()
-        weakref.finalize(self, self._crew.end, count).atexit = False
+        self._calls = _Calls()
+        weakref.finalize(self, self._calls.end, count).atexit = False
         for number in range(count):
-            threading.Thread(target=self._crew.serve, name=f"worker_{number}", daemon=True).start()
+            threading.Thread(target=self._calls.serve, name=f"worker_{number}", daemon=True).start()
         everybody, one_by_one = threading.Barrier(count), threading.Lock()
 
         def begin(_: int) -> int:
@@ -123,7 +123,7 @@ class _Workers:
 
     def map(self, work: Callable[[Work], Result], parts: Sequence[Work]) -> list[Result]:
         with our_settings():
-            futures = [self._crew.submit(work, part) for part in parts]
+            futures = [self._calls.submit(work, part) for part in parts]
             try:
                 wait(futures)
                 results = []
@@ -136,25 +136,25 @@ class _Workers:
                 futures.clear()
 
 
-class _Crew:
-    """What the threads of a pool share."""
+class _Calls:
+    """Calls that the threads of a pool wait for, and which of these have nothing to do."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
         self.idle: set[int] = set()  # threads that wait for a call, or are about to take one
 
     def submit(self, work: Callable[[Work], Result], part: Work) -> Future[Result]:
         """Let a thread do it as soon as one is free."""
         future: Future[Result] = Future()
-        self._calls.put(partial(_run, future, work, part))
+        self._queue.put(partial(_run, future, work, part))
         return future
 
     def serve(self) -> None:
         """Do what is submitted, until the end."""
-        _CURRENT.crew, me = self, threading.get_ident()
+        _CURRENT.calls, me = self, threading.get_ident()
         while True:
             self.idle.add(me)
-            call = self._calls.get()
+            call = self._queue.get()
             self.idle.discard(me)
             if call is None:
                 return
@@ -164,7 +164,7 @@ class _Crew:
     def end(self, count: int) -> None:
         """Let so many threads end."""
         for _ in range(count):
-            self._calls.put(None)
+            self._queue.put(None)
 
 
 def _run(future: Future[Result], work: Callable[[Work], Result], part: Work) -> None:

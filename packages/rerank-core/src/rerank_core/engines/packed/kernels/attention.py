@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rerank_core.engines.packed.kernels.activations import LOG2_E, NEVER, power_of
+from rerank_core.engines.packed.kernels.activations import LOG2_E, power_of
 from rerank_core.engines.packed.kernels.instructions import best_sums
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows
 from rerank_core.engines.packed.kernels.products import OPERATIONS_PER_MICROSECOND, place_of
+from rerank_core.engines.packed.kernels.scores import EVERYWHERE, hide_unseen, largest_everywhere
 from rerank_core.engines.packed.kernels.sums import BLOCK_BYTES, PAIR_BYTES, ROW_BYTES, TILE_BYTES, Sums, kernel
 from rerank_core.engines.packed.kernels.vectors import (
-    larger,
-    largest,
     load,
     load_float,
     load_int,
@@ -35,8 +34,6 @@ from rerank_core.engines.packed.kernels.vectors import (
 )
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.workers import in_pieces
-
-_EVERYWHERE = 2**40  # tokens
 
 
 @kernel
@@ -91,14 +88,8 @@ def _weigh(
     for row in range(rows):
         source = scores + row * row_bytes
         end = source + depth * ROW_BYTES
-        for unseen in range(source, source + max(place + row - reach, 0) * 4, 4):
-            store_float(unseen, NEVER)
-        for unseen in range(source + min(place + row + 1 + reach, keys) * 4, end, 4):
-            store_float(unseen, NEVER)
-        most = load(source)
-        for part in range(source + 64, end, 64):
-            most = larger(load(part), most)
-        top = splat(largest(most))
+        hide_unseen(source, end, place + row, keys, reach, reach)
+        top = largest_everywhere(source, end)
         target = place_of(weights, row, depth)
         added = splat(np.float32(0))
         for part in range(source, end, ROW_BYTES):
@@ -116,7 +107,7 @@ def _attending(sums_of: Sums) -> Any:
     begin_sums, end_sums, add_up_bfloat16 = sums_of.begin, sums_of.end, sums_of.add_up_bfloat16
 
     @kernel
-    def attend_to_all(
+    def attend_within(
         query: Any,
         key: Any,
         value: Any,
@@ -170,11 +161,11 @@ def _attending(sums_of: Sums) -> Any:
                         store(place + 64, load(buffer + row * ROW_BYTES + 64) * share)
         end_sums()
 
-    return attend_to_all
+    return attend_within
 
 
 def buffer_bytes(tokens: int, width: int) -> int:
-    """Return the bytes that ``attend_to_all`` needs for a sequence."""
+    """Return the bytes that ``attend_within`` needs for a sequence."""
     depth, inner = -(-tokens // 32), width // 32
     return BLOCK_BYTES + 3 * depth * inner * PAIR_BYTES + depth * (BLOCK_BYTES + PAIR_BYTES) + 32 * 4
 
@@ -187,7 +178,7 @@ class KernelAttention:
 
         ``sums``: what it is made of; by default the fastest that this machine has.
         """
-        self._reach = _EVERYWHERE if reach is None else reach
+        self._reach = EVERYWHERE if reach is None else reach
         self._attend = _attending(best_sums() if sums is None else sums)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rerank_core.engines.packed.kernels.activations import LOG2_E, NEVER, power_of
+from rerank_core.engines.packed.kernels.activations import LOG2_E, power_of
 from rerank_core.engines.packed.kernels.broadcast_sums import ROWS, add_up_32, add_up_64
 from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows
 from rerank_core.engines.packed.kernels.row_products import OPERATIONS_PER_MICROSECOND
+from rerank_core.engines.packed.kernels.scores import EVERYWHERE, hide_unseen, largest_everywhere
 from rerank_core.engines.packed.kernels.sums import kernel
 from rerank_core.engines.packed.kernels.vectors import (
-    larger,
-    largest,
     load,
     load_float,
     splat,
@@ -36,8 +35,6 @@ from rerank_core.engines.workers import in_pieces
 
 _KEYS = 64  # that scores are computed of at a time
 _GROUP_BYTES = _KEYS * 4
-
-EVERYWHERE = 2**40  # tokens
 
 
 @kernel
@@ -70,14 +67,8 @@ def _weigh(scores: Any, rows: Any, row_bytes: Any, place: Any, keys: Any, behind
     for row in range(rows):
         source = scores + row * row_bytes
         end = source + bytes_of_all
-        for unseen in range(source, source + max(place + row - behind, 0) * 4, 4):
-            store_float(unseen, NEVER)
-        for unseen in range(source + min(place + row + 1 + ahead, keys) * 4, end, 4):
-            store_float(unseen, NEVER)
-        most = load(source)
-        for part in range(source + 64, end, 64):
-            most = larger(load(part), most)
-        top = splat(largest(most))
+        hide_unseen(source, end, place + row, keys, behind, ahead)
+        top = largest_everywhere(source, end)
         added = splat(np.float32(0))
         for part in range(source, end, 64):
             power = power_of((load(part) - top) * factor)
