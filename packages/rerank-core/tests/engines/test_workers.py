@@ -133,6 +133,22 @@ def test_what_is_small_and_what_no_worker_does_stays_in_one_piece():
     assert pieces == [(0, 64), (0, 64)]
 
 
+def test_a_worker_that_seemed_idle_and_never_comes_is_not_waited_for():
+    """It may have found something else to do, or want help itself: two that waited for each other would never end."""
+    workers, done = WorkerPool(1, lambda: None), []
+    workers._workers.get()._calls.idle.add(-1)  # nobody's thread
+    caller = threading.Thread(
+        target=workers.map, args=[lambda _: in_pieces(lambda first, end: done.append(end - first), 16, 1, MANY), [0]]
+    )
+
+    caller.start()
+    caller.join(30)
+
+    assert not caller.is_alive()
+    assert len(done) > 1
+    assert sum(done) == 16
+
+
 def test_workers_that_all_want_help_wait_for_nobody():
     """A worker that seemed idle may want help with its own work: each then does its pieces itself."""
     workers, done = WorkerPool(4, lambda: None), []

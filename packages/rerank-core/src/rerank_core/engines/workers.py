@@ -67,7 +67,6 @@ def in_pieces(work: Callable[[int, int], None], size: int, unit: int, microsecon
     try:
         take_what_is_left()
     finally:
-        left.clear()  # after a failure
         # Those that have not begun are not waited for: a worker that was idle may have found something else to do, or
         # want help itself.
         given = [future for future in given if not future.cancel()]
