@@ -1,7 +1,17 @@
 """Products and attention by kernels: near those in float32, and the same to the bit in any company."""
 
 import itertools
+import os
+import re
+import subprocess
+import sys
 import threading
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+from unittest import mock
 
 import pytest
 import torch
@@ -24,13 +34,52 @@ SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), 
 ROWS = [1, 15, 16, 17, 31, 32, 33, 48, 130]
 
 
-@pytest.fixture(scope="module", params=["amx", "avx512"])
+def of_emulated_tiles() -> Sums:
+    """Make the sums of AMX, with tiles in memory: see ``emulated_tiles``."""
+
+    def load(spec: ModuleSpec | None) -> ModuleType:
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    tiles = load(spec_from_file_location("emulated_tiles", Path(__file__).with_name("emulated_tiles.py")))
+    names = {name: getattr(tiles, name) for name in vars(tiles) if not name.startswith("__")}
+    with mock.patch.multiple("rerank_core.engines.packed.kernels.tiles", **names, create=True):
+        return load(find_spec("rerank_core.engines.packed.kernels.tile_sums")).TILES
+
+
+@pytest.fixture(scope="module", params=["amx", "amx, emulated", "avx512"])
 def sums(request) -> Sums:
-    """What products are made of: all that this machine has, and not only the fastest."""
+    """What products are made of: all that this machine has, not only the fastest, and AMX on every machine."""
+    if request.param == "amx, emulated":
+        return of_emulated_tiles()
     has = {"amx": instructions.found() == "amx", "avx512": cpu_features.has_dot_products()}
     if not has[request.param]:
         pytest.skip(f"SKIPPED LOUDLY: this machine has no instructions of {request.param}")
     return instructions.sums_with(request.param)
+
+
+def test_sums_with_amx_are_made_of_its_instructions():
+    """Compiled for a processor that has them, and read: what runs here may have its tiles in memory."""
+    program = """
+        from numba import types
+        from rerank_core.engines.packed.kernels.tile_sums import TILES
+
+        for add_up in (TILES.add_up_bfloat16, TILES.add_up_bytes):
+            add_up.compile((types.intp,) * 10)
+            print(*add_up.inspect_asm().values())
+    """
+    features = "+amx-tile,+amx-bf16,+amx-int8,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512bf16"
+    processor = {"NUMBA_CPU_NAME": "sapphirerapids", "NUMBA_CPU_FEATURES": features}
+
+    assembler = subprocess.check_output(
+        [sys.executable, "-c", dedent(program)], env=os.environ | processor, text=True, timeout=60
+    )
+
+    found = set(re.findall(r"\b(?:tile|tdp)\w+", assembler))
+    assert {"tileloadd", "tilestored", "tilezero", "tdpbf16ps", "tdpbusd"} <= found
 
 
 @pytest.fixture(scope="module")
