@@ -29,8 +29,9 @@ from rerank_core.engines.packed.kernels.attention import KernelAttention
 from rerank_core.engines.packed.kernels.linear import ActivatedLinear, BFloat16Linear, Int8Linear
 from rerank_core.engines.packed.kernels.sums import Sums
 
-# Inputs and outputs: whole tiles; less than one; around the ends of tiles of bfloat16 and of bytes.
-SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1)]
+# Inputs and outputs: whole tiles; less than one; around the ends of tiles of bfloat16 and of bytes; several steps of
+# inputs, and of outputs.
+SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1), (2200, 300)]
 ROWS = [1, 15, 16, 17, 31, 32, 33, 48, 130]
 
 
