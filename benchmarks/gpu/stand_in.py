@@ -46,6 +46,7 @@ def as_on_a_gpu() -> Iterator[None]:
         mock.patch.object(devices, "_DTYPES_OF", known),
         mock.patch.object(cpu_features, "has_bfloat16", return_value=True),
         mock.patch.object(instructions, "found", return_value=None),  # a GPU has none of a CPU's kernels
+        mock.patch.object(instructions, "computes_rows", return_value=False),
         mock.patch.object(instructions, "reads_rows", return_value=False),
         mock.patch.object(dtypes, "numbers", lambda device, dtype: (getattr(torch, dtype), DeviceLinear)),
         mock.patch.object(dtypes, "float_product", return_value=DeviceLinear),

@@ -15,6 +15,7 @@ from rerank_core.engines import workers
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.architectures import ARCHITECTURES, DECODERS
+from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.linear import FloatLinear, filled
 from rerank_core.testing.checkpoints import WORDS
 from safetensors.torch import load_file, save_file
@@ -152,6 +153,8 @@ def test_the_road_of_cuda_computes_the_same(name, kernel, numbers, tolerance, ti
     )
     monkeypatch.setattr(dtypes, "numbers", lambda device, dtype: (numbers, FloatLinear))
     monkeypatch.setattr(dtypes, "has_one_kernel", lambda device, dtype: True)
+    for kernels in ("computes_rows", "reads_rows"):  # a GPU has none of a CPU's
+        monkeypatch.setattr(instructions, kernels, lambda: False)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
 
     ours = (

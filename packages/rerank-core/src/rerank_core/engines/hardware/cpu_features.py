@@ -44,7 +44,7 @@ def widens_float16() -> bool:
     On an Intel Xeon with AVX-512 it is: 1.14 times as fast over full batches of the default model's shape. MKL does not
     use AVX-512 on other makers' processors.
     """
-    return _has_avx512() and _is_intel()
+    return has_avx512() and _is_intel()
 
 
 def multiplies_by_onednn() -> bool:
@@ -55,7 +55,7 @@ def multiplies_by_onednn() -> bool:
     """
     import torch
 
-    return _has_avx512() and not _is_intel() and torch.backends.mkldnn.is_available()
+    return has_avx512() and not _is_intel() and torch.backends.mkldnn.is_available()
 
 
 def has_int8() -> bool:
@@ -96,7 +96,8 @@ def int8_levels() -> int:
     return 256 if any(_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni")) else 128
 
 
-def _has_avx512() -> bool:
+def has_avx512() -> bool:
+    """Return whether there are AVX-512's instructions for sixteen float32."""
     return bool(_capabilities().get("avx512_f"))
 
 

@@ -24,7 +24,7 @@ from rerank_core.engines.packed.last_attention import (
     FirstTokenAttention,
     WholeAttention,
 )
-from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gated, Plain, already_activated
+from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gate, Gated, Plain, already_activated
 from rerank_core.engines.packed.ops.attention import (
     Attention,
     Bias,
@@ -34,7 +34,6 @@ from rerank_core.engines.packed.ops.attention import (
 )
 from rerank_core.engines.packed.ops.convolution import Convolution
 from rerank_core.engines.packed.ops.disentangled import DisentangledBias, distance_buckets
-from rerank_core.engines.packed.ops.fused import fused_on
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import Norm
 from rerank_core.engines.packed.ops.relative import DistanceBias, bias_rows
@@ -56,6 +55,8 @@ class Builder:
         self._wanted = dtype
         self._float_product = dtypes.float_product(device)
         self._last_product = dtypes.last_product(device, dtype)
+        intermediate = len(weights.get(config.name("up", 0) + ".weight"))
+        self._fused = dtypes.fused(device, config.hidden, config.head_width, intermediate)
         self._activated = self._product_with_activation()
         self._kernel = cache(self._varlen_kernel)
         self._within = cache(self._attention)
@@ -100,7 +101,9 @@ class Builder:
         if self._activated is not None:
             return already_activated
         function, gate = self._config.activation, self._config.architecture.gate
-        return Plain(function) if gate is None else Gated(function, second=gate == "second")
+        if gate is None:
+            return Plain(function)
+        return Gated(Gate(function, self._fused.gates.get(function)), second=gate == "second")
 
     def _product_with_activation(self) -> dtypes.MakeLinear | None:
         """Choose a product that computes the feed-forward's activation too, where the next one reads what it gives."""
@@ -243,7 +246,14 @@ class Builder:
 
     def _tables(self, theta: float, stretch: float) -> Rotary:
         width, positions = self._config.head_width, self._config.positions
-        return Rotary.of(theta=theta, stretch=stretch, width=width, positions=positions, device=self._device)
+        return Rotary.of(
+            theta=theta,
+            stretch=stretch,
+            width=width,
+            positions=positions,
+            device=self._device,
+            fused=self._fused.rotate,
+        )
 
     def _qkv(self, number: int) -> tuple[Tensor, Tensor | None]:
         """Put the parameters of query, key and value side by side, where they are not."""
@@ -268,7 +278,7 @@ class Builder:
         return self._float_product(*self._part(part, number))
 
     def _norm(self, part: str, number: int | None = None) -> Norm:
-        return Norm(*self._part(part, number), self._config.epsilon, fused_on(self._device))
+        return Norm(*self._part(part, number), self._config.epsilon, self._fused.add_norm)
 
     def _part(self, part: str, number: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the weight and the bias of one of the encoder's parts."""

@@ -13,7 +13,7 @@ layer; of a sequence, where one token is read, the last layer's keys and values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, starmap
 from typing import ClassVar
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rerank_core.engines.packed.encoder import PackedSequences, filled_up
+from rerank_core.engines.packed.ops.activations import Gate
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, KeysValues, LayerKeys, Places
 from rerank_core.engines.packed.ops.linear import Linear
@@ -88,7 +89,7 @@ class Decoder:
     key_heads: int
     head_width: int
     rotary: Rotary
-    activate: Callable[[Tensor], object]
+    gated: Gate
     final_norm: RMSNorm | FusedRMSNorm
 
     @property
@@ -177,5 +178,4 @@ class Decoder:
         normed = layer.norm(x)
         gate = buffers.product("gate", layer.gate, normed)
         up = buffers.product("up", layer.up, normed)
-        self.activate(gate)
-        layer.down.add_to(x, gate.mul_(up))
+        layer.down.add_to(x, self.gated(gate, up))

@@ -39,6 +39,7 @@ from rerank_core.engines.packed.heads import (
     last_token,
     mean,
 )
+from rerank_core.engines.packed.ops.activations import Gate
 from rerank_core.engines.packed.ops.continued import ContinuedAttention, decoder_attention, window_of
 from rerank_core.engines.packed.ops.linear import Linear
 from rerank_core.engines.packed.ops.norm import FusedRMSNorm, RMSNorm
@@ -60,6 +61,8 @@ class DecoderBuilder:
         self._config = config
         self._device = device
         self._dtype, self._product = dtypes.numbers(device, dtype)
+        intermediate = len(weights.get(f"{config.prefix}{PRODUCTS['up'][0].format(0)}.weight"))
+        self._fused = dtypes.fused(device, config.hidden, config.head_width, intermediate)
         self._rounds = self._dtype == torch.float32 and dtype == "bfloat16"  # each product does, on a CPU
         self._attend = cache(self._attention)
 
@@ -78,7 +81,7 @@ class DecoderBuilder:
             key_heads=config.key_heads,
             head_width=config.head_width,
             rotary=self._rotary(),
-            activate=config.activation,
+            gated=Gate(config.activation, self._fused.gates.get(config.activation)),
             final_norm=self._norm(FINAL_NORM),
         )
 
@@ -169,7 +172,7 @@ class DecoderBuilder:
         found = frequencies(config.theta, config.head_width)
         if waves is not None:
             found = lowered(found, factor=waves.factor, low=waves.low, high=waves.high, trained=waves.trained)
-        return Rotary.of_frequencies(found, positions=config.positions, device=self._device)
+        return Rotary.of_frequencies(found, positions=config.positions, device=self._device, fused=self._fused.rotate)
 
     def _linear(self, part: str, number: int) -> Linear:
         name = self._config.prefix + PRODUCTS[part][0].format(number)
@@ -188,6 +191,8 @@ class DecoderBuilder:
     def _norm(self, name: str) -> RMSNorm | FusedRMSNorm:
         weight = self._float32(f"{self._config.prefix}{name}.weight")
         norm = RMSNorm(weight + self._config.architecture.norm_offset, self._config.epsilon)
+        if self._fused.rms_norm is not None:
+            return FusedRMSNorm(norm.weight, norm.epsilon, self._fused.rms_norm)
         return norm if self._device == "cpu" else norm.on_device(self._dtype)
 
     def _float32(self, name: str) -> Tensor:

@@ -14,6 +14,7 @@ from rerank_core.engines.packed.device_classes import class_of
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.attention import Attention
 from rerank_core.engines.packed.ops.continued import ContinuedAttention
+from rerank_core.engines.packed.ops.fused import NOTHING, Fused, fused_on
 from rerank_core.engines.packed.ops.linear import (
     BFloat16Linear,
     DeviceLinear,
@@ -24,7 +25,7 @@ from rerank_core.engines.packed.ops.linear import (
 )
 from rerank_core.engines.packed.ops.mkl_linear import MklLinear
 
-_LEAST_NUMBERS = 2**20  # of a weight: a model of smaller ones loads before a kernel is compiled
+_LEAST_NUMBERS = 2**17  # of a weight: to compile a kernel takes as long as to load a tiny model
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 
@@ -117,7 +118,22 @@ def own_decoder_attention(device: str, hidden: int, *, is_causal: bool) -> Conti
 
 
 def _attends_in_float32(device: str, hidden: int) -> bool:
-    return device == "cpu" and 3 * hidden**2 >= _LEAST_NUMBERS and instructions.reads_rows()
+    return device == "cpu" and _is_wide(hidden) and instructions.reads_rows()
+
+
+def fused(device: str, hidden: int, *widths: int) -> Fused:
+    """Return the operations that are fused on a device. ``widths``: of the rows, besides ``hidden``, that they take."""
+    if device != "cpu":
+        return fused_on(device)
+    if not _is_wide(hidden) or any(width % 32 for width in (hidden, *widths)) or not instructions.computes_rows():
+        return NOTHING
+    from rerank_core.engines.packed.kernels.passes import FUSED
+
+    return FUSED
+
+
+def _is_wide(hidden: int) -> bool:
+    return 3 * hidden**2 >= _LEAST_NUMBERS
 
 
 def has_one_kernel(device: str, dtype: torch.dtype) -> bool:

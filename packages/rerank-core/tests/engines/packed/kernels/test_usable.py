@@ -9,6 +9,8 @@ import torch
 from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed import dtypes
 from rerank_core.engines.packed.kernels import instructions
+from rerank_core.engines.packed.ops.activations import ACTIVATIONS
+from rerank_core.engines.packed.ops.fused import NOTHING
 from rerank_core.engines.packed.ops.linear import BFloat16Linear, FloatLinear, OneDnnLinear, WideningLinear
 from rerank_core.engines.packed.quantization import int8
 
@@ -23,6 +25,7 @@ FEATURES = dict.fromkeys(
 
 def forget() -> None:
     instructions.found.cache_clear()
+    instructions.computes_rows.cache_clear()
     instructions.reads_rows.cache_clear()
 
 
@@ -40,12 +43,22 @@ def machine(monkeypatch, numba_knows_this_machine):
     """A processor with AMX and AVX-512, on a system that allows it, with numba: each can be taken away."""
 
     def change(
-        *, has=True, may=True, dots=True, rows=False, numba=True, compiles=True, for_this=True, known=True
+        *,
+        has=True,
+        may=True,
+        dots=True,
+        vectors=True,
+        rows=False,
+        numba=True,
+        compiles=True,
+        for_this=True,
+        known=True,
     ) -> None:
         forget()
         monkeypatch.setattr(cpu_features, "has_amx", lambda: has)
         monkeypatch.setattr(cpu_features, "may_use_amx", lambda: may)
         monkeypatch.setattr(cpu_features, "has_dot_products", lambda: dots)
+        monkeypatch.setattr(cpu_features, "has_avx512", lambda: vectors)
         monkeypatch.setattr(cpu_features, "multiplies_by_onednn", lambda: rows)
         spec = importlib.util.find_spec("numba")
         monkeypatch.setattr(instructions, "find_spec", lambda name: spec if numba else None)
@@ -135,9 +148,39 @@ def test_attention_of_large_models_is_our_own_where_float32_is_best_computed_so(
         True
     ] * 2
     assert dtypes.own_attention("cpu", "bfloat16", 1024, None) is None
-    assert dtypes.own_attention("cpu", "float32", 384, None) is None
+    assert dtypes.own_attention("cpu", "float32", 64, None) is None
     assert dtypes.own_decoder_attention("cpu", 1024, is_causal=True) is not None
     assert dtypes.own_decoder_attention("cpu", 64, is_causal=True) is None
+
+
+WIDTHS = (384, 32, 1536)  # of a hidden state, of a head and of a feed-forward
+
+
+def test_rotation_gates_and_norms_of_large_models_are_one_pass_each(machine):
+    pytest.importorskip("numba")
+    machine(has=False, dots=False)
+
+    fused = dtypes.fused("cpu", *WIDTHS)
+
+    assert fused.rotate is not None
+    assert fused.rms_norm is not None
+    assert {ACTIVATIONS["gelu"], ACTIVATIONS["silu"]} == set(fused.gates)
+
+
+@pytest.mark.parametrize("widths", [(64, 32, 128), (384, 48, 1536), (384, 32, 1000)])
+def test_passes_over_few_numbers_or_over_other_widths_are_torchs(widths, machine):
+    machine()
+
+    assert dtypes.fused("cpu", *widths) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "missing", [{"vectors": False}, {"numba": False}, {"compiles": False}, {"for_this": False}, {"known": False}]
+)
+def test_passes_are_torchs_where_one_of_these_is_missing(missing, machine):
+    machine(**missing)
+
+    assert dtypes.fused("cpu", *WIDTHS) == NOTHING
 
 
 def test_without_numba_the_log_says_once_what_it_would_bring_to_float32(machine, caplog):

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from rerank_core.engines.packed.ops import fused
-from rerank_core.engines.packed.ops.fused import Fused, fused_on, is_right
+from rerank_core.engines.packed.ops.fused import NOTHING, AddNorm, Rotate, fused_on, is_right
 from rerank_core.engines.packed.ops.linear import FloatLinear
 from rerank_core.engines.packed.ops.norm import FusedRMSNorm, Norm, RMSNorm
 from rerank_core.engines.packed.ops.rotary import Angles, Rotary
@@ -25,31 +25,28 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> None:
     Angles(cosines, sines).rotate(x)
 
 
-RIGHT = Fused(add_norm, rotate)
-
-
 def some(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 @pytest.mark.parametrize(
-    ("operations", "right"),
+    ("add_norm", "rotate", "right"),
     [
-        (RIGHT, True),
-        (Fused(lambda x, y, weight, bias, epsilon: add_norm(x, y, weight, None, epsilon), rotate), False),
-        (Fused(lambda x, y, weight, bias, epsilon: add_norm(x, y, weight, weight, epsilon), rotate), False),
-        (Fused(lambda x, y, weight, bias, epsilon: add_norm(x, -y, weight, bias, epsilon), rotate), False),
-        (Fused(add_norm, lambda x, cosines, sines: rotate(x, cosines, -sines)), False),
-        (Fused(add_norm, lambda x, cosines, sines: None), False),
+        (add_norm, rotate, True),
+        (lambda x, y, weight, bias, epsilon: add_norm(x, y, weight, None, epsilon), rotate, False),
+        (lambda x, y, weight, bias, epsilon: add_norm(x, y, weight, weight, epsilon), rotate, False),
+        (lambda x, y, weight, bias, epsilon: add_norm(x, -y, weight, bias, epsilon), rotate, False),
+        (add_norm, lambda x, cosines, sines: rotate(x, cosines, -sines), False),
+        (add_norm, lambda x, cosines, sines: None, False),
     ],
 )
-def test_operations_that_give_other_numbers_are_found_out(operations: Fused, right: bool) -> None:
-    assert is_right(operations, "cpu") is right
+def test_operations_that_give_other_numbers_are_found_out(add_norm: AddNorm, rotate: Rotate, right: bool) -> None:
+    assert is_right(add_norm, rotate, "cpu") is right
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_other_devices_fuse_nothing_and_say_nothing(device: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert fused_on(device) is None
+    assert fused_on(device) == NOTHING
     assert not caplog.records
 
 
@@ -58,7 +55,7 @@ def test_a_gpu_without_triton_computes_by_torch_and_the_log_says_so(caplog: pyte
     fused.fused_on.cache_clear()
 
     with caplog.at_level(logging.WARNING):
-        assert fused_on("cuda:0") is None
+        assert fused_on("cuda:0") == NOTHING
 
     assert "several passes, which is slower: ModuleNotFoundError: No module named 'triton'" in caplog.text
 
@@ -68,7 +65,7 @@ def test_a_norm_of_a_sum_is_the_same_fused_and_not() -> None:
     weight, bias = some(16), some(1, 16)[0]
 
     plain = Norm(weight, bias, 1e-5).of_sum(x.clone(), linear, read)
-    at_once = Norm(weight, bias, 1e-5, RIGHT).of_sum(x.clone(), linear, read)
+    at_once = Norm(weight, bias, 1e-5, add_norm).of_sum(x.clone(), linear, read)
 
     assert torch.allclose(plain, at_once, atol=1e-6)
 
@@ -79,7 +76,7 @@ def test_rotary_positions_are_the_same_fused_and_not() -> None:
     plain, at_once = heads.clone(), heads.clone()
 
     tables.angles(places).rotate(plain)
-    Rotary(tables.cosines, tables.sines, RIGHT).angles(places).rotate(at_once)
+    Rotary(tables.cosines, tables.sines, rotate).angles(places).rotate(at_once)
 
     assert torch.equal(plain, at_once)
 
@@ -106,7 +103,7 @@ INTERPRETED = """
 import torch
 from rerank_core.engines.packed.ops import fused, triton_kernels
 
-assert fused.is_right(fused.Fused(triton_kernels.add_norm, triton_kernels.rotate), "cpu")
+assert fused.is_right(triton_kernels.add_norm, triton_kernels.rotate, "cpu")
 """
 
 

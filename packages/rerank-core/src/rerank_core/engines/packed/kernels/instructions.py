@@ -56,6 +56,13 @@ def _compiles(name: Name | Literal["rows"]) -> bool:
 
 
 @cache
+def computes_rows() -> bool:
+    """Return whether kernels can compute with float32 rows: on Linux, with AVX-512 and numba."""
+    has_all = cpu_features.has_avx512() and sys.platform == "linux" and find_spec("numba") is not None
+    return has_all and _compiles("rows")
+
+
+@cache
 def reads_rows() -> bool:
     """Return whether products in float32 are best computed by kernels that read the weight as it lies.
 
@@ -65,8 +72,7 @@ def reads_rows() -> bool:
         return False
     if find_spec("numba") is None:
         logger.info("this processor has AVX-512: with rerank-core[kernels] float32 is faster here")
-        return False
-    return _compiles("rows")
+    return computes_rows()
 
 
 def sums_with(name: Name) -> Sums:

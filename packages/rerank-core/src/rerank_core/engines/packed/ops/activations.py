@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rerank_core.engines.packed.ops.fused import MultiplyActivated
 from rerank_core.engines.workers import in_pieces
 
 _gelu = torch.ops.aten.gelu_
@@ -45,21 +46,35 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
-    """The activation of one half of the columns, times the other half: a gated linear unit.
+class Gate:
+    """The activation of some numbers, times others: a gated linear unit.
 
-    ``second``: it is the second half that is activated.
+    ``fused``: what does both in one pass; None: torch does, in two.
     """
 
     function: Callable[[Tensor], object]
+    fused: MultiplyActivated | None = None
+
+    def __call__(self, x: Tensor, other: Tensor) -> Tensor:
+        """Compute [rows, intermediate] out of two of these, in the memory of ``x``."""
+        if self.fused is not None:
+            self.fused(x, other)
+            return x
+        _by_rows(self.function, x)
+        return x.mul_(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """A gate of one half of the columns and the other. ``second``: it is the second half that is activated."""
+
+    gate: Gate
     second: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turn [rows, 2 * intermediate] into [rows, intermediate], a view of the same memory."""
         first, second = x.chunk(2, dim=1)
-        activated, other = (second, first) if self.second else (first, second)
-        _by_rows(self.function, activated)
-        return activated.mul_(other)
+        return self.gate(second, first) if self.second else self.gate(first, second)
 
 
 def _by_rows(function: Callable[[Tensor], object], x: Tensor) -> None:

@@ -8,18 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rerank_core.engines.packed.ops.fused import Fused
+from rerank_core.engines.packed.ops.fused import AddNorm, RMSNormalise
 from rerank_core.engines.packed.ops.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Layer normalisation over the last dimension; ``bias`` is None for a family that has none."""
+    """Layer normalisation over the last dimension; ``bias`` is None for a family that has none.
+
+    ``fused``: what adds and normalises in one pass; None: torch does, in two.
+    """
 
     weight: Tensor
     bias: Tensor | None
     epsilon: float
-    fused: Fused | None = None
+    fused: AddNorm | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise the rows."""
@@ -28,7 +31,7 @@ class Norm:
     def of_sum(self, x: Tensor, linear: Linear, read: Tensor) -> Tensor:
         """Normalise ``x`` and what a product gives for ``read``, in the memory of ``x``."""
         if self.fused is not None:
-            return self.fused.add_norm(x, linear(read), self.weight, self.bias, self.epsilon)
+            return self.fused(x, linear(read), self.weight, self.bias, self.epsilon)
         linear.add_to(x, read)
         return self(x)
 
@@ -43,7 +46,8 @@ class RMSNorm:
     def on_device(self, dtype: torch.dtype) -> RMSNorm | FusedRMSNorm:
         """Return what computes the same in one kernel of a GPU, where ``dtype`` can say the weight."""
         weight = self.weight.to(dtype)
-        return FusedRMSNorm(weight, self.epsilon) if torch.equal(weight.float(), self.weight) else self
+        is_said = torch.equal(weight.float(), self.weight)
+        return FusedRMSNorm(weight, self.epsilon, _by_torch) if is_said else self
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise the rows."""
@@ -54,14 +58,17 @@ class RMSNorm:
 
 @dataclass(frozen=True, slots=True)
 class FusedRMSNorm:
-    """``RMSNorm`` by torch's own kernel, which reads a weight of the type of the rows, and computes in float32 as well.
-
-    On a GPU one pass over the rows, where eight operations take eight.
-    """
+    """``RMSNorm`` in one pass over the rows, where its own operations take eight. ``weight`` has the rows' type."""
 
     weight: Tensor
     epsilon: float
+    fused: RMSNormalise
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise the rows."""
-        return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        return self.fused(x, self.weight, self.epsilon)
+
+
+def _by_torch(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Normalise by torch's own kernel, which computes in float32 as well: on a GPU that is one pass."""
+    return functional.rms_norm(x, weight.shape, weight, epsilon)

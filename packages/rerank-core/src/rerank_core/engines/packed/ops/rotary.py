@@ -12,31 +12,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank_core.engines.packed.ops.fused import Fused, fused_on
+from rerank_core.engines.packed.ops.fused import Rotate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rotary:
-    """The cosines and sines of all positions [positions, width / 2], in float32."""
+    """The cosines and sines of all positions [positions, width / 2], in float32.
+
+    ``fused``: what rotates in one pass; None: torch does, in several.
+    """
 
     cosines: Tensor
     sines: Tensor
-    fused: Fused | None = None
+    fused: Rotate | None = None
 
     @classmethod
-    def of(cls, *, theta: float, stretch: float, width: int, positions: int, device: str) -> Rotary:
+    def of(
+        cls, *, theta: float, stretch: float, width: int, positions: int, device: str, fused: Rotate | None = None
+    ) -> Rotary:
         """Compute the tables: a head of ``width`` has width / 2 frequencies, from 1 down to nearly 1 / ``theta``.
 
         ``stretch``: all are lower, the lowest by so many times.
         """
         found = frequencies(theta * stretch, width) / stretch ** (2 / width)
-        return cls.of_frequencies(found, positions=positions, device=device)
+        return cls.of_frequencies(found, positions=positions, device=device, fused=fused)
 
     @classmethod
-    def of_frequencies(cls, frequencies: Tensor, *, positions: int, device: str) -> Rotary:
+    def of_frequencies(cls, frequencies: Tensor, *, positions: int, device: str, fused: Rotate | None = None) -> Rotary:
         """Compute the tables of frequencies [width / 2]."""
         angles = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies
-        return cls(angles.cos().to(device), angles.sin().to(device), fused_on(device))
+        return cls(angles.cos().to(device), angles.sin().to(device), fused)
 
     def angles(self, position_ids: Tensor) -> Angles:
         """Look up the angles of tokens."""
@@ -49,7 +54,7 @@ class Angles:
 
     cosines: Tensor
     sines: Tensor
-    fused: Fused | None = None
+    fused: Rotate | None = None
 
     def rotate(self, x: Tensor) -> None:
         """Rotate queries or keys [tokens, heads, width] in place.
@@ -57,7 +62,7 @@ class Angles:
         Each product and sum is an operation of its own: a fused one may round a row differently in another place.
         """
         if self.fused is not None:
-            self.fused.rotate(x, self.cosines, self.sines)
+            self.fused(x, self.cosines, self.sines)
             return
         first, second = x.chunk(2, dim=-1)
         rotated = first * self.cosines - second * self.sines
