@@ -27,15 +27,19 @@ class Scratch(threading.local):
     """Keeps each thread's buffers: fresh memory costs as much to touch as to write."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, NDArray[np.uint8]] = {}
+        self._buffers: dict[str, tuple[int, int, NDArray[np.uint8]]] = {}
 
     def address(self, name: str, size: int) -> int:
         """Return the address of a buffer of at least so many bytes, on a cache line, with anything in it."""
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < size:
-            whole = np.zeros(size + 64, dtype=np.uint8)
-            buffer = self._buffers[name] = whole[-whole.ctypes.data % 64 :]
-        return buffer.ctypes.data
+        room, address, _ = self._buffers.get(name, _NO_BUFFER)
+        if room < size or not address:
+            buffer = np.zeros(size + 64, dtype=np.uint8)
+            start = buffer.ctypes.data  # takes longer than a small product: asked once
+            address = start + -start % 64
+            self._buffers[name] = size, address, buffer
+        return address
 
+
+_NO_BUFFER = 0, 0, np.zeros(0, dtype=np.uint8)
 
 SCRATCH = Scratch()
