@@ -60,6 +60,7 @@ class DecoderBuilder:
         self._weights = weights
         self._config = config
         self._device = device
+        self._wanted = dtype
         self._dtype, self._product = dtypes.numbers(device, dtype)
         intermediate = len(weights.get(f"{config.prefix}{PRODUCTS['up'][0].format(0)}.weight"))
         self._fused = dtypes.fused(device, config.hidden, config.head_width, intermediate)
@@ -154,8 +155,10 @@ class DecoderBuilder:
                 head_width=config.head_width,
                 window=window_of(is_causal=config.is_causal, reach=reach),
             )
-        if reach is None and config.head_width % 32 == 0:
-            own = dtypes.own_decoder_attention(self._device, config.hidden, is_causal=config.is_causal)
+        if config.head_width % 32 == 0:
+            own = dtypes.own_decoder_attention(
+                self._device, self._wanted, config.hidden, is_causal=config.is_causal, reach=reach
+            )
             if own is not None:
                 return own
         return decoder_attention(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from rerank_core.engines.packed.ops.linear import (
     WideningLinear,
 )
 from rerank_core.engines.packed.ops.mkl_linear import MklLinear
+
+if TYPE_CHECKING:
+    from rerank_core.engines.packed.kernels.attention import AttentionKernel
 
 _LEAST_NUMBERS = 2**17  # of a weight: to compile a kernel takes as long as to load a tiny model
 
@@ -97,28 +100,40 @@ def own_attention(device: str, dtype: str, hidden: int, reach: int | None) -> At
 
     ``reach``: how far away a token sees others; None: everywhere.
     """
+    kernel = _attention_kernel(device, dtype, hidden)
+    if kernel is None:
+        return None
+    from rerank_core.engines.packed.kernels.attention import KernelAttention
+
+    return KernelAttention(kernel, reach)
+
+
+def own_decoder_attention(
+    device: str, dtype: str, hidden: int, *, is_causal: bool, reach: int | None
+) -> ContinuedAttention | None:
+    """Return the attention of a decoder's layer of our own kernels, as ``own_attention``.
+
+    ``reach``: how many places back a token is seen; None: all.
+    """
+    kernel = _attention_kernel(device, dtype, hidden)
+    if kernel is None:
+        return None
+    from rerank_core.engines.packed.kernels.attention import ContinuedKernelAttention
+
+    return ContinuedKernelAttention(kernel, is_causal, reach)
+
+
+def _attention_kernel(device: str, dtype: str, hidden: int) -> AttentionKernel | None:
     if has_kernels(device, dtype):
-        from rerank_core.engines.packed.kernels.attention import KernelAttention
+        from rerank_core.engines.packed.kernels.bfloat16_attention import attention_kernel
 
-        return KernelAttention(reach)
-    if dtype not in ("float32", "float16-weights") or not _attends_in_float32(device, hidden):
+        return attention_kernel()
+    is_exact = device == "cpu" and dtype in ("float32", "float16-weights")
+    if not is_exact or not _is_wide(hidden) or not instructions.reads_rows():
         return None
-    from rerank_core.engines.packed.kernels.float_attention import FloatAttention
+    from rerank_core.engines.packed.kernels.float_attention import FLOAT32
 
-    return FloatAttention(reach)
-
-
-def own_decoder_attention(device: str, hidden: int, *, is_causal: bool) -> ContinuedAttention | None:
-    """Return the attention of a decoder's layer of our own kernels, as ``own_attention``: in float32 for each dtype."""
-    if not _attends_in_float32(device, hidden):
-        return None
-    from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention
-
-    return ContinuedFloatAttention(is_causal)
-
-
-def _attends_in_float32(device: str, hidden: int) -> bool:
-    return device == "cpu" and _is_wide(hidden) and instructions.reads_rows()
+    return FLOAT32
 
 
 def fused(device: str, hidden: int, *widths: int) -> Fused:

@@ -94,8 +94,9 @@ def test_products_in_float32(numbers, rows, with_help):
 @of_fewer_bits
 def test_attention_of_fewer_bits(with_help):
     from rerank_core.engines.packed.kernels.attention import KernelAttention
+    from rerank_core.engines.packed.kernels.bfloat16_attention import attention_kernel
 
-    attend, query = KernelAttention(), some_numbers(150, 3 * 5 * 32).view(150, 3, 5, 32)
+    attend, query = KernelAttention(attention_kernel()), some_numbers(150, 3 * 5 * 32).view(150, 3, 5, 32)
     bounds = Bounds([0, 33, 150], torch.tensor([0, 33, 150], dtype=torch.int32))
 
     def attended() -> torch.Tensor:
@@ -109,7 +110,8 @@ def test_attention_of_fewer_bits(with_help):
 @in_float32
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_attention_in_float32(is_causal, with_help):
-    from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention
+    from rerank_core.engines.packed.kernels.attention import ContinuedKernelAttention
+    from rerank_core.engines.packed.kernels.float_attention import FLOAT32
 
     query, key, value = some_numbers(150, 12, 32), some_numbers(150, 4, 32, seed=1), some_numbers(150, 4, 32, seed=2)
     bounds = Bounds([0, 33, 150], torch.tensor([0, 33, 150], dtype=torch.int32))
@@ -117,7 +119,7 @@ def test_attention_in_float32(is_causal, with_help):
 
     def attended() -> torch.Tensor:
         out = torch.zeros(150, 12, 32)
-        ContinuedFloatAttention(is_causal)(query, keys, out)
+        ContinuedKernelAttention(FLOAT32, is_causal)(query, keys, out)
         return out
 
     assert torch.equal(with_help(attended), attended())

@@ -6,16 +6,10 @@ import re
 import subprocess
 import sys
 import threading
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
-from unittest import mock
 
 import pytest
 import torch
-from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops import attention
 from rerank_core.engines.packed.ops.attention import Bounds
@@ -26,6 +20,7 @@ if instructions.found() is None:
     pytest.skip("SKIPPED LOUDLY: this processor has no instructions for kernels, or no numba", allow_module_level=True)
 
 from rerank_core.engines.packed.kernels.attention import KernelAttention
+from rerank_core.engines.packed.kernels.bfloat16_attention import attention_kernel
 from rerank_core.engines.packed.kernels.linear import ActivatedLinear, BFloat16Linear, Int8Linear
 from rerank_core.engines.packed.kernels.sums import Sums
 
@@ -33,33 +28,6 @@ from rerank_core.engines.packed.kernels.sums import Sums
 # inputs, and of outputs.
 SHAPES = [(64, 96), (5, 3), (31, 33), (33, 31), (63, 64), (65, 17), (1024, 96), (200, 1), (2200, 300)]
 ROWS = [1, 15, 16, 17, 31, 32, 33, 48, 130]
-
-
-def of_emulated_tiles() -> Sums:
-    """Make the sums of AMX, with tiles in memory: see ``emulated_tiles``."""
-
-    def load(spec: ModuleSpec | None) -> ModuleType:
-        assert spec is not None
-        assert spec.loader is not None
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    tiles = load(spec_from_file_location("emulated_tiles", Path(__file__).with_name("emulated_tiles.py")))
-    names = {name: getattr(tiles, name) for name in vars(tiles) if not name.startswith("__")}
-    with mock.patch.multiple("rerank_core.engines.packed.kernels.tiles", **names, create=True):
-        return load(find_spec("rerank_core.engines.packed.kernels.tile_sums")).TILES
-
-
-@pytest.fixture(scope="module", params=["amx", "amx, emulated", "avx512"])
-def sums(request) -> Sums:
-    """What products are made of: all that this machine has, not only the fastest, and AMX on every machine."""
-    if request.param == "amx, emulated":
-        return of_emulated_tiles()
-    has = {"amx": instructions.found() == "amx", "avx512": cpu_features.has_dot_products()}
-    if not has[request.param]:
-        pytest.skip(f"SKIPPED LOUDLY: this machine has no instructions of {request.param}")
-    return instructions.sums_with(request.param)
 
 
 def test_sums_with_amx_are_made_of_its_instructions():
@@ -85,7 +53,7 @@ def test_sums_with_amx_are_made_of_its_instructions():
 
 @pytest.fixture(scope="module")
 def per_sequence(sums) -> KernelAttention:
-    return KernelAttention(sums=sums)
+    return KernelAttention(attention_kernel(sums))
 
 
 def some_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -290,13 +258,15 @@ def test_local_attention_is_near_that_in_float32_and_has_its_bits_among_any_sequ
     numbers, bounds = sequences_of([1, 2, 31, 32, 33, 64, 65, 150, 300], 2, 64)
     golden = attended(attention.LocalAttention(reach, device="cpu", dtype=torch.float32), numbers, bounds, 2)
 
-    found = attended(KernelAttention(reach, sums), numbers, bounds, 2)
+    found = attended(KernelAttention(attention_kernel(sums), reach), numbers, bounds, 2)
 
     assert float((found - golden).abs().max()) < 0.2  # of few keys, rounding evens out less
     assert float((found - golden).abs().mean()) < 0.01
     for start, end in itertools.pairwise(bounds.places):
         alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
-        assert torch.equal(attended(KernelAttention(reach, sums), numbers[start:end], alone, 2), found[start:end])
+        assert torch.equal(
+            attended(KernelAttention(attention_kernel(sums), reach), numbers[start:end], alone, 2), found[start:end]
+        )
 
 
 def test_attention_of_scores_far_apart_takes_the_largest_alone(per_sequence):
@@ -327,11 +297,3 @@ def test_rows_behind_the_last_sequence_are_left(per_sequence):
 
     assert (out[20:] == 5).all()
     assert (out[:20] != 5).all()
-
-
-def test_queries_of_other_strides_than_keys_are_refused(per_sequence):
-    numbers, bounds = sequences_of([20], 2, 32)
-    query, key, value = numbers.view(20, 3, 2, 32).unbind(1)
-
-    with pytest.raises(TypeError, match="strides of one size"):
-        per_sequence(query.contiguous(), key, value, bounds, torch.zeros(20, 2, 32))

@@ -1,19 +1,18 @@
 """Products and attention in float32 by kernels: near those of torch, and the same to the bit in any company."""
 
 import itertools
-from collections.abc import Sequence
 
 import pytest
 import torch
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops import attention
 from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.continued import ContinuedAttention, LayerKeys, Places, decoder_attention
 
 if not instructions.reads_rows():
     pytest.skip("SKIPPED LOUDLY: float32 is not best computed by kernels here, or no numba", allow_module_level=True)
 
-from rerank_core.engines.packed.kernels.float_attention import ContinuedFloatAttention, FloatAttention
+from rerank_core.engines.packed.kernels.attention import KernelAttention
+from rerank_core.engines.packed.kernels.float_attention import FLOAT32
 from rerank_core.engines.packed.kernels.row_linear import RowLinear, fits
 
 # Inputs and outputs: less than one part of the weight, and around the ends of parts.
@@ -124,7 +123,7 @@ def attended(function: attention.Attention, numbers: torch.Tensor, bounds: Bound
 def test_attention_is_torchs_to_the_rounding_of_float32(heads, width):
     numbers, bounds = sequences_of([1, 2, 5, 6, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 97, 300], heads, width)
 
-    found = attended(FloatAttention(), numbers, bounds, heads)
+    found = attended(KernelAttention(FLOAT32), numbers, bounds, heads)
 
     assert torch.allclose(found, attended(attention.per_sequence, numbers, bounds, heads), atol=2e-5)
 
@@ -134,19 +133,19 @@ def test_local_attention_is_torchs_to_the_rounding_of_float32_and_has_its_bits_a
     numbers, bounds = sequences_of([1, 2, 5, 6, 63, 64, 65, 129, 150, 300], 2, 64)
     golden = attended(attention.LocalAttention(reach, device="cpu", dtype=torch.float32), numbers, bounds, 2)
 
-    found = attended(FloatAttention(reach), numbers, bounds, 2)
+    found = attended(KernelAttention(FLOAT32, reach), numbers, bounds, 2)
 
     assert torch.allclose(found, golden, atol=2e-5)
     for start, end in itertools.pairwise(bounds.places):
         alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
-        assert torch.equal(attended(FloatAttention(reach), numbers[start:end], alone, 2), found[start:end])
+        assert torch.equal(attended(KernelAttention(FLOAT32, reach), numbers[start:end], alone, 2), found[start:end])
 
 
 def test_attention_of_scores_far_apart_takes_the_largest_alone():
     numbers, bounds = sequences_of([40], 1, 32)
     numbers[:, :64] *= 1000
 
-    found = attended(FloatAttention(), numbers, bounds, 1)
+    found = attended(KernelAttention(FLOAT32), numbers, bounds, 1)
 
     assert torch.allclose(found, attended(attention.per_sequence, numbers, bounds, 1), atol=1e-2)
 
@@ -154,18 +153,18 @@ def test_attention_of_scores_far_apart_takes_the_largest_alone():
 def test_attention_within_a_sequence_has_the_same_bits_among_any_sequences():
     heads, lengths = 2, [33, 1, 100, 16]
     numbers, bounds = sequences_of(lengths, heads, 64)
-    golden = attended(FloatAttention(), numbers, bounds, heads)
+    golden = attended(KernelAttention(FLOAT32), numbers, bounds, heads)
 
     for start, end in itertools.pairwise(bounds.places):
         alone = Bounds([0, end - start], torch.tensor([0, end - start], dtype=torch.int32))
-        assert torch.equal(attended(FloatAttention(), numbers[start:end], alone, heads), golden[start:end])
+        assert torch.equal(attended(KernelAttention(FLOAT32), numbers[start:end], alone, heads), golden[start:end])
 
 
 def test_rows_behind_the_last_sequence_are_left():
     numbers, _ = sequences_of([32], 2, 32)
     bounds = Bounds([0, 20], torch.tensor([0, 20], dtype=torch.int32))
 
-    out = attended(FloatAttention(), numbers, bounds, 2)
+    out = attended(KernelAttention(FLOAT32), numbers, bounds, 2)
 
     assert (out[20:] == 5).all()
     assert (out[:20] != 5).all()
@@ -176,43 +175,4 @@ def test_keys_of_other_strides_than_values_are_refused():
     query, key, value = numbers.view(20, 3, 2, 32).unbind(1)
 
     with pytest.raises(TypeError, match="strides of one size"):
-        FloatAttention()(query, key.contiguous(), value, bounds, torch.zeros(20, 2, 32))
-
-
-# A prefix's tokens, a sequence's own, and its queries: those of all its own tokens, or of the last one.
-CONTINUED = [(0, 40, 40), (100, 1, 1), (64, 70, 70), (3, 200, 1), (0, 7, 7), (130, 65, 65)]
-
-
-@pytest.mark.parametrize("is_causal", [True, False])
-@pytest.mark.parametrize(("heads", "key_heads", "width"), [(4, 2, 64), (2, 2, 32), (8, 1, 128)])
-def test_a_continued_sequence_attends_as_torch_has_it_and_alone_as_in_company(heads, key_heads, width, is_causal):
-    wanted = [one for one in CONTINUED if is_causal or (one[0] == 0 and one[1] == one[2])]
-    prefixes = [tuple(some_numbers(before, key_heads, width, seed=place + kind) for kind in (50, 60))
-                if before else None for place, (before, _, _) in enumerate(wanted)]  # fmt: skip
-    own = tuple(some_numbers(sum(one[1] for one in wanted), key_heads, width, seed=seed) * 2 for seed in (1, 2))
-    query = some_numbers(sum(one[2] for one in wanted), heads, width, seed=3) * 2
-
-    def bounds_of(lengths: list[int]) -> Bounds:
-        places = [0, *itertools.accumulate(lengths)]
-        return Bounds(places, torch.tensor(places, dtype=torch.int32))
-
-    queries, tokens = bounds_of([one[2] for one in wanted]), bounds_of([one[1] for one in wanted])
-
-    def attended(attention: ContinuedAttention, numbers: Sequence[int]) -> torch.Tensor:
-        rows, parts = (torch.cat([torch.arange(*list(itertools.pairwise(places.places))[number]) for number in numbers])
-                       for places in (queries, tokens))  # fmt: skip
-        places = Places(*(bounds_of([wanted[number][place] for number in numbers]) for place in (2, 1)),
-                        [wanted[number][0] for number in numbers])  # fmt: skip
-        keys = LayerKeys((own[0][parts], own[1][parts]), [prefixes[number] for number in numbers], places)
-        out = torch.zeros(len(rows), heads, width)
-        attention(query[rows], keys, out)
-        return out
-
-    golden = decoder_attention(
-        is_causal=is_causal, reach=None, positions=400, device="cpu", dtype=torch.float32, kernel=None
-    )
-    found = attended(ContinuedFloatAttention(is_causal), range(len(wanted)))
-
-    assert torch.allclose(found, attended(golden, range(len(wanted))), atol=3e-5)
-    for number, (start, end) in enumerate(itertools.pairwise(queries.places)):
-        assert torch.equal(attended(ContinuedFloatAttention(is_causal), [number]), found[start:end])
+        KernelAttention(FLOAT32)(query, key.contiguous(), value, bounds, torch.zeros(20, 2, 32))

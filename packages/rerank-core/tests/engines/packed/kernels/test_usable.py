@@ -149,8 +149,8 @@ def test_attention_of_large_models_is_our_own_where_float32_is_best_computed_so(
     ] * 2
     assert dtypes.own_attention("cpu", "bfloat16", 1024, None) is None
     assert dtypes.own_attention("cpu", "float32", 64, None) is None
-    assert dtypes.own_decoder_attention("cpu", 1024, is_causal=True) is not None
-    assert dtypes.own_decoder_attention("cpu", 64, is_causal=True) is None
+    assert dtypes.own_decoder_attention("cpu", "float32", 1024, is_causal=True, reach=None) is not None
+    assert dtypes.own_decoder_attention("cpu", "float32", 64, is_causal=True, reach=None) is None
 
 
 WIDTHS = (384, 32, 1536)  # of a hidden state, of a head and of a feed-forward
@@ -200,6 +200,7 @@ def test_a_gpu_has_none(machine):
 
     assert not dtypes.has_kernels("cuda:0", "bfloat16")
     assert dtypes.own_attention("cuda:0", "float32", 1024, None) is None
+    assert dtypes.own_decoder_attention("cuda:0", "bfloat16", 1024, is_causal=True, reach=None) is None
 
 
 @pytest.mark.skipif(

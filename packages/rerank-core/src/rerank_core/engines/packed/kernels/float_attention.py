@@ -7,19 +7,15 @@ scores are computed, turned into weights and multiplied with the values. Nothing
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from rerank_core.engines.packed.kernels.activations import LOG2_E, power_of
+from rerank_core.engines.packed.kernels.activations import power_of
+from rerank_core.engines.packed.kernels.attention import AttentionKernel
 from rerank_core.engines.packed.kernels.broadcast_sums import ROWS, add_up_32, add_up_64
-from rerank_core.engines.packed.kernels.memory import SCRATCH, address_of_rows
 from rerank_core.engines.packed.kernels.row_products import OPERATIONS_PER_MICROSECOND
-from rerank_core.engines.packed.kernels.scores import EVERYWHERE, hide_unseen, largest_everywhere
+from rerank_core.engines.packed.kernels.scores import hide_unseen, largest_everywhere
 from rerank_core.engines.packed.kernels.sums import kernel
 from rerank_core.engines.packed.kernels.vectors import (
     load,
@@ -29,9 +25,6 @@ from rerank_core.engines.packed.kernels.vectors import (
     store_float,
     total,
 )
-from rerank_core.engines.packed.ops.attention import Bounds
-from rerank_core.engines.packed.ops.continued import Join, LayerKeys
-from rerank_core.engines.workers import in_pieces
 
 _KEYS = 64  # that scores are computed of at a time
 _GROUP_BYTES = _KEYS * 4
@@ -98,11 +91,7 @@ def attend_within(
     out_bytes: Any,
     buffer: Any,
 ) -> None:
-    """Attend within one sequence, with the queries of its last ``rows`` tokens.
-
-    ``shared`` query heads, side by side, have a key head together. A token sees so many tokens ``behind`` and ``ahead``
-    of it. ``buffer`` holds what ``buffer_bytes`` says.
-    """
+    """Attend within one sequence, see ``AttentionKernel``."""
     padded = (tokens + _KEYS - 1) // _KEYS * _GROUP_BYTES  # bytes of a row of scores
     scores = buffer + width * padded
     values = scores + ROWS * padded
@@ -134,72 +123,9 @@ def attend_within(
                 add_up_32(scores, padded, last, seen + part, width * 4, depth, target + part, out_bytes)
 
 
-def buffer_bytes(tokens: int, width: int) -> int:
-    """Return the bytes that ``attend_within`` needs for a sequence."""
+def buffer_bytes(rows: int, tokens: int, width: int) -> int:
+    """See ``AttentionKernel``."""
     return (width + ROWS) * -(-tokens // _KEYS) * _GROUP_BYTES + tokens * width * 4
 
 
-@dataclass(frozen=True, slots=True)
-class FloatAttention:
-    """See ``Attention``: in one call for each sequence. The width of heads is a multiple of 32.
-
-    ``reach``: how far away a token sees others; None: everywhere.
-    """
-
-    reach: int | None = None
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, out: Tensor) -> None:
-        """See ``Attention``."""
-        reach = EVERYWHERE if self.reach is None else self.reach
-        for start, end in pairwise(bounds.places):
-            rows = slice(start, end)
-            _attend(query[rows], key[rows], value[rows], out[rows], behind=reach, ahead=reach)
-
-
-@dataclass(frozen=True, slots=True)
-class ContinuedFloatAttention:
-    """See ``ContinuedAttention``: in one call for each sequence. The width of heads is a multiple of 32."""
-
-    is_causal: bool
-
-    def __call__(self, query: Tensor, keys: LayerKeys, out: Tensor) -> None:
-        """See ``ContinuedAttention``."""
-        join, ahead = Join(keys), 0 if self.is_causal else EVERYWHERE
-        for number, (start, end) in enumerate(pairwise(keys.places.queries.places)):
-            key, value = join(number)
-            _attend(query[start:end], key, value, out[start:end], behind=EVERYWHERE, ahead=ahead)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor, *, behind: int, ahead: int) -> None:
-    rows, heads, width = query.shape
-    tokens, key_heads = key.shape[:2]
-    if key.stride(0) != value.stride(0):
-        raise TypeError(f"strides of one size are needed, not {key.stride(0)} and {value.stride(0)}")
-    queries, outs = (address_of_rows(x.view(rows, -1), rows, heads * width) for x in (query, out))
-    keys, values = (address_of_rows(x.view(tokens, -1), tokens, key_heads * width) for x in (key, value))
-    shared = heads // key_heads
-
-    def attend_in(first: int, end: int) -> None:
-        """Attend with some of the key heads."""
-        side, key_side = first * shared * width * 4, first * width * 4
-        attend_within(
-            queries + side,
-            query.stride(0) * 4,
-            rows,
-            keys + key_side,
-            values + key_side,
-            key.stride(0) * 4,
-            tokens,
-            end - first,
-            shared,
-            width,
-            behind,
-            ahead,
-            np.float32(LOG2_E / math.sqrt(width)),
-            outs + side,
-            out.stride(0) * 4,
-            SCRATCH.address("attention", buffer_bytes(tokens, width)),
-        )
-
-    seen = min(tokens, behind + 1 + ahead)
-    in_pieces(attend_in, key_heads, 1, 2 * rows * seen * heads * width / OPERATIONS_PER_MICROSECOND)
+FLOAT32 = AttentionKernel(attend_within, buffer_bytes, OPERATIONS_PER_MICROSECOND)
