@@ -23,6 +23,7 @@ from rerank_core.engines.packed.last_attention import (
     AbsorbedValue,
     FirstTokenAttention,
     WholeAttention,
+    by_torch,
 )
 from rerank_core.engines.packed.ops.activations import ACTIVATIONS, Gate, Gated, Plain, already_activated
 from rerank_core.engines.packed.ops.attention import (
@@ -150,10 +151,13 @@ class Builder:
             # There a loop over the sequences would cost more than it saves.
             return WholeAttention(self._float_product(*self._qkv(number)), self._attend(number), rotary)
         query, key, (value, value_bias) = self._query_key_value(number)
-        values = AbsorbedValue(value.view(config.heads, -1, value.shape[1]), value_bias)
+        product = dtypes.own_head_product(self._device, config.hidden, config.head_width) or by_torch
+        by_head = value.view(config.heads, -1, value.shape[1]).transpose(1, 2)
+        # A kernel reads it end to end; torch multiplies with what the checkpoint has.
+        values = AbsorbedValue(by_head if product is by_torch else by_head.contiguous(), value_bias, product)
         if attention == LayerAttention():  # nothing is between the products of query and key
             keys = key[0].view(config.heads, -1, key[0].shape[1])
-            return AbsorbedAttention(self._last_product(*query), keys, values)
+            return AbsorbedAttention(self._last_product(*query), keys, values, product)
         query_product, key_product = self._last_product(*query), self._last_product(*key)
         return FirstTokenAttention(query_product, key_product, values, rotary, bias, attention.reach)
 

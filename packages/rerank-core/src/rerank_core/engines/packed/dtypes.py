@@ -136,15 +136,28 @@ def _attention_kernel(device: str, dtype: str, hidden: int) -> AttentionKernel |
     return FLOAT32
 
 
+def own_head_product(device: str, hidden: int, head_width: int) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return the product of our own kernels of which each head has a weight of its own; None: torch's is used."""
+    if device != "cpu" or not _is_computed_in_rows(hidden, head_width):
+        return None
+    from rerank_core.engines.packed.kernels.head_product import multiply_heads
+
+    return multiply_heads
+
+
 def fused(device: str, hidden: int, *widths: int) -> Fused:
     """Return the operations that are fused on a device. ``widths``: of the rows, besides ``hidden``, that they take."""
     if device != "cpu":
         return fused_on(device)
-    if not _is_wide(hidden) or any(width % 32 for width in (hidden, *widths)) or not instructions.computes_rows():
+    if not _is_computed_in_rows(hidden, *widths):
         return NOTHING
     from rerank_core.engines.packed.kernels.passes import FUSED
 
     return FUSED
+
+
+def _is_computed_in_rows(hidden: int, *widths: int) -> bool:
+    return _is_wide(hidden) and not any(width % 32 for width in (hidden, *widths)) and instructions.computes_rows()
 
 
 def _is_wide(hidden: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -34,19 +36,31 @@ class WholeAttention:
         return filled_up(context[packed.bounds.starts])
 
 
+HeadProduct: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Multiplies [rows, heads, inputs] with [heads, inputs, outputs]: [rows, heads, outputs], each row as if alone."""
+
+
+def by_torch(x: Tensor, weight: Tensor) -> Tensor:
+    """See ``HeadProduct``. Rows are filled up: a product of few has other bits."""
+    rows, heads, inputs = x.shape
+    filled = filled_up(x.reshape(rows, -1)).view(-1, heads, inputs)
+    return torch.bmm(filled.transpose(0, 1), weight).transpose(0, 1)[:rows]
+
+
 @dataclass(frozen=True, slots=True)
 class AbsorbedValue:
     """Values that are never computed: the weighted sum of W_v x is W_v applied to the weighted sum of x.
 
-    ``weight``: [heads, head width, hidden].
+    ``weight``: [heads, hidden, head width].
     """
 
     weight: Tensor
     bias: Tensor | None
+    product: HeadProduct = by_torch
 
     def __call__(self, mixed: Tensor) -> Tensor:
-        """Compute the context [rows, hidden] of weighted sums [heads, rows, hidden]."""
-        context = torch.bmm(mixed, self.weight.transpose(1, 2)).transpose(0, 1).flatten(1)
+        """Compute the context [rows, hidden], filled up, of weighted sums [rows, heads, hidden]."""
+        context = filled_up(self.product(mixed, self.weight).flatten(1))
         return context if self.bias is None else context.add_(self.bias)
 
 
@@ -61,17 +75,18 @@ class AbsorbedAttention:
     query: Linear
     key: Tensor
     value: AbsorbedValue
+    product: HeadProduct = by_torch
 
     def __call__(self, x: Tensor, heads: int, packed: PackedSequences) -> Tensor:
         """See ``LastAttention``."""
-        first, width = filled_up(x[packed.bounds.starts]), self.key.shape[1]
-        queries = (self.query(first) / width**0.5).view(-1, heads, width).transpose(0, 1)
-        asked = torch.bmm(queries, self.key)  # W_k^T q, for each head of each sequence [heads, rows, hidden]
-        mixed = torch.zeros_like(asked)
+        starts, width = packed.bounds.starts, self.key.shape[1]
+        queries = (self.query(filled_up(x[starts])) / width**0.5).view(-1, heads, width)[: len(starts)]
+        asked = self.product(queries, self.key)  # W_k^T q, for each head of each sequence [sequences, heads, hidden]
+        mixed = torch.empty_like(asked)
         for row, (start, end) in enumerate(pairwise(packed.bounds.places)):
             sequence = x[start:end]
-            weights = torch.softmax(asked[:, row] @ sequence.t(), dim=1)
-            mixed[:, row] = weights @ sequence
+            weights = torch.softmax(asked[row] @ sequence.t(), dim=1)
+            torch.mm(weights, sequence, out=mixed[row])
         return self.value(mixed)
 
 
@@ -103,13 +118,13 @@ class FirstTokenAttention:
             sequences, positions = filled_up(x[rows]), positions[rows]
         key = self._projected(self.key, sequences, positions, heads)
         scale = query.shape[-1] ** -0.5 if self.bias is None else self.bias.scale
-        mixed = x.new_zeros(heads, len(first), x.shape[1])
+        mixed = x.new_empty(len(starts), heads, x.shape[1])
         for row, (start, end) in enumerate(pairwise(places)):
             q, k = query[:, row : row + 1], key[:, start:end]
             scores = (q * scale) @ k.transpose(1, 2)  # [heads, 1, tokens]
             if self.bias is not None:
                 scores += self.bias(q, k)
-            mixed[:, row] = torch.softmax(scores[:, 0], dim=1) @ sequences[start:end]
+            torch.mm(torch.softmax(scores[:, 0], dim=1), sequences[start:end], out=mixed[row])
         return self.value(mixed)
 
     def _projected(self, linear: Linear, x: Tensor, positions: Tensor, heads: int) -> Tensor:

@@ -94,7 +94,7 @@ def test_absorbed_keys_and_values_give_the_context_of_first_tokens(bounds):
     absorbed = AbsorbedAttention(
         query=FloatLinear(query, bias[:hidden]),
         key=key.view(HEADS, WIDTH, hidden),
-        value=AbsorbedValue(value.view(HEADS, WIDTH, hidden), bias[2 * hidden :]),
+        value=AbsorbedValue(value.view(HEADS, WIDTH, hidden).transpose(1, 2), bias[2 * hidden :]),
     )
     whole = WholeAttention(FloatLinear(weight, bias), per_sequence)
 
