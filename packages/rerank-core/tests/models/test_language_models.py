@@ -589,6 +589,28 @@ def test_windows_of_a_long_document_have_the_whole_prompt_and_name_their_charact
     assert raw(model, QUERY, ["a bear"]) == raw(model, QUERY, ["a bear"], long_documents="chunk")
 
 
+@pytest.mark.parametrize("family", ["qwen3", "mistral"])
+@pytest.mark.parametrize(
+    "words", ["Bears eat bamboo. ", "大熊猫生活在中国。", "Donaudampfschifffahrtsgesellschaft", "2+2=4;", "🦣 "]
+)
+def test_a_window_has_the_tokens_that_its_text_has_as_a_document(tmp_path, family, words):
+    card = "# Qwen3-Reranker" if family == "qwen3" else "# ctxl-rerank-v2"
+    model = load(write_tiny_language_model(tmp_path, family, card=card), max_length=150)
+    document = words * 60
+
+    (encoding,) = model.encode(QUERY, [document], ScoreOptions(long_documents="chunk", overlap_tokens=5))
+
+    texts = [document[start:end].lstrip(" ") for start, end in encoding.spans]
+    alone = [model.encode(QUERY, [text], ScoreOptions())[0].sequences[0] for text in texts]
+    assert len(texts) > 2
+    assert [sequence.token_ids for sequence in encoding.sequences] == [sequence.token_ids for sequence in alone]
+    assert [sequence.prefix for sequence in encoding.sequences] == [sequence.prefix for sequence in alone]
+    assert 142 < max(map(len, encoding.sequences)) <= 150
+    assert {place for start, end in encoding.spans for place in range(start, end)} >= {
+        place for place, character in enumerate(document) if character != " "
+    }
+
+
 def test_a_prefix_is_what_the_documents_of_a_query_share(qwen3):
     model = load(qwen3)
 

@@ -78,7 +78,9 @@ def test_the_least_max_length_leaves_a_window_some_of_the_document(family, recip
         if encoding is None:
             assert length < least + 8, "there is room for a query and a document"
             continue
-        assert [len(sequence) for sequence in encoding.sequences] == [length] * 3
+        # A window's text may have a few tokens more in another place: then all windows are a little smaller.
+        assert all(length - 4 <= len(sequence) <= length for sequence in encoding.sequences)
+        assert len(encoding.sequences) == 3
         assert all(start < end for start, end in encoding.spans)
 
 
@@ -91,7 +93,8 @@ def test_an_instruction_that_leaves_the_least_room_leaves_a_window_some_of_the_d
         if encoding is None:
             assert "shorten the instruction" in refusal
             return True
-        assert [len(sequence) for sequence in encoding.sequences] == [512, 512]
+        assert all(508 <= len(sequence) <= 512 for sequence in encoding.sequences)
+        assert len(encoding.sequences) == 2
         return False
 
     least = 200 + bisect_left(range(200, 512), True, key=is_refused)

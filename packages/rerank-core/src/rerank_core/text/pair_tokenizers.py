@@ -141,7 +141,7 @@ class CrossEncoderTokenizer:
             ids, types = self.template.build([kept, window.ids])
             sequences.append(TokenSequence.of(ids, types if self._has_type_ids else []))
         truncated = int(is_cut or is_capped or windows.is_capped)
-        return Encoding((index,), tuple(sequences), truncated, tuple(window.span for window in windows.found))
+        return Encoding((index,), tuple(sequences), truncated, tuple(windows.spans))
 
 
 class BiEncoderTokenizer:
@@ -234,7 +234,7 @@ class BiEncoderTokenizer:
         for window in windows.found:
             kept, types = self.template.build([[*prompt, *window.ids]])
             sequences.append(TokenSequence.of(kept, types if self._has_type_ids else []))
-        return sequences, [window.span for window in windows.found], windows.loses or windows.is_capped
+        return sequences, windows.spans, windows.loses or windows.is_capped
 
     def _sequence_of(
         self, text: TextIds, cap: int | None, name: str, options: ScoreOptions

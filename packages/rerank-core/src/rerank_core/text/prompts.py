@@ -209,27 +209,33 @@ class PromptTokenizer:
         return Span(start + shift, end + shift)
 
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
-        """Lay the prompt around each window of a document. A space before the document belongs to its first word."""
+        """Lay the prompt around each window of a document, whose text is tokenised in its place."""
         place, limit = prompt.document, self._length_read(options)
-        spaces, head = self._before_windows(place)
-        size = window_size(limit, prompt.length(len(head) + len(place.tail)), index)
-        windows = self._text_ids.windows_of(" " * spaces + place.slot.fill(document), size, options)
+        text, room = place.slot.fill(document), limit - prompt.length(0)
+        size = window_size(limit, prompt.length(place.own_tokens), index)
+        while True:
+            windows = self._text_ids.windows_of(text, size, options)
+            # The prompt has the space that stands before a word.
+            parts = (text[start:end].lstrip(" ") if start else text[:end] for start, end in windows.spans)
+            filled = [place.text(part) for part in parts]
+            ids = self._text_ids(dict.fromkeys(filled), beside=len(place.text("")))
+            # In its place a text may have a few tokens more: a space before it, or the rest of a word.
+            excess = max(len(found.ids) for found in ids.values()) - room
+            if excess <= 0 or size == 1:
+                break
+            size = max(1, size - excess)
         if windows.loses and not options.truncate:
             raise too_many_windows(index, len(windows.found), limit, with_query=True)
-        shift = place.slot.dropped(document) - spaces
-        spans = (window.span for window in windows.found)
-        sequences = (self._sequence(prompt, [*head, *window.ids, *place.tail]) for window in windows.found)
+        shift = place.slot.dropped(document)
+        kept = (
+            place.cut(found, room, "right") if len(found) > room else found for found in (ids[t].ids for t in filled)
+        )
         return Encoding(
             (index,),
-            tuple(sequences),
+            tuple(self._sequence(prompt, found) for found in kept),
             truncated=int(windows.loses or windows.is_capped or prompt.is_cut),
-            spans=tuple(Span(max(0, start + shift), end + shift) for start, end in spans),
+            spans=tuple(Span(start + shift, end + shift) for start, end in windows.spans),
         )
-
-    def _before_windows(self, place: Place) -> tuple[int, Sequence[int]]:
-        """Count the spaces at the end of the text before a place, and return the tokens of the rest."""
-        before = place.before.rstrip(" ")
-        return len(place.before) - len(before), self._ids(before)
 
     def _sequence(self, prompt: FilledPrompt, document: Sequence[int]) -> TokenSequence:
         ids = [*prompt.front, *document, *prompt.back]
@@ -274,8 +280,8 @@ class PromptTokenizer:
         (whole,) = self._place_ids([(place, query)], room, options)
         found = place.capped(whole, options.max_query_tokens, side_of(options))
         least = document.own_tokens + 1
-        if beside_windows:  # which have all of the text before them
-            least = max(least, len(self._before_windows(document)[1]) + len(document.tail) + 1)
+        if beside_windows:  # in which no token of the text before them is lost
+            least = max(least, len(document.before_ids) + len(document.tail) + 1)
         own = place.own_tokens if side_of(options) == "left" else place.own_in(found.ids)
         most = self._query_limit(len(found.ids), own, room, room, least, options, beside_windows=beside_windows)
         is_cut = found.is_cut or len(found.ids) > most

@@ -259,6 +259,11 @@ class DocumentWindows:
     loses: bool
     is_capped: bool
 
+    @property
+    def spans(self) -> list[Span]:
+        """The characters of each."""
+        return [window.span for window in self.found]
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
