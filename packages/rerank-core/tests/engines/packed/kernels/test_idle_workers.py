@@ -12,6 +12,7 @@ from rerank_core.engines.hardware import cpu_features
 from rerank_core.engines.packed.kernels import instructions
 from rerank_core.engines.packed.ops.attention import Bounds
 from rerank_core.engines.packed.ops.continued import LayerKeys, Places
+from rerank_core.engines.packed.ops.rotary import Rotary
 from rerank_core.engines.workers import WorkerPool, in_pieces
 from rerank_core.testing.checkpoints import WORDS
 
@@ -25,6 +26,10 @@ of_fewer_bits = pytest.mark.skipif(
 )
 in_float32 = pytest.mark.skipif(
     not instructions.reads_rows(), reason="SKIPPED LOUDLY: float32 is not best computed by kernels here, or no numba"
+)
+
+in_rows = pytest.mark.skipif(
+    not instructions.computes_rows(), reason="SKIPPED LOUDLY: this processor has no AVX-512, or there is no numba"
 )
 
 
@@ -123,6 +128,30 @@ def test_attention_in_float32(is_causal, with_help):
         return out
 
     assert torch.equal(with_help(attended), attended())
+
+
+@in_rows
+def test_passes_over_rows(with_help):
+    from rerank_core.engines.packed.kernels.passes import FUSED
+
+    x, other, weight = some_numbers(33, 3 * 64), some_numbers(33, 2 * 192, seed=1), some_numbers(192, seed=2)
+    angles = Rotary.of(theta=100, stretch=1, width=64, positions=33, device="cpu").angles(torch.arange(33))
+    assert FUSED.rotate is not None
+    assert FUSED.rms_norm is not None
+
+    def rotated() -> torch.Tensor:
+        heads = x.clone().view(33, 3, 64)
+        FUSED.rotate(heads, angles.cosines, angles.sines)
+        return heads
+
+    def gated() -> torch.Tensor:
+        numbers = x.clone()
+        for multiply in FUSED.gates.values():
+            multiply(numbers, other[:, 192:])
+        return numbers
+
+    for compute in (rotated, gated, lambda: FUSED.rms_norm(x, weight, 1e-6)):
+        assert torch.equal(with_help(compute), compute())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

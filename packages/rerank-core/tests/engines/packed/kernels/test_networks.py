@@ -39,6 +39,7 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
             "sliding_window": 17,
         },
     ),
+    "qwen3 that sees both sides": ("qwen3", {"head_dim": 32, "is_causal": False}),
     "qwen2": ("qwen2", {"num_attention_heads": 2, "num_key_value_heads": 1, **LARGE_EPSILON}),
     "llama with GELU": ("llama", {"head_dim": 32, "hidden_act": "gelu"}),
     "gemma": ("gemma", {"head_dim": 32, **LARGE_EPSILON}),
