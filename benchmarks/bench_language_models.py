@@ -1,9 +1,10 @@
-"""Measure a language model's reranking: with and without the shared prefix, and beside what its card and others do.
+"""Measure a language model's reranking: time and memory, bits, and the same beside what its card and others do.
 
 A random network of Qwen3-Reranker-0.6B's shape in bfloat16, as it is published, with a vocabulary of its size and its
 prompt; in this process, in float32. Requests of some documents of equal length. Beside the packed engine: plain
 transformers as the model's card writes it (padded on the left, the head at every position, in batches of 8), and
-sentence-transformers on the same directory. Seconds are process CPU time. See README.md beside this.
+sentence-transformers on the same directory. Seconds are process CPU time. Memory is that of a fresh process for each
+dtype. Our scores have to be the same bits alone, in company, and in another order. See README.md beside this.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import torch
+from bench_memory import Probe, memory_table
+from bench_memory import measure as measure_memory
 from machine import describe
 from markdown_tables import table
+from pairs import PairSet
 from rerank_core import ScoreOptions, load
 from rerank_core.engines.packed import network as packed_network
 from rerank_core.models.local import LocalModel
 from rerank_core.testing.checkpoints import WORDS, edit_json
 from rerank_core.testing.language_models import write_prompt, write_tiny_language_model
+from resident import is_counted
 from results import settings_of, write_results
 from tokenizers import AddedToken, Tokenizer, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
+from workers import say_skipped
 
 Network: Any = AutoModelForCausalLM  # whose functions have no types
 
@@ -164,8 +170,27 @@ def measure(
     return seconds
 
 
+def has_same_bits(score: Score, documents: Sequence[str]) -> bool:
+    """Return whether each document has one score, to the last bit: alone, in company, and in another order."""
+    together = score(documents)
+    alone = [score([document])[0] for document in documents]
+    reordered = score(documents[::-1])[::-1]
+    return together == alone == reordered
+
+
+def memory_by_dtype(
+    directory: Path, dtypes: Sequence[str], documents: Sequence[str], *, max_length: int, threads: int
+) -> list[Probe]:
+    """Measure the packed engine's memory at each step, in a fresh process for each dtype."""
+    if not is_counted():
+        say_skipped("memory", "this system has no /proc/self/status that counts it")
+        return []
+    pairs = PairSet("of a language model", QUERY, tuple(documents), ())  # nothing reads the lengths
+    return measure_memory(directory, dtypes, pairs, rounds=1, max_length=max_length, threads=threads)
+
+
 def main() -> int:
-    """Measure each system, and print a table; 1 where one of them does not agree."""
+    """Measure each system, and print tables; 1 where one of them does not agree, or ours has not the same bits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=28, help="of the random network (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="a network of the smallest shape, to see that all runs")
@@ -188,7 +213,10 @@ def main() -> int:
             for length in arguments.lengths
         }
         first = next(iter(requests.values()))[:3]
+        # Documents of every length: in company each is in a batch of another shape than alone.
+        company = list(dict.fromkeys([*first, *(texts[-1] for texts in requests.values())]))
         longest = max(arguments.lengths) + 400
+        probes = memory_by_dtype(directory, arguments.dtypes, first, max_length=longest, threads=arguments.threads)
         systems: dict[str, Score] = {}
         for dtype in arguments.dtypes:
             model = load(
@@ -202,6 +230,7 @@ def main() -> int:
             prefix = model.encode(QUERY, first[:1], ScoreOptions())[0].sequences[0].prefix
             systems[f"ours, {dtype}"] = Ours(model, shares=True)
             systems[f"ours, {dtype}, no shared prefix"] = Ours(model, shares=False)
+        same_bits = {name: has_same_bits(score, company) for name, score in systems.items()}
         network = Network.from_pretrained(directory, dtype=torch.float32).eval()
         systems["the card's code"] = Card(directory, network)
         systems["sentence-transformers"] = Library(directory)
@@ -226,6 +255,8 @@ def main() -> int:
         row = [f"{seconds:.2f} ({theirs[request] / seconds:.2f} x)" for request, seconds in medians.items()]
         cells.append([name, *row])
     print(table(["CPU seconds (against the card's code)", *requests], cells))
+    if probes:
+        print(f"\n{memory_table(probes)}")
     if arguments.json:
         write_results(
             arguments.json,
@@ -234,10 +265,15 @@ def main() -> int:
             shared_tokens=prefix,
             seconds=measured,
             scores=scores,
+            same_bits=same_bits,
+            memory_mb={probe.dtype: probe.memory[0] for probe in probes},
         )
     for name in sorted(set(far)):
         print(f"{name} does not agree with the card's code", file=sys.stderr)
-    return 1 if far else 0
+    changed = [name for name, same in same_bits.items() if not same]
+    for name in changed:
+        print(f"{name}: the bits of a score change with the company or the order of its document", file=sys.stderr)
+    return 1 if far or changed else 0
 
 
 if __name__ == "__main__":
