@@ -11,6 +11,7 @@ class Listed:
 
     ``package`` is its distribution, or the program that is replayed. ``product`` and ``setting`` are what a user looks
     for: the product, and what to set in it. Clients that have both in common share a row of the users' page.
+    ``field`` is the name of its instruction in a request. ``remark`` is for the user, beside what the results show.
     """
 
     name: str
@@ -18,6 +19,8 @@ class Listed:
     call: str
     product: str
     setting: str
+    field: str = "instruction"
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Group:
         return (pinned | dict(self.versions))[package]
 
 
-_OPEN_WEBUI, _DIFY, _RAGFLOW, _LIGHTRAG, _VLLM = "Open WebUI", "Dify", "RAGFlow", "LightRAG", "vLLM"
+_OPEN_WEBUI, _DIFY, _RAGFLOW, _LIGHTRAG = "Open WebUI", "Dify", "RAGFlow", "LightRAG"
+_VLLM, _SGLANG = "vLLM", "SGLang"
 
 GROUPS = (
     Group(
@@ -478,6 +482,15 @@ GROUPS = (
                 "vLLM: requests to `/v1/rerank`",
                 "`B/vllm/v1/rerank`",
             ),
+            Listed(
+                "SGLang, instruct",
+                _SGLANG,
+                "`POST B/v1/rerank`, with `instruct`; `results` are read, and not SGLang's list",
+                "SGLang: requests to `/v1/rerank`",
+                "`B/v1/rerank`",
+                field="instruct",
+                remark="read `results` in the answer: SGLang's own is a list",
+            ),
         ),
         (
             (_OPEN_WEBUI, "replay of 0.12.4"),
@@ -485,6 +498,7 @@ GROUPS = (
             (_RAGFLOW, "replay of b1b8cd6"),
             (_LIGHTRAG, "replay of 1.5.7"),
             (_VLLM, "replay of 0.33.0"),
+            (_SGLANG, "replay of PR 16403"),
         ),
     ),
 )

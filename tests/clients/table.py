@@ -158,16 +158,16 @@ def _users_row(same: Sequence[Row]) -> Sequence[str]:
     if any(row.not_run is not None for row in same):
         return (listed.product, listed.setting, f"not run ({version})", "")
     works = "**no**" if any(row.failed for row in same) else "yes"
-    remarks = (_remark(case, seen) for row in same for case, seen in _of(row))
+    remarks = [_remark(case, seen, row.listed.field) for row in same for case, seen in _of(row)] + [listed.remark]
     return (listed.product, listed.setting, f"{works} ({version})", "; ".join(filter(None, dict.fromkeys(remarks))))
 
 
-def _remark(case: str, seen: Seen) -> str:
+def _remark(case: str, seen: Seen, field: str) -> str:
     """What is unusual: neither a ranking, nor the client's own error with the server's reason, nor no documents."""
     if seen.ok is False:
         return f"**{seen.shows}**"
     if case == INSTRUCTION:
-        return "takes `instruction`"
+        return f"takes `{field}`"
     if seen.shows.startswith("waits"):
         return "full server: waits `Retry-After`, then tries again"
     if seen.shows.startswith("asks again"):

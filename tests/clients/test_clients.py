@@ -22,7 +22,7 @@ def test_replayed_programs_are_served_and_what_cannot_be_installed_is_said(tmp_p
     ended = run("--only", "replays", "--only", "xinference", "--results", str(results), **nowhere)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "15 as expected, 0 failed, 2 not run" in ended.stdout
+    assert "16 as expected, 0 failed, 2 not run" in ended.stdout
     assert ended.stdout.count("SKIPPED LOUDLY: Xinference client") == 2
     found = json.loads(results.read_text(encoding="utf-8"))
     replayed = [line for line in found if line["version"].startswith("replay of ")]
@@ -30,12 +30,14 @@ def test_replayed_programs_are_served_and_what_cannot_be_installed_is_said(tmp_p
         "Xinference client, handle",
         "Xinference client, get_model",
     ]
-    assert len(replayed) == 15
+    assert len(replayed) == 16
     assert all(line["cases"]["ranking"]["ok"] for line in replayed)
     instructed = {
         line["client"]: line["cases"]["instruction"]["shows"] for line in found if "instruction" in line["cases"]
     }
-    assert instructed == dict.fromkeys(("vLLM, instruction", "vLLM, chat_template_kwargs"), "order and scores")
+    assert instructed == dict.fromkeys(
+        ("vLLM, instruction", "vLLM, chat_template_kwargs", "SGLang, instruct"), "order and scores"
+    )
 
 
 def test_without_node_the_clients_of_npm_are_said_not_to_be_run(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Programs that are too large to install: what they send, and what they read of the answer, with plain httpx.
 
 Open WebUI is a reading of `retrieval/models/external.py`, Dify of its rerank plugins, RAGFlow of
-`rag/llm/rerank_model.py`, LightRAG of `lightrag/rerank.py`, and requests to vLLM are a reading of its
-`entrypoints/pooling/scoring/protocol.py`. Those that look at no status get their answer checked here for the reason,
-which they would show in their log at best.
+`rag/llm/rerank_model.py`, LightRAG of `lightrag/rerank.py`, requests to vLLM are a reading of its
+`entrypoints/pooling/scoring/protocol.py`, and those to SGLang of its `srt/entrypoints/openai/protocol.py`. Those that
+look at no status get their answer checked here for the reason, which they would show in their log at best.
 """
 
 from urllib.parse import urljoin
@@ -150,6 +150,18 @@ def vllm(instructed):
     return ask
 
 
+# ---------------------------------------------------------------------------- whoever asks SGLang
+
+
+def sglang(ask: Ask) -> Ranking:
+    """Send SGLang's request, and read our answer: SGLang's own is a list of `score`, `index` and `document`."""
+    more = {} if ask.instruction is None else {"instruct": ask.instruction}
+    body = ours(ask, top_n=len(ask.documents) or None, return_documents=True, **more)
+    answer = post(f"{ask.url}/v1/rerank", ask, body)
+    assert all(result["document"]["text"] == ask.documents[result["index"]] for result in answer["results"])
+    return best_first(answer["results"])
+
+
 REFUSED = dict.fromkeys((EMPTY, KEY, MODEL, FULL), Raises(Refused))
 REFUSED_TEI = REFUSED | {MODEL: SendsNone()}
 UNRANKED = dict.fromkeys((EMPTY, KEY, MODEL, FULL), Returns(None))
@@ -184,5 +196,6 @@ run(
             vllm(lambda text: {"chat_template_kwargs": {"instruction": text}}),
             instructs=True,
         ),
+        client("SGLang, instruct", sglang, instructs=True),
     ]
 )
