@@ -456,21 +456,28 @@ def test_documents_around_max_length_are_cut_as_sentence_transformers_cuts_them(
     assert model.score(QUERY, documents).usage.truncated == 7
 
 
-def test_a_chain_on_a_decoder_has_the_scores_of_sentence_transformers(library, tmp_path):
-    """Chain 3: the last token's state goes through a Dense module."""
+@pytest.mark.parametrize("length", [None, 8, 20, 21, 22, 23])
+def test_a_chain_on_a_decoder_has_the_scores_of_sentence_transformers(library, tmp_path, length):
+    """Chain 3: the last token's state goes through a Dense module; which token is the last depends on what is cut."""
     from sentence_transformers.cross_encoder import CrossEncoder
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 
     write_tiny_language_model(tmp_path / "network", "qwen3")
-    transformer = Transformer(str(tmp_path / "network"))
+    transformer = Transformer(str(tmp_path / "network"), max_seq_length=length)
     dense = Dense(64, 1, bias=False, activation_function=torch.nn.Identity(), module_output_name="scores")
     layers = [Pooling(64, "lasttoken"), dense]
     theirs = CrossEncoder(modules=[transformer, *layers], device="cpu", activation_fn=torch.nn.Identity())
     theirs.save_pretrained(str(tmp_path / "saved"))
-    expected = theirs.predict([(QUERY, document) for document in DOCUMENTS], batch_size=1).tolist()
+    documents = [*DOCUMENTS, *("bamboo. " * count + "?" for count in range(16))]
+    expected = theirs.predict([(QUERY, document) for document in documents], batch_size=1).tolist()
+    lengths = [len(ids_of(transformer.tokenizer, QUERY, document)) for document in documents]
 
     assert "recipe=" in refusal(tmp_path / "saved")
-    assert raw(load(tmp_path / "saved", recipe="none"), QUERY, DOCUMENTS) == pytest.approx(expected, abs=1e-5)
+
+    model = load(tmp_path / "saved", recipe="none")
+    assert raw(model, QUERY, documents) == pytest.approx(expected, abs=1e-5)
+    assert model.info.max_length == (length or 512)
+    assert model.score(QUERY, documents).usage.truncated == sum(found > model.info.max_length for found in lengths)
 
 
 def test_a_head_of_its_own_behind_a_declared_prompt_has_the_scores_of_sentence_transformers(library, tmp_path):
