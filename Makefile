@@ -258,7 +258,7 @@ verify-default: $(SETUP) ## compare the default model with its published logits 
 	$(BIN)/python -m pytest -m hub tests/hub/test_default_model.py
 
 .PHONY: verify-llm
-verify-llm: $(SETUP) ## compare language models with their published scores (needs the model hub, 16 GB)
+verify-llm: $(SETUP) ## compare language models with their published scores (needs the model hub, 56 GB)
 	$(BIN)/python -m pytest -m hub tests/hub/test_language_models.py
 
 # ---------------------------------------------------------------------------- releases

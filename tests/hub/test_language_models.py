@@ -9,6 +9,7 @@ from rerank_core.errors import CheckpointError
 from rerank_core.types import ScoreOptions
 
 CAPITAL = "What is the capital of China?"
+BEIJING = "The capital of China is Beijing."
 GRAVITY = (
     "Gravity is a force that attracts two bodies towards each other. It gives weight to physical objects and is "
     "responsible for the movement of planets around the sun."
@@ -25,6 +26,11 @@ BREAD = [
     "The history of bread dates back to ancient Egypt around 8000 BCE.",
     "To bake sourdough, mix your starter with flour, water, and salt, then let it rise overnight.",
     "Rye bread is a popular alternative to wheat-based breads in Northern Europe.",
+]
+EXERCISE = [
+    "A 2024 study shows exercise enhances cognitive function in older adults.",
+    "Regular exercise reduces risk of heart disease and improves mental health.",
+    "Ancient Greeks valued physical fitness for military training.",
 ]
 DOG = (
     "A woman shares a joyful moment with her golden retriever on a sun-drenched beach at sunset, as the dog offers its "
@@ -52,8 +58,23 @@ PUBLISHED = {
     "Qwen3-Reranker's card": Published(
         model=QWEN,
         query=CAPITAL,
-        documents=["The capital of China is Beijing.", GRAVITY],
+        documents=[BEIJING, GRAVITY],
         scores=[7.596951, -12.192464],
+    ),
+    # bfloat16, by their cards: in float32 the second score of the smallest is 0.82 from its card's.
+    "Qwen3-Reranker-4B's card": Published(
+        model="Qwen/Qwen3-Reranker-4B",
+        query=CAPITAL,
+        documents=[BEIJING, GRAVITY],
+        scores=[6.4375, -14.375],
+        within=1.0,
+    ),
+    "Qwen3-Reranker-8B's card": Published(
+        model="Qwen/Qwen3-Reranker-8B",
+        query=CAPITAL,
+        documents=[BEIJING, GRAVITY],
+        scores=[5.0625, -14.25],
+        within=1.0,
     ),
     # float32, by sentence-transformers' tests (tests/cross_encoder/test_model.py).
     "Qwen3-Reranker, planets": Published(
@@ -103,6 +124,25 @@ PUBLISHED = {
         documents=["4", "The answer is definitely 1 million"],
         scores=[5.4062, -4.5],
         within=0.25,
+    ),
+    # bfloat16, by sentence-transformers' tests (test_pretrained.py), with the model's own code: sigmoid(logit / 5).
+    "zerank-1-small, planets": Published(
+        model="zeroentropy/zerank-1-small-reranker",
+        query=RED_PLANET,
+        documents=PLANETS,
+        scores=[0.09428, 0.83889, 0.12052, 0.2184],
+        within=0.02,
+        raw=False,
+        options={"calibration": "0.2,0"},
+    ),
+    # bfloat16, by its card since spring 2026.
+    "ctxl-rerank-v2 6b's card": Published(
+        model="ContextualAI/ctxl-rerank-v2-instruct-multilingual-6b",
+        query="What are the health benefits of exercise?",
+        documents=EXERCISE,
+        scores=[-2.2969, -4.6875, -12.375],
+        within=0.25,
+        options={"instruction": "Prioritize recent medical research"},
     ),
 }
 
