@@ -329,6 +329,41 @@ def test_a_converted_reranker_has_the_prompt_and_the_head_of_its_own(tmp_path, l
     assert (model.info.kind, model.info.recipe) == ("cross-encoder", "qwen3-reranker")
 
 
+@pytest.mark.parametrize("names", [("0", "1"), ("LABEL_0", "LABEL_1")])
+@pytest.mark.parametrize(
+    ("family", "card", "recipe"),
+    [
+        ("qwen2", "# mxbai-rerank-base-v2-seq\n", None),
+        ("qwen3", "# Qwen3-Reranker-0.6B-seq\n", None),
+        ("qwen2", "# Mine\n", "mxbai-rerank-v2"),
+    ],
+)
+def test_two_labels_that_say_nothing_are_the_two_answers_of_the_recipe(tmp_path, family, card, recipe, names):
+    """As ``michaelfeil/mxbai-rerank-base-v2-seq`` has them: the logit of 1 less that of 0."""
+    directory = write_tiny_language_model(tmp_path, family, head="sequence-classification", labels=2, card=card)
+    edit_json(directory / "config.json", id2label={"0": names[0], "1": names[1]})
+    model = load(directory, recipe=recipe)
+    network = AutoModelForSequenceClassification.from_pretrained(directory).eval()
+
+    with torch.inference_mode():
+        row = network(input_ids=torch.tensor([tokens(model, QUERY, "a bear")])).logits[0].tolist()
+
+    assert raw(model, QUERY, ["a bear"]) == pytest.approx([row[1] - row[0]], abs=1e-5)
+    assert model.info.raw_score == f"logit of {names[1]} minus logit of {names[0]}"
+    alone = load(directory, recipe=recipe, label=names[1])
+    assert raw(alone, QUERY, ["a bear"]) == pytest.approx([row[1]], abs=1e-5), "a label that is asked for"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"), [("zerank", ("0", "1")), ("none", ("0", "1")), ("qwen3-reranker", ("negative", "positive"))]
+)
+def test_two_labels_are_refused_where_the_recipe_does_not_say_what_they_are(tmp_path, recipe, names):
+    directory = write_tiny_language_model(tmp_path, "qwen3", head="sequence-classification", labels=2)
+    edit_json(directory / "config.json", id2label={"0": names[0], "1": names[1]})
+
+    assert f"has 2 labels ({names[0]}, {names[1]})" in refusal(directory, recipe=recipe)
+
+
 # ---------------------------------------------------------------------------- logits behind the last product
 
 

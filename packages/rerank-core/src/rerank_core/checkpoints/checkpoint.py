@@ -226,6 +226,7 @@ def _head(
         return Classification(
             labels=_labels(config_path, config),
             is_library_reranker=library.model_type == "CrossEncoder" or _activation(config, library) is not None,
+            has_answers=files.has_two_answers(),
             prompt=before_query,
         )
     library.check("feature-extraction", output="last_hidden_state")

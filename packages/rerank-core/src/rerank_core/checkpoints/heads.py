@@ -25,6 +25,7 @@ class Classification:
     """A head with one logit for each label: a cross-encoder's.
 
     - ``is_library_reranker``: whether the checkpoint says that it is a cross-encoder of sentence-transformers.
+    - ``has_answers``: whether it is a language model whose recipe has two answers, of which each label is one.
     - ``chain``: the modules that give the logits; None: the network's own head does.
     - ``prompt``: what is put before the query.
     """
@@ -33,6 +34,7 @@ class Classification:
 
     labels: tuple[str, ...]
     is_library_reranker: bool = False
+    has_answers: bool = False
     chain: Chain | None = None
     prompt: str = ""
 
@@ -56,7 +58,9 @@ class Classification:
         if wanted is None:
             if len(self.labels) == 1:
                 return HeadColumns(0)
-            pair = two_logits(self.labels, is_reranker=self.is_library_reranker) if len(self.labels) == 2 else None
+            pair = None
+            if len(self.labels) == 2:
+                pair = two_logits(self.labels, is_reranker=self.is_library_reranker, has_answers=self.has_answers)
             if pair is not None:
                 return pair
             raise CheckpointError(

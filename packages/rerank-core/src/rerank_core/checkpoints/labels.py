@@ -21,11 +21,15 @@ _RELEVANCE = [
     ("match", "notmatch"),
     ("match", "nonmatch"),
 ]
+# Names of nothing: the second output is the answer where the recipe of a prompt has a pair of answers.
+_NOTHING = [
+    ("label1", "label0"),
+    ("1", "0"),
+]
 # Names of a sentiment, of an inference, or of nothing: they mean relevance only where the checkpoint says that it is a
 # cross-encoder of sentence-transformers.
 _ANYTHING = [
-    ("label1", "label0"),
-    ("1", "0"),
+    *_NOTHING,
     ("positive", "negative"),
     ("pos", "neg"),
     ("entailment", "notentailment"),
@@ -40,10 +44,13 @@ class HeadColumns:
     against: int | None = None
 
 
-def two_logits(labels: tuple[str, ...], *, is_reranker: bool) -> HeadColumns | None:
-    """Find the columns of a head with two outputs; None where no label's name says which one means relevant."""
+def two_logits(labels: tuple[str, ...], *, is_reranker: bool, has_answers: bool = False) -> HeadColumns | None:
+    """Find the columns of a head with two outputs; None where no label's name says which one means relevant.
+
+    ``has_answers``: the recipe of the model's prompt has two answers, "no" and "yes" or "0" and "1".
+    """
     first, second = ("".join(filter(str.isalnum, label.casefold())) for label in labels)
-    known = _RELEVANCE + (_ANYTHING if is_reranker else [])
+    known = _RELEVANCE + (_ANYTHING if is_reranker else _NOTHING if has_answers else [])
     if (second, first) in known:
         return HeadColumns(1, against=0)
     if (first, second) in known:

@@ -115,6 +115,11 @@ class LanguageModelFiles:
             )
         return _resolve(recipe.true, recipe.false, name, self._directory)
 
+    def has_two_answers(self) -> bool:
+        """Return whether the recipe scores by one answer less another, so that a head with two outputs has both."""
+        name = self._recipe_name()
+        return name is not None and RECIPES[name].false is not None
+
     def unknown(self) -> str:
         """Say that no prompt is known, or that a template is, and not the tokens of the answer to it."""
         what = (
