@@ -298,16 +298,28 @@ def test_the_text_of_qwen3_vl_reranker_is_scored_without_its_vision_parts(tmp_pa
     model, tokenizer = load(directory, engine="auto"), AutoTokenizer.from_pretrained(directory)
 
     text = (
-        f"{JUDGE}<Instruct>: Given a search query, retrieve relevant candidates that answer the query.<Query>:{QUERY}\n"
-        "<Document>:a bear<|im_end|>\n<|im_start|>assistant\n"
+        f"{JUDGE}<Instruct>: Given a search query, retrieve relevant candidates that answer the query.<Query>:{{}}\n"
+        "<Document>:{}<|im_end|>\n<|im_start|>assistant\n"
     )
-    expected = ids_of(tokenizer, text)
+    expected = ids_of(tokenizer, text.format(QUERY, "a bear"))
     with torch.inference_mode():
         logits = network(input_ids=torch.tensor([expected])).logits[0, -1]
     yes, no = (tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
 
     assert tokens(model, QUERY, "a bear") == expected
     assert raw(model, QUERY, ["a bear"]) == pytest.approx([float(logits[yes] - logits[no])], abs=1e-5)
+    assert tokens(model, QUERY, "") == ids_of(tokenizer, text.format(QUERY, "NULL")), "as its script does"
+    assert tokens(model, "", "a bear") == ids_of(tokenizer, text.format("NULL", "a bear"))
+    assert tokens(model, QUERY, " ") == ids_of(tokenizer, text.format(QUERY, " "))
+
+
+def test_the_word_that_stands_for_an_empty_document_has_no_place_in_it(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    model = load(directory, recipe="qwen3-vl-reranker", max_length=114)
+
+    for options in ({"max_document_tokens": 1, "highlight": "sentences"}, {"long_documents": "chunk"}):
+        (encoding,) = model.encode("bamboo " * 100, [""], ScoreOptions(**options))
+        assert {(span.start, span.end) for span in encoding.spans} == {(0, 0)}
 
 
 @pytest.mark.parametrize("labels", [1, 2])

@@ -49,9 +49,12 @@ class Layout:
     pieces: tuple[tuple[Part, ...], ...]
 
     @classmethod
-    def of(cls, *pieces: str) -> Layout:
-        """Read pieces in which ``{query}``, ``{document}`` and ``{instruction}`` are slots."""
-        return cls(tuple(tuple(_parts(piece)) for piece in pieces))
+    def of(cls, *pieces: str, empty: str = "") -> Layout:
+        """Read pieces in which ``{query}``, ``{document}`` and ``{instruction}`` are slots.
+
+        ``empty``: stands in the place of a query or a document without text.
+        """
+        return cls(tuple(tuple(_parts(piece, empty)) for piece in pieces))
 
     @property
     def slots(self) -> list[Slot]:
@@ -113,9 +116,10 @@ class Prompt:
         return self.instructed, wanted or ""
 
 
-def _parts(text: str) -> Iterator[Part]:
+def _parts(text: str, empty: str) -> Iterator[Part]:
     for number, found in enumerate(re.split(r"\{(query|document|instruction)\}", text)):
         if number % 2:
-            yield Slot(next(name for name in SLOTS if name == found))
+            name = next(name for name in SLOTS if name == found)
+            yield Slot(name, empty="" if name == "instruction" else empty)
         elif found:
             yield found

@@ -24,6 +24,7 @@ class Recipe:
     - ``true``, ``false``: the tokens of a causal model; a number is an id. None for a model with a head of its own.
     - ``plain``, ``instructed``: the pieces of the prompt without an instruction and with one; ``{bos}`` is the
       tokenizer's token for the beginning of a text.
+    - ``empty``: stands in the place of a query or a document without text.
     - ``families``: the beginnings of the names of architectures; ``name``: a pattern in the title of the
       model card, its ``base_model``, or config.json, without which a model of these families is none of this recipe.
     """
@@ -33,6 +34,7 @@ class Recipe:
     plain: tuple[str, ...] | None = None
     instructed: tuple[str, ...] | None = None
     instruction: str | None = None
+    empty: str = ""
     cuts_query: bool = False
     families: tuple[str, ...]
     name: str | None = None
@@ -40,7 +42,7 @@ class Recipe:
     def prompt(self, bos: str) -> Prompt:
         """Make the prompt. ``bos``: the text of the tokenizer's token for the beginning of a text."""
         plain, instructed = (
-            None if pieces is None else Layout.of(*(piece.replace("{bos}", bos) for piece in pieces))
+            None if pieces is None else Layout.of(*(piece.replace("{bos}", bos) for piece in pieces), empty=self.empty)
             for pieces in (self.plain, self.instructed)
         )
         return Prompt(plain=plain, instructed=instructed, instruction=self.instruction, cuts_query=self.cuts_query)
@@ -89,6 +91,7 @@ RECIPES: dict[str, Recipe] = {
             "<|im_end|>\n<|im_start|>assistant\n",
         ),
         instruction="Given a search query, retrieve relevant candidates that answer the query.",
+        empty="NULL",
         families=("Qwen3VLFor",),
         name=r"qwen3-vl-reranker",
     ),

@@ -206,7 +206,7 @@ class PromptTokenizer:
         """Find the characters of the ``kept`` tokens of a document that is cut."""
         start, end = self._text_ids.span_of_kept(place.slot.fill(document), kept, side_of(options))
         shift = place.slot.dropped(document)
-        return Span(start + shift, end + shift)
+        return _span_within(document, start + shift, end + shift)
 
     def _encode_windows(self, index: int, document: str, prompt: FilledPrompt, options: ScoreOptions) -> Encoding:
         """Lay the prompt around each window of a document, whose text is tokenised in its place."""
@@ -234,7 +234,7 @@ class PromptTokenizer:
             (index,),
             tuple(self._sequence(prompt, found) for found in kept),
             truncated=int(windows.loses or windows.is_capped or prompt.is_cut),
-            spans=tuple(Span(start + shift, end + shift) for start, end in windows.spans),
+            spans=tuple(_span_within(document, start + shift, end + shift) for start, end in windows.spans),
         )
 
     def _sequence(self, prompt: FilledPrompt, document: Sequence[int]) -> TokenSequence:
@@ -453,6 +453,11 @@ class PromptTokenizer:
                 "tokenizer.json gives a prompt other tokens in parts than as one text: its normaliser or its "
                 "pre-tokenizer looks beyond control tokens, which is not supported"
             )
+
+
+def _span_within(document: str, start: int, end: int) -> Span:
+    """Leave out what stands in the place of a document and is none of its characters, such as a word for no text."""
+    return Span(min(max(0, start), len(document)), min(end, len(document)))
 
 
 def _example_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:
