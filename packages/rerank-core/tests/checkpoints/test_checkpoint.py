@@ -164,7 +164,7 @@ def test_a_model_that_is_no_reranker_is_refused_with_what_it_says_it_is(copy, ar
 
 @pytest.mark.parametrize(
     ("model_type", "architecture"),
-    [("qwen3", "Qwen3ForSequenceClassification"), ("qwen2", "Qwen2ForCausalLM"), ("newllm", "NewLLMForCausalLM")],
+    [("qwen3", "Qwen3ForSequenceClassification"), ("qwen2", "Qwen2ForCausalLM")],
 )
 def test_a_language_model_is_refused_with_the_reason(copy, model_type, architecture):
     edit(copy / "config.json", model_type=model_type, architectures=[architecture])

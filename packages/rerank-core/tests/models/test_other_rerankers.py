@@ -64,3 +64,29 @@ def test_a_model_of_another_kind_is_refused_with_any_recipe(
         rerank_core.load(str(directory), device="cpu", engine=engine, recipe=recipe and RECIPES[family])
 
     assert str(directory) in str(caught.value)
+    assert "not supported" in str(caught.value)
+    assert "name a recipe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", [None, "qwen3-reranker", "none"])
+@pytest.mark.parametrize("engine", ["auto", "packed", "reference"])
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("JinaForRanking", "a listwise model, whose scores depend on all documents of a request, is not supported"),
+        ("Qwen3ForTokenClassification", "no class of language models that is known"),
+        ("MyForCausalLM", "no class of language models that is known"),
+        ("MyForSequenceClassification", "no class of language models that is known"),
+    ],
+)
+def test_a_class_that_is_not_known_is_refused_where_its_layers_are_and_a_recipe_is_named(
+    tmp_path: Path, architecture: str, reason: str, engine: Any, recipe: str | None
+) -> None:
+    directory = write_tiny_language_model(tmp_path, "qwen3", card="# Qwen3-Reranker-0.6B\n")
+    edit_json(directory / "config.json", architectures=[architecture])
+
+    with pytest.raises(CheckpointError) as caught:
+        rerank_core.load(str(directory), device="cpu", engine=engine, recipe=recipe)
+
+    assert f"config.json says {architecture}" in str(caught.value)
+    assert reason in str(caught.value)

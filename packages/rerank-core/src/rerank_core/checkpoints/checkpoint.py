@@ -16,7 +16,7 @@ from rerank_core.checkpoints.sentence_transformers import CONFIG, LOGIT_SCORE, T
 from rerank_core.checkpoints.sources import Source
 from rerank_core.checkpoints.tokenizer_files import gives_type_ids
 from rerank_core.checkpoints.training_output import check_is_model
-from rerank_core.checkpoints.transformers_registry import find_model_type
+from rerank_core.checkpoints.transformers_registry import find_model_type, is_language_model_class
 from rerank_core.checkpoints.weights import count_tensors
 from rerank_core.errors import CheckpointError, InvalidRequest
 
@@ -25,6 +25,14 @@ _LEAST_LENGTH = 8  # tokens: less holds no pair
 
 _CLASSIFIER = "ForSequenceClassification"
 _LANGUAGE_MODELS = ("ForCausalLM", "ForConditionalGeneration")
+
+# Rerankers that are scored neither by an answer nor by a row of their own, whatever code they bring along.
+_OTHER_KINDS = {
+    "JinaForRanking": "a listwise model, whose scores depend on all documents of a request",
+    "JinaVLForRanking": "a model with a head of several layers behind a marked token",
+    "LayerWiseMiniCPMForCausalLM": "a layerwise model, which scores in a middle layer",
+    "CostWiseGemmaForCausalLM": "a layerwise model, which scores in a middle layer and joins tokens before",
+}
 
 # Families whose position ids start behind the padding id, so that two positions of the table are never used.
 _OFFSET_POSITIONS = {
@@ -164,6 +172,8 @@ def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
     is_plain_classifier = is_classifier and library.modules in ((), ("Transformer",))
     is_language_model = _is_language_model(config, architectures)
     has_token_logits = is_language_model and not is_classifier and library.modules in ((), LOGIT_SCORE)
+    if is_language_model:
+        _check_classes(config_path, config, architectures, is_pooled="Pooling" in library.modules)
     is_cross_encoder = is_plain_classifier or library.is_pooled_reranker
     if not is_cross_encoder and not has_token_logits:
         _check_library(library, config_path, found, is_language_model=is_language_model)
@@ -281,6 +291,27 @@ def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> No
         raise CheckpointError(f"{path} says {found} and no model_type: it does not say which network it is of")
     if config.get("quantization_config"):
         raise CheckpointError(f"{path} has a quantization_config: quantised weights are not supported")
+
+
+def _check_classes(path: Path, config: Mapping[str, Any], architectures: list[str], *, is_pooled: bool) -> None:
+    """Refuse a language model of a class that is none of those whose scores are known.
+
+    Its layers may be those of a reranker of pairs, and a recipe that the user names fits it by mistake. A class of the
+    checkpoint's own for the head that it has stays: an engine knows it, or runs its code where that is allowed.
+    """
+    code = config.get("auto_map")
+    own = code if isinstance(code, Mapping) else {}
+    heads = ("AutoModel",) if is_pooled else ("AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    own_names = {str(own.get(head)).rpartition(".")[2] for head in heads}
+    for name in architectures:
+        kind = _OTHER_KINDS.get(name)
+        if kind is not None:
+            raise CheckpointError(f"{path} says {name}: {kind}, is not supported")
+        if not is_language_model_class(name) and name not in own_names:
+            raise CheckpointError(
+                f"{path} says {name}, which is no class of language models that is known: its scores would be "
+                "computed in another way than those of the model that was trained; it is not supported"
+            )
 
 
 def _is_language_model(config: Mapping[str, Any], architectures: list[str]) -> bool:

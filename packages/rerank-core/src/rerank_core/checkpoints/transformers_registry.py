@@ -145,6 +145,25 @@ def ask_model_type(name: str) -> ModelType:
     return ModelType(TOKENIZER_MAPPING_NAMES.get(name), _reads_type_ids(name), is_generative)
 
 
+def is_language_model_class(name: str) -> bool:
+    """Return whether transformers has a class of this name for a language model, its network, or a head of labels.
+
+    ``Bidirectional`` in a name says which tokens see each other, and changes neither parameters nor the head.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    mappings: tuple[Mapping[str, Any], ...] = (
+        auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_MAPPING_NAMES,
+    )
+    wanted = name.replace("Bidirectional", "")
+    found = (listed for mapping in mappings for listed in mapping.values())
+    return any(wanted == listed or (isinstance(listed, tuple) and wanted in listed) for listed in found)
+
+
 def _reads_type_ids(name: str) -> bool:
     import inspect
 
