@@ -715,7 +715,11 @@ def test_a_language_model_without_a_known_prompt_is_refused_with_the_recipes(tmp
         assert all(recipe in message for recipe in RECIPES), "the name of a directory is no recipe"
         assert "template=" in message
     assert load(causal, recipe="qwen3-reranker").info.recipe == "qwen3-reranker"
-    assert "none" in refusal(causal, recipe="none")
+    message = refusal(causal, recipe="none")
+    assert message.startswith("recipe='none' needs a model with a classification head")
+    assert "its scores are the logits of tokens, and need a prompt. Name a recipe that has them (qwen3" in message
+    assert "none," not in message
+    assert "nemotron" not in message
     assert "recipe='qwen' is not known: use qwen3-reranker, " in refusal(causal, recipe="qwen")
 
 

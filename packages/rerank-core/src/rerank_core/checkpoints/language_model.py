@@ -99,11 +99,20 @@ class LanguageModelFiles:
         return (None, None) if recipe is None else (RECIPES[recipe].prompt(self._bos()), recipe)
 
     def token_logits(self) -> TokenLogits:
-        """Find the tokens of a causal model's answer. Raises ``CheckpointError`` where they cannot be known."""
+        """Find the tokens of a causal model's answer.
+
+        Raises ``CheckpointError`` where they cannot be known, and ``InvalidRequest`` where the user wants no recipe.
+        """
         declared = self._library.logit_score
         name = self._wanted.recipe if self._wanted.recipe not in (None, NONE) else None
         if name is None and declared is not None:
             return self._declared(declared)
+        if self._wanted.recipe == NONE:
+            raise InvalidRequest(
+                f"recipe={NONE!r} needs a model with a classification head, and {self._directory / 'config.json'} is "
+                "of a causal model: its scores are the logits of tokens, and need a prompt. Name a recipe that has "
+                f"them ({_recipes_with_tokens()})"
+            )
         name = name or self._recipe_name()
         if name is None:
             raise CheckpointError(self.unknown())
@@ -127,10 +136,10 @@ class LanguageModelFiles:
             f"{self._config.get('model_type')}: a language model, which is scored by a prompt"
         )
         if self._wanted.template is not None:
-            have_tokens = ", ".join(name for name, recipe in RECIPES.items() if recipe.true is not None)
             return (
                 f"{what} and the tokens of its answer. template= gives the prompt, and the files do not say which "
-                f"tokens: name a recipe that has them with recipe= ({have_tokens}); the prompt stays that of template="
+                f"tokens: name a recipe that has them with recipe= ({_recipes_with_tokens()}); the prompt "
+                "stays that of template="
             )
         return (
             f"{what}, and its files do not say which: name a recipe with recipe= ({recipe_names()}), or give a "
@@ -188,6 +197,10 @@ class LanguageModelFiles:
 
 def _is_jinja(text: str) -> bool:
     return "{{" in text or "{%" in text
+
+
+def _recipes_with_tokens() -> str:
+    return ", ".join(name for name, recipe in RECIPES.items() if recipe.true is not None)
 
 
 def _special_tokens(directory: Path) -> dict[str, str]:
