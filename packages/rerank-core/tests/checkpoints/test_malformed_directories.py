@@ -140,7 +140,12 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "a model type that is a list": (config(model_type=["bert"]), "config.json"),
     "no architecture": (config(architectures=None), "config.json"),
     "an architecture that is a text": (config(architectures="BertForSequenceClassification"), "config.json"),
-    "quantised weights": (config(quantization_config={"bits": 4}), "config.json"),
+    "quantised weights": (config(quantization_config={"bits": 4}), "config.json has a quantization_config"),
+    "compressed weights": (config(compression_config={"format": "int4"}), "config.json has a compression_config"),
+    "quantised weights of one of several networks": (
+        config(text_config={"quantization_config": {"bits": 4}}),
+        "config.json has a text_config.quantization_config",
+    ),
     "a thousand million layers": (config(num_hidden_layers=HUGE), "config.json: num_hidden_layers"),
     "fewer layers than none": (config(num_hidden_layers=-1), "config.json: num_hidden_layers"),
     "layers as a text": (config(num_hidden_layers="2"), "config.json: num_hidden_layers"),

@@ -289,8 +289,11 @@ def _check_architecture(path: Path, config: Mapping[str, Any], found: str) -> No
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         raise CheckpointError(f"{path} says {found} and no model_type: it does not say which network it is of")
-    if config.get("quantization_config"):
-        raise CheckpointError(f"{path} has a quantization_config: quantised weights are not supported")
+    within = [("", config), *((f"{name}.", part) for name, part in config.items() if isinstance(part, Mapping))]
+    for place, part in within:  # a model of several networks has a configuration for each
+        for name in ("quantization_config", "compression_config"):
+            if part.get(name):
+                raise CheckpointError(f"{path} has a {place}{name}: quantised weights are not supported")
 
 
 def _check_classes(path: Path, config: Mapping[str, Any], architectures: list[str], *, is_pooled: bool) -> None:
