@@ -11,6 +11,7 @@ import rerank_core
 from rerank_core import CheckpointError
 from rerank_core.checkpoints import hub, manifest
 from rerank_core.testing.hub import COMMIT, FakeHub, files_of, serve_hub
+from rerank_core.testing.language_models import write_tiny_language_model
 
 OFFLINE_ADVICE = ["name a local directory", "rerank fetch", "the model 'lite'", "install rerank-core[lite]"]
 
@@ -62,6 +63,22 @@ def repository(tiny, tmp_path) -> Path:
 
 
 WANTED = ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.mark.parametrize("is_fetched", [False, True])
+def test_a_language_model_is_known_by_the_name_that_the_hub_has_for_it(fake_hub, command, tmp_path, is_fetched):
+    """The card of BAAI/bge-reranker-v2-gemma has the title "Reranker"."""
+    fake, endpoint = fake_hub
+    model = "BAAI/bge-reranker-v2-gemma"
+    fake.repositories[model] = write_tiny_language_model(tmp_path / "repository", "gemma", card="# Reranker\n")
+    if is_fetched:
+        assert command(endpoint, "fetch", model, str(tmp_path / "model"))[0] == 0
+        model = str(tmp_path / "model")
+
+    code, out, error = command(endpoint, "info", model, "--device", "cpu")
+
+    assert (code, error) == (0, "")
+    assert "recipe      bge-reranker-v2-gemma" in out
 
 
 def test_fetch_downloads_only_what_runs_the_model_and_writes_a_manifest(

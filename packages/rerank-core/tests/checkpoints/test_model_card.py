@@ -40,6 +40,8 @@ def test_a_card_says_which_languages_a_model_is_for(card, languages, tmp_path):
         ("```bash\n# run another\n```\n# A model\n", "A model"),
         ("~~~\n# run another\n", ""),
         ("#no-heading\nA model\n", ""),
+        ("\ufeff# A model\n", "A model"),
+        ("\ufeff---\n# another, without an end\n", ""),
         ("", ""),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import rerank_core
 import torch
 from rerank_core import CheckpointError, InvalidRequest, ScoreOptions
+from rerank_core.checkpoints.manifest import write_manifest
 from rerank_core.checkpoints.recipes import RECIPES
 from rerank_core.errors import InputTooLong
 from rerank_core.models.local import LocalModel
@@ -769,6 +770,47 @@ def test_the_title_of_the_card_decides_and_then_what_the_model_was_made_of(qwen3
     (qwen3 / "README.md").write_text(card)
 
     assert load(qwen3).info.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("family", "title", "recipe"),
+    [
+        ("mistral", "Contextual AI Reranker v2 6B", "ctxl-rerank-v2"),
+        ("qwen3", "ctxl-rerank-v2-instruct-multilingual-1b", "ctxl-rerank-v2"),
+        ("qwen3", "ctxl-rerank-v1-foo", None),
+        ("qwen3", "ctxl-rerank", None),
+        ("qwen3", "zerank-2.5", None),
+        ("qwen3", "zerank-10", None),
+        ("qwen2", "mxbai-rerank-base-v2.5", None),
+        ("gemma", "Reranker", None),
+    ],
+)
+def test_a_title_is_of_one_version_of_a_model(tmp_path, family, title, recipe):
+    directory = write_tiny_language_model(tmp_path, family, card=f"# {title}\n")
+
+    if recipe is None:
+        assert "its files do not say which: name a recipe" in refusal(directory)
+    else:
+        assert load(directory).info.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("family", "card", "hub_name", "recipe"),
+    [
+        ("gemma", "# Reranker\n", "BAAI/bge-reranker-v2-gemma", "bge-reranker-v2-gemma"),
+        ("qwen3", "", "ContextualAI/ctxl-rerank-v2-instruct-multilingual-1b", "ctxl-rerank-v2"),
+        ("qwen3", "# zerank-2\n", "somebody/Qwen3-Reranker-copy", "zerank"),
+    ],
+)
+def test_the_name_on_the_hub_says_what_a_model_is_where_its_title_does_not(tmp_path, family, card, hub_name, recipe):
+    """A model that was fetched has it in its manifest, and its commit beside it; a directory's name has no commit."""
+    directory = write_tiny_language_model(tmp_path / "model", family, card=card)
+    write_manifest(directory, model=hub_name, revision="c0ffee")
+
+    assert load(directory).info.recipe == recipe
+    if not card.startswith("# zerank"):
+        write_manifest(directory, model=hub_name, revision=None)
+        assert "its files do not say which: name a recipe" in refusal(directory)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def _read_checkpoint(source: Source, wanted: PromptChoice) -> Checkpoint:
     _check_sizes(config_path, config, count_tensors(directory))
 
     _check_recipe(config_path, found, wanted, is_language_model=is_language_model)
-    files = LanguageModelFiles(library, config, architectures, wanted)
+    files = LanguageModelFiles(library, config, architectures, wanted, hub_name=source.name if source.is_of_hub else "")
     head = _head(config_path, config, library, files, is_plain_classifier, is_cross_encoder, has_token_logits)
     if isinstance(head, Pooling):
         _check_bi_encoder(source, library, wanted)

@@ -60,7 +60,7 @@ class PromptChoice:
 
 
 class LanguageModelFiles:
-    """A checkpoint's files that say how it is scored by a prompt."""
+    """A checkpoint's files that say how it is scored by a prompt. ``hub_name``: the model's on the hub, where known."""
 
     def __init__(
         self,
@@ -68,12 +68,15 @@ class LanguageModelFiles:
         config: Mapping[str, Any],
         architectures: Sequence[str],
         wanted: PromptChoice,
+        *,
+        hub_name: str = "",
     ) -> None:
         self._library = library
         self._directory = library.directory
         self._config = config
         self._architectures = architectures
         self._wanted = wanted.read()
+        self._hub_name = hub_name
         self._special = _special_tokens(self._directory)
 
     def prompt(self) -> tuple[Prompt | None, str | None]:
@@ -150,7 +153,8 @@ class LanguageModelFiles:
         if self._wanted.recipe is not None:
             return None if self._wanted.recipe == NONE else self._wanted.recipe
         card = read_card(self._library.root)
-        for evidence in (f"{card.title}\n{self._config.get('_name_or_path')}", "\n".join(card.base_models)):
+        title = f"{card.title}\n{self._config.get('_name_or_path')}"
+        for evidence in (title, self._hub_name, "\n".join(card.base_models)):
             if (found := recognise(self._architectures, evidence)) is not None:
                 return found
         return None

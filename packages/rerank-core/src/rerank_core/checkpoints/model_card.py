@@ -13,8 +13,8 @@ from rerank_core.errors import CheckpointError
 NAME = "README.md"
 
 _MOST = 2**16  # characters of a card that are read: its metadata comes first
-_METADATA = re.compile(r"\A\ufeff?---[^\S\n]*\n(.*?)\n---[^\S\n]*(?:\n|\Z)", re.DOTALL)
-_UNENDED_METADATA = re.compile(r"\A\ufeff?---[^\S\n]*\n.*", re.DOTALL)
+_METADATA = re.compile(r"\A---[^\S\n]*\n(.*?)\n---[^\S\n]*(?:\n|\Z)", re.DOTALL)
+_UNENDED_METADATA = re.compile(r"\A---[^\S\n]*\n.*", re.DOTALL)
 # Comments and program text, in which a line may look like a heading.
 _NO_TEXT = re.compile(r"<!--.*?(?:-->|\Z)|^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#+[ \t]+(.+)$", re.MULTILINE)
@@ -38,7 +38,7 @@ def read_card(directory: Path) -> ModelCard:
     """Read a model's card. One that is absent, or cannot be read, says nothing: a card computes nothing."""
     path = directory / NAME
     try:
-        text = read_text(path)[:_MOST] if is_there(path) else ""
+        text = read_text(path).removeprefix("\ufeff")[:_MOST] if is_there(path) else ""
     except CheckpointError:
         return ModelCard()
     metadata = _METADATA.match(text)

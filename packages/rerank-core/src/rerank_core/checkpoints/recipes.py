@@ -1,7 +1,8 @@
 """The recipes of language models whose files do not say how they are scored: the prompt, and the tokens of the answer.
 
-A recipe is recognised by the architecture in config.json together with the name that the files give the model or the
-one that it was made of, never by the name of a directory. docs/models.md lists where each recipe comes from.
+A recipe is recognised by the architecture in config.json together with the name that the files or the hub give the
+model or the one that it was made of, never by the name of a directory. docs/models.md lists where each recipe comes
+from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Recipe:
       tokenizer's token for the beginning of a text.
     - ``empty``: stands in the place of a query or a document without text.
     - ``families``: the beginnings of the names of architectures; ``name``: a pattern in the title of the
-      model card, its ``base_model``, or config.json, without which a model of these families is none of this recipe.
+      model card, its ``base_model``, config.json, or the model's name on the hub, without which a model of these
+      families is none of this recipe.
     """
 
     true: str | int | None = None
@@ -64,7 +66,8 @@ _MXBAI_TASK = (
     "relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"
 )
 _MXBAI_END = "<|im_end|>\n<|im_start|>assistant\n"
-_MXBAI_NAME = r"mxbai-rerank-\w+-v2"
+_END = r"(?!\.?\d)"  # of a version, which is not the beginning of another
+_MXBAI_NAME = r"mxbai-rerank-\w+-v2" + _END
 _GEMMA_TASK = (
     "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
     "prediction of either 'Yes' or 'No'."
@@ -132,14 +135,14 @@ RECIPES: dict[str, Recipe] = {
             "<|im_start|>user\n{document}<|im_end|>\n<|im_start|>assistant\n",
         ),
         families=("Qwen3For",),
-        name=r"zerank-[12]",
+        name=r"zerank-[12]" + _END,
     ),
     "ctxl-rerank-v2": Recipe(
         true=0,
         plain=(_CTXL_TASK + "<Document> {document}\n<Query> {query} ??",),
         instructed=(_CTXL_TASK + "<Document> {document}\n<Query> {query} {instruction} ??",),
         families=("Qwen3For", "MistralFor"),
-        name=r"ctxl-rerank",
+        name=r"(?:ctxl-rerank-|contextual ai reranker )v2" + _END,
     ),
     "bge-reranker-v2-gemma": Recipe(
         true="Yes",

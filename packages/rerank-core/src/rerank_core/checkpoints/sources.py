@@ -26,11 +26,15 @@ _FETCHING = ".rerank-fetch"  # marks a directory that a fetch has begun to fill,
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's name, its revision where known, and the directory with its files."""
+    """A model's name, its revision where known, and the directory with its files.
+
+    ``is_of_hub``: the name is that of a model on the hub, which its makers gave it.
+    """
 
     name: str
     revision: str | None
     directory: Path
+    is_of_hub: bool = False
 
 
 def locate(model: str, revision: str | None = None, *, code: bool = False) -> Source:
@@ -54,10 +58,11 @@ def locate(model: str, revision: str | None = None, *, code: bool = False) -> So
         if manifest is None:
             return Source(model, None, directory)
         verify(directory, manifest)
-        return Source(manifest.model, manifest.revision, directory)
+        return Source(manifest.model, manifest.revision, directory, is_of_hub=manifest.revision is not None)
     _check_hub_name(model)
     snapshot = hub.find(model, revision, code=code)
-    return Source(model, snapshot.name if snapshot.parent.name == "snapshots" else revision, snapshot)
+    found = snapshot.name if snapshot.parent.name == "snapshots" else revision
+    return Source(model, found, snapshot, is_of_hub=True)
 
 
 def _directory(model: str) -> Path | None:
