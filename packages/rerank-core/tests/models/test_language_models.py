@@ -313,6 +313,14 @@ def test_the_text_of_qwen3_vl_reranker_is_scored_without_its_vision_parts(tmp_pa
     assert tokens(model, "", "a bear") == ids_of(tokenizer, text.format("NULL", "a bear"))
     assert tokens(model, QUERY, " ") == ids_of(tokenizer, text.format(QUERY, " "))
 
+    write_prompt(directory, TEMPLATES["qwen3"], true_id=yes, false_id=no)  # chain 4 of sentence-transformers
+    edit_json(directory / "sentence_bert_config.json", transformer_task="any-to-any")
+    declared = load(directory, engine="auto")
+    with torch.inference_mode():
+        logits = network(input_ids=torch.tensor([tokens(declared, QUERY, "a bear")])).logits[0, -1]
+    assert declared.info.recipe == "chat template"
+    assert raw(declared, QUERY, ["a bear"]) == pytest.approx([float(logits[yes] - logits[no])], abs=1e-5)
+
 
 def test_the_word_that_stands_for_an_empty_document_has_no_place_in_it(tmp_path):
     directory = write_tiny_language_model(tmp_path, "qwen3")
@@ -547,6 +555,62 @@ def test_messages_whose_content_is_a_list_are_rendered_so(library, tmp_path):
     expected = theirs.predict([(QUERY, "a bear")]).tolist()
 
     assert raw(load(directory), QUERY, ["a bear"]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "place", ["chat_template.jinja", "additional_chat_templates/default.jinja", "tokenizer_config.json"]
+)
+def test_a_template_is_read_where_transformers_reads_it_and_an_indented_tag_leaves_no_space(tmp_path, place):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    template = (
+        "<|im_start|>\n"
+        "    {% if messages %}\n"
+        "{{ messages[0].content }} | {{ messages[1].content }}\n"
+        "    {% endif %}\n"
+        "\t{# a note #}\n"
+        "<|im_end|>\n"
+    )
+    write_prompt(directory, template, true_id=5)
+    if place != "chat_template.jinja":
+        (directory / "chat_template.jinja").unlink()
+    if place.startswith("additional"):
+        (directory / place).parent.mkdir()
+        (directory / place).write_text(template)
+    if place == "tokenizer_config.json":
+        edit_json(directory / place, chat_template=template)
+    model, tokenizer = load(directory), AutoTokenizer.from_pretrained(directory)
+    messages = [{"role": "query", "content": QUERY}, {"role": "document", "content": "a bear"}]
+
+    expected = tokenizer.apply_chat_template(messages, tokenize=False)
+
+    assert expected == f"<|im_start|>\n{QUERY} | a bear\n<|im_end|>"
+    assert tokens(model, QUERY, "a bear") == ids_of(tokenizer, expected)
+
+
+def test_a_template_that_is_chosen_by_its_name_is_read(tmp_path):
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    write_prompt(directory, "{{ messages[0].content }} - {{ messages[1].content }}", true_id=5,
+                 chat_template={"chat_template": "rerank"})  # fmt: skip
+    (directory / "additional_chat_templates").mkdir()
+    own = "{{ messages[0].content }} | {{ messages[1].content }} ?"
+    (directory / "additional_chat_templates" / "rerank.jinja").write_text(own)
+
+    found = tokens(load(directory), QUERY, "a bear")
+
+    assert found == ids_of(AutoTokenizer.from_pretrained(directory), f"{QUERY} | a bear ?")
+
+
+@pytest.mark.parametrize("variable", ["instruction", "instruct"])
+def test_an_instruction_is_a_variable_of_a_template_too(tmp_path, variable):
+    """Templates that were written for vLLM read it so, and not a message of the role system."""
+    directory = write_tiny_language_model(tmp_path, "qwen3")
+    template = f"{{{{ {variable} | default('Find it.') }}}} {{{{ {ASKED} }}}} | {{{{ {FOUND} }}}} ?"
+    write_prompt(directory, template, true_id=5)
+    model, tokenizer = load(directory), AutoTokenizer.from_pretrained(directory)
+
+    assert tokens(model, QUERY, "a bear") == ids_of(tokenizer, f"Find it. {QUERY} | a bear ?")
+    found = tokens(model, QUERY, "a bear", instruction="be brief")
+    assert found == ids_of(tokenizer, f"be brief {QUERY} | a bear ?")
 
 
 # ---------------------------------------------------------------------------- control tokens
