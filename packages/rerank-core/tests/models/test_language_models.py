@@ -788,6 +788,14 @@ def test_a_language_model_without_a_known_prompt_is_refused_with_the_recipes(tmp
     assert "recipe='qwen' is not known: use qwen3-reranker, " in refusal(causal, recipe="qwen")
 
 
+def test_the_name_of_a_recipe_may_have_capital_letters(tmp_path):
+    causal = write_tiny_language_model(tmp_path / "causal", "qwen3")
+    own_head = write_tiny_language_model(tmp_path / "own-head", "qwen3", head="sequence-classification")
+
+    assert load(causal, recipe="Qwen3-Reranker").info.recipe == "qwen3-reranker"
+    assert load(own_head, recipe="None").info.recipe == "none"
+
+
 def test_a_configuration_may_leave_its_architectures_open(tmp_path):
     directory = write_tiny_language_model(tmp_path, "qwen3")
     wanted = raw(load(directory, recipe="qwen3-reranker"), QUERY, DOCUMENTS)
@@ -907,6 +915,9 @@ def test_a_template_of_ones_own_is_text_or_a_file(tmp_path):
 def test_a_template_of_ones_own_that_is_not_there_is_said_to_be_no_file(tmp_path):
     directory = write_tiny_language_model(tmp_path / "model", "qwen3")
 
+    for empty in ("", " \n"):
+        message = refusal(directory, recipe="zerank", template=empty)
+        assert message == "template= is empty: give Jinja text or the path of a file, or leave it out"
     message = refusal(directory, recipe="zerank", template=str(tmp_path / "no-such.jinja"))
     assert message.endswith(f"nor the path of a file: there is no {tmp_path / 'no-such.jinja'}")
     assert "cannot be read as a file" in refusal(directory, recipe="zerank", template=str(tmp_path))

@@ -12,7 +12,7 @@ from rerank_core.checkpoints.files import is_there, read_settings, read_text
 from rerank_core.checkpoints.heads import TokenLogits
 from rerank_core.checkpoints.model_card import read_card
 from rerank_core.checkpoints.prompt import Prompt
-from rerank_core.checkpoints.recipes import NONE, RECIPES, find_recipe, recipe_names, recognise
+from rerank_core.checkpoints.recipes import NONE, RECIPES, find_name, recipe_names, recognise
 from rerank_core.checkpoints.sentence_transformers import TRANSFORMER, Library
 from rerank_core.errors import CheckpointError, InvalidRequest
 
@@ -36,8 +36,10 @@ class PromptChoice:
     template_name: str = TEMPLATE
 
     def __post_init__(self) -> None:
-        if self.recipe not in (None, NONE):
-            find_recipe(str(self.recipe))
+        if self.recipe is not None:
+            object.__setattr__(self, "recipe", find_name(self.recipe))
+        if self.template is not None and not self.template.strip():
+            raise InvalidRequest("template= is empty: give Jinja text or the path of a file, or leave it out")
         if self.recipe == NONE and self.template is not None:
             raise InvalidRequest(f"recipe={NONE!r} asks for no prompt, and template= gives one: leave one of them out")
 

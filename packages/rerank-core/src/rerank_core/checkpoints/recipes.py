@@ -172,11 +172,15 @@ def recognise(architectures: Sequence[str], evidence: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def find_recipe(name: str) -> Recipe:
-    """Find a recipe by its name. Raises ``InvalidRequest`` where there is none."""
-    if name not in RECIPES:
+def find_name(name: object) -> str:
+    """Find the name of a recipe, or the one that asks for no prompt, in capital letters too.
+
+    Raises ``InvalidRequest`` where there is none.
+    """
+    found = str(name).lower()
+    if found not in RECIPES and found != NONE:
         raise InvalidRequest(f"recipe={name!r:.100} is not known: use {recipe_names()}")
-    return RECIPES[name]
+    return found
 
 
 def recipe_names() -> str:
