@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from rerank_core.checkpoints.prompt import Layout, Prompt, Slot
@@ -213,7 +214,7 @@ class PromptTokenizer:
         place, limit = prompt.document, self._length_read(options)
         text, room = place.slot.fill(document), limit - prompt.length(0)
         size = window_size(limit, prompt.length(place.own_tokens), index)
-        while True:
+        for attempt in count():
             windows = self._text_ids.windows_of(text, size, options)
             # The prompt has the space that stands before a word.
             parts = (text[start:end].lstrip(" ") if start else text[:end] for start, end in windows.spans)
@@ -223,7 +224,8 @@ class PromptTokenizer:
             excess = max(len(found.ids) for found in ids.values()) - room
             if excess <= 0 or size == 1:
                 break
-            size = max(1, size - excess)
+            # By more each time: few attempts, whatever the text is.
+            size = max(1, size - (excess << attempt))
         if windows.loses and not options.truncate:
             raise too_many_windows(index, len(windows.found), limit, with_query=True)
         shift = place.slot.dropped(document)

@@ -153,7 +153,7 @@ class Builder:
         query, key, (value, value_bias) = self._query_key_value(number)
         product = dtypes.own_head_product(self._device, config.hidden, config.head_width) or by_torch
         by_head = value.view(config.heads, -1, value.shape[1]).transpose(1, 2)
-        # A kernel reads it end to end; torch multiplies with what the checkpoint has.
+        # The kernel reads it in one piece; torch multiplies with the transposed view.
         values = AbsorbedValue(by_head if product is by_torch else by_head.contiguous(), value_bias, product)
         if attention == LayerAttention():  # nothing is between the products of query and key
             keys = key[0].view(config.heads, -1, key[0].shape[1])

@@ -28,7 +28,7 @@ from rerank_core.engines.packed.ops.mkl_linear import MklLinear
 if TYPE_CHECKING:
     from rerank_core.engines.packed.kernels.attention import AttentionKernel
 
-_LEAST_NUMBERS = 2**17  # of a weight: to compile a kernel takes as long as to load a tiny model
+_LEAST_NUMBERS = 2**17  # of a weight: a tiny model loads faster than a kernel compiles
 
 MakeLinear: TypeAlias = Callable[[Tensor, Tensor | None], Linear]
 

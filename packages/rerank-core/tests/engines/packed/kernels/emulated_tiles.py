@@ -75,26 +75,19 @@ def _zero(tile: int) -> Any:
     return zero
 
 
-def _load(tile: int) -> Any:
-    @kernel
-    def load(source: Any, step: Any) -> None:
-        start = _get(_KEY) + tile * TILE_BYTES
-        for line in range(TILE_LINES):
-            for place in range(0, LINE_BYTES, 4):
-                store_int(start + line * LINE_BYTES + place, load_int(source + line * step + place))
+@kernel
+def _copy(source: Any, source_step: Any, target: Any, target_step: Any) -> None:
+    for line in range(TILE_LINES):
+        for place in range(0, LINE_BYTES, 4):
+            store_int(target + line * target_step + place, load_int(source + line * source_step + place))
 
-    return load
+
+def _load(tile: int) -> Any:
+    return kernel(lambda source, step: _copy(source, step, _get(_KEY) + tile * TILE_BYTES, LINE_BYTES))
 
 
 def _store(tile: int) -> Any:
-    @kernel
-    def store(target: Any, step: Any) -> None:
-        start = _get(_KEY) + tile * TILE_BYTES
-        for line in range(TILE_LINES):
-            for place in range(0, LINE_BYTES, 4):
-                store_int(target + line * step + place, load_int(start + line * LINE_BYTES + place))
-
-    return store
+    return kernel(lambda target, step: _copy(_get(_KEY) + tile * TILE_BYTES, LINE_BYTES, target, step))
 
 
 def _add(total: int, rows: int, columns: int, add: Any) -> Any:

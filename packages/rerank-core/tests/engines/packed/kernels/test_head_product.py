@@ -29,6 +29,28 @@ def test_each_head_is_multiplied_by_its_own_weight_and_a_row_has_its_bits_among_
         assert torch.equal(multiply_heads(x[-rows:], weight), found[-rows:])
 
 
-def test_a_weight_that_is_not_in_one_piece_is_refused():
-    with pytest.raises((TypeError, RuntimeError)):
-        multiply_heads(torch.zeros(3, 2, 32), torch.zeros(2, 64, 32).transpose(1, 2))
+@pytest.mark.parametrize(
+    "x",
+    [some_numbers(40, 32, 4).transpose(1, 2), some_numbers(40, 4, 64)[:, :, :32], some_numbers(80, 4, 32)[::2]],
+    ids=["inputs apart", "heads apart", "rows apart"],
+)
+def test_rows_that_are_not_in_one_piece_have_the_same_product(x):
+    weight = some_numbers(4, 32, 64, seed=1)
+
+    assert torch.equal(multiply_heads(x, weight), multiply_heads(x.contiguous(), weight))
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.zeros(2, 64, 32).transpose(1, 2),
+        torch.zeros(2, 32, 128)[:, :, :64],
+        torch.zeros(2, 32, 40),
+        torch.zeros(3, 32, 64),
+        torch.zeros(2, 32, 64).double(),
+    ],
+    ids=["outputs apart", "inputs apart", "no multiple of 32", "another number of heads", "other numbers"],
+)
+def test_a_weight_that_the_kernel_does_not_read_is_refused(weight):
+    with pytest.raises(TypeError):
+        multiply_heads(torch.zeros(3, 2, 32), weight)

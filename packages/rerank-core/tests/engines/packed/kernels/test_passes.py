@@ -43,6 +43,16 @@ def test_heads_are_rotated_to_torchs_bits_and_nothing_beside_them(heads, width):
     assert torch.equal(beside, golden)
 
 
+def test_one_angle_for_all_rows_is_read_as_such():
+    x, cosines, sines = some(6, 2, 32), some(1, 1, 16, seed=1).expand(6, 1, 16), some(1, 1, 16, seed=2).expand(6, 1, 16)
+    golden = x.clone()
+
+    Angles(cosines, sines).rotate(golden)
+    Angles(cosines, sines, FUSED.rotate).rotate(x)
+
+    assert torch.equal(x, golden)
+
+
 @pytest.mark.parametrize("shape", [(40, 32), (40, 1024), (40, 3, 128)])
 def test_an_rms_norm_is_torchs_to_the_rounding_of_float32(shape):
     x, weight = some(*shape) * torch.logspace(-3, 3, 40).view(40, *[1] * (len(shape) - 1)), some(shape[-1], seed=1)

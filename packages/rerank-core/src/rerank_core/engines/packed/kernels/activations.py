@@ -12,7 +12,8 @@ from rerank_core.engines.packed.kernels.vectors import fma, larger, power_of_two
 
 _F = np.float32
 # erf(x) = x P(x^2) / Q(x^2) where |x| is at most this: the rational function of Eigen and XLA, within 4e-7. Behind it
-# 1 or -1, which the function is here to the last bit as it is computed below; so GELU of a number far below 0 is 0.
+# erf(x) is taken for 1 or -1. At this number the function, as it is computed below, gives exactly 1, so that GELU of a
+# number far below 0 is exactly 0.
 _MOST = _F(3.832507610321045)
 _P6, _P5, _P4 = _F(-2.72614225801306e-10), _F(2.77068142495902e-08), _F(-2.10102402082508e-06)
 _P3, _P2 = _F(-5.69250639462346e-05), _F(-7.34990630326855e-04)

@@ -29,10 +29,17 @@ def _multiply(x: Any, rows: Any, heads: Any, inputs: Any, weight: Any, outputs: 
 
 
 def multiply_heads(x: Tensor, weight: Tensor) -> Tensor:
-    """See ``HeadProduct``, in float32. The outputs are a multiple of 32."""
+    """See ``HeadProduct``, in float32. The outputs are a multiple of 32.
+
+    Raises ``TypeError`` for other numbers, and for a weight that is not in one piece.
+    """
     rows, heads, inputs = x.shape
-    outputs, out = weight.shape[2], torch.empty(rows, heads, weight.shape[2])
-    source = address_of_rows(x.reshape(rows, -1), rows, heads * inputs)
+    outputs = weight.shape[2]
+    if not weight.is_contiguous() or weight.shape[:2] != (heads, inputs) or outputs % 32:
+        raise TypeError(f"a weight of another shape, or not in one piece: {list(weight.shape)}, {weight.stride()}")
+    x = x.contiguous()  # lives until the kernel has read it
+    out = torch.empty(rows, heads, outputs)
+    source = address_of_rows(x.view(rows, -1), rows, heads * inputs)
     weights = address_of_rows(weight.view(heads * inputs, outputs), heads * inputs, outputs)
     _multiply(source, rows, heads, inputs, weights, outputs, out.data_ptr())
     return out

@@ -42,7 +42,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> None:
     """Rotate heads [tokens, heads, width] in place, by cosines and sines [tokens, 1, width / 2]."""
     rows, heads, width = x.shape
     numbers = address_of_rows(x.view(rows, -1), rows, heads * width)
-    tables = [address_of_rows(table.view(rows, -1), rows, width // 2) for table in (cosines, sines)]
+    in_rows = [table.contiguous() for table in (cosines, sines)]  # live until the kernel has read them
+    tables = [address_of_rows(table.view(rows, -1), rows, width // 2) for table in in_rows]
     row_bytes, table_bytes = x.stride(0) * 4, width // 2 * 4
 
     def work(first: int, end: int) -> None:
